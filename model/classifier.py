@@ -1,0 +1,65 @@
+"""The model: token ids to one logit a review."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from model.encoders import make_encoder
+
+
+class SentimentClassifier(keras.Model):
+    """Embedding, encoder and one logit: positive when the review is.
+
+    Args:
+        vocabulary_size: Number of token ids; id 0 is padding.
+        embedding_dim: Size of a token's vector.
+        encoder: A key of `model.ENCODERS`.
+        dropout: Share of the embedding's and the encoder's outputs that training drops.
+        seed: Decides the initial weights and the dropout.
+        dtype: Precision policy of the layers; logits are float32 under every policy.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        embedding_dim: int,
+        encoder: str,
+        dropout: float,
+        seed: int,
+        dtype: keras.DTypePolicy,
+    ) -> None:
+        super().__init__(dtype=dtype)
+        self.embedding = keras.layers.Embedding(
+            vocabulary_size,
+            embedding_dim,
+            embeddings_initializer=keras.initializers.RandomUniform(seed=seed),
+            dtype=dtype,
+        )
+        self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=dtype)
+        self.encoder = make_encoder(encoder, seed=seed, dtype=dtype)
+        self.encoding_dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=dtype)
+        self.logit = keras.layers.Dense(
+            1,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+            # float16 logits would round the loss of a confident prediction to 0.
+            dtype="float32",
+        )
+
+    def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Scores a batch of reviews.
+
+        Args:
+            token_ids: <int32>[B, T], each row at least one token, then padding (0).
+            training: Whether dropout is on.
+
+        Returns:
+            Logits <float32>[B]; their sigmoid is the probability that a review is positive.
+        """
+        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
+        embedded = self.embedding(token_ids)  # [B, T, E]
+        embedded = self.embedding_dropout(embedded, training=training)
+        encoding = self.encoder(embedded, lengths)  # [B, D]
+        encoding = self.encoding_dropout(encoding, training=training)
+        return tf.squeeze(self.logit(encoding), axis=-1)

@@ -1,0 +1,8 @@
+"""From reviews to batches of token ids: datasets, vocabulary, batches, in that order."""
+
+# Each data set that --dataset knows, and the module whose TFDS builder registers it
+# (None: the builder comes with tensorflow-datasets). Here, so that --help imports nothing heavy.
+DATASETS: dict[str, str | None] = {
+    "imdb_reviews": None,
+    "imdb_offline": "pipeline.imdb_offline.imdb_offline_dataset_builder",
+}

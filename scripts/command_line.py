@@ -1,0 +1,180 @@
+"""What all commands share: flags from settings, quiet libraries, errors in one line, exit codes.
+
+Nothing heavy is imported here, nor at the top of a command: `--help` and a mistyped flag answer
+at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from pipeline.errors import Fault, Mistake
+from trainer.config import TrainConfig
+from trainer.progress import ProgressHandler
+
+FLAGS = flags.FLAGS
+_PACKAGES = ("pipeline", "model", "trainer", "scripts")
+
+flags.DEFINE_string("model_dir", "", "folder of the run; everything about it is in there")
+flags.disclaim_key_flags()  # --help lists a flag under the command that defines it
+
+
+def define_setting_flags() -> None:
+    """Defines a flag for each field of TrainConfig."""
+    define = {
+        str: flags.DEFINE_string,
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+    }
+    for field in dataclasses.fields(TrainConfig):
+        choices, text = field.metadata["choices"], field.metadata["help"]
+        if choices:
+            flags.DEFINE_enum(field.name, field.default, choices, text)
+        else:
+            define[type(field.default)](field.name, field.default, text)
+
+
+def settings() -> TrainConfig:
+    """Makes the settings from the flags.
+
+    Raises:
+        Mistake: A value is out of its range.
+    """
+    names = (field.name for field in dataclasses.fields(TrainConfig))
+    return TrainConfig(**{name: FLAGS[name].value for name in names})
+
+
+def model_dir() -> Path:
+    """Returns --model_dir.
+
+    Raises:
+        Mistake: It was not given.
+    """
+    if not FLAGS.model_dir:
+        raise Mistake("name the folder of the run: --model_dir=runs/NAME")
+    return Path(FLAGS.model_dir).expanduser()
+
+
+def refuse(arguments: list[str]) -> None:
+    """Refuses arguments that are not flags.
+
+    Raises:
+        Mistake: There are some.
+    """
+    if arguments:
+        raise Mistake(f"{arguments[0]!r} is not a flag; write --name=value")
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a command and exits.
+
+    Exit codes: 0 done, 1 a user's mistake, 2 a fault of data, disk or numbers, 128 + n stopped by
+    signal n. Mistakes and faults are told in one line on stderr.
+
+    Args:
+        main: Takes the arguments that are not flags.
+    """
+    FLAGS.set_default("verbosity", absl_logging.INFO)
+    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    if any(argument.lstrip("-") == "help" for argument in argv[1:] if argument.startswith("-")):
+        _print_help()
+        sys.exit(0)
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        tell(f"{' '.join(str(error).split())}; --help lists the flags")
+        sys.exit(1)
+
+
+def _print_help() -> None:
+    main = sys.modules["__main__"]
+    print(main.__doc__.strip(), end="\n\n")
+    rows = [("flagfile", None, "read flags from a file, such as scripts/recipes/*.flags")]
+    for flag in [FLAGS["model_dir"], *FLAGS.get_key_flags_for_module(main)]:
+        choices = f" ({'|'.join(flag.enum_values)})" if hasattr(flag, "enum_values") else ""
+        rows.append((flag.name, flag.default, " ".join(flag.help.split()) + choices))
+    for name, default, text in rows:
+        print(f"  {f'--{name}=' + str('' if default is None else default):<30} {text}")
+    print(f"  {'--verbosity=0':<30} -1: warnings alone; 1: all that there is to know")
+    print("\n  --helpfull lists those of the libraries too.")
+
+
+def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    _set_up_logging()
+    try:
+        return main(arguments) or 0
+    except Mistake as mistake:
+        tell(mistake)
+        return 1
+    except Fault as fault:
+        tell(fault)
+        return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout has gone, as `| head` does; say nothing at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if error.filename is None:
+            raise
+        tell(f"{error.filename}: {error.strerror}")
+        return 2
+    except KeyboardInterrupt:
+        tell("stopped by SIGINT")
+        return 130
+
+
+def tell(message: object) -> None:
+    """Tells one line on stderr."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _set_up_logging() -> None:
+    """Sends what the project logs to stderr by --verbosity, and only warnings of the libraries."""
+    level = absl_logging.converter.absl_to_standard(FLAGS.verbosity)
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    handler = ProgressHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    for package in _PACKAGES:
+        logger = logging.getLogger(package)
+        logger.setLevel(level)
+        logger.handlers = [handler]
+        logger.propagate = False
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Holds back stderr while TensorFlow is imported, and shows it if the import fails.
+
+    TensorFlow 2.21 writes of CUDA, CPU features and its own logging before any of its settings is
+    in force; TF_CPP_MIN_LOG_LEVEL keeps it quiet after that. Set that to 0 to see it all.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,1 @@
+"""From batches to a trained model: settings, devices, the loop, checkpoints, records."""

@@ -1,0 +1,119 @@
+"""Every setting of a run: its default, its range and its help text, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from model import ENCODERS
+from pipeline import DATASETS
+from pipeline.errors import Mistake
+
+
+def _setting(
+    default: Any,  # noqa: ANN401 a setting may be of any flag type
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    may_change: bool = False,
+) -> Any:  # noqa: ANN401 stands for the field's type
+    """Describes one field: `may_change` tells whether a run may be continued with another value."""
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(
+        default=default, metadata={"help": help, "may_change": may_change, **limits}
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of a run; scripts/train.py has a flag for each field.
+
+    Raises:
+        Mistake: A value is out of its range.
+    """
+
+    dataset: str = _setting("imdb_reviews", "which reviews to train on", choices=tuple(DATASETS))
+    data_dir: str = _setting(
+        "", "folder of tensorflow-datasets; empty for its default", may_change=True
+    )
+    download: bool = _setting(
+        True, "fetch and prepare a data set that is not in data_dir", may_change=True
+    )
+    validation_fraction: float = _setting(
+        0.2, "share of the train split that is cut off for validation", minimum=0.001, maximum=0.9
+    )
+    vocab_size: int = _setting(
+        10_000, "token ids, padding and unknown included", minimum=3, maximum=10_000_000
+    )
+    sequence_length: int = _setting(
+        500, "tokens that are read of a review", minimum=1, maximum=100_000
+    )
+    truncate: str = _setting(
+        "tail", "which end of a longer review is kept", choices=("head", "tail")
+    )
+    encoder: str = _setting(
+        "stacked_lstm", "what stands between embedding and logit", choices=tuple(ENCODERS)
+    )
+    embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
+    dropout: float = _setting(
+        0.3, "share of embeddings and encodings dropped in training", minimum=0.0, maximum=0.95
+    )
+    batch_size: int = _setting(64, "reviews a step", minimum=1, maximum=1_000_000)
+    epochs: int = _setting(
+        5, "passes over the training reviews", minimum=1, maximum=1_000_000, may_change=True
+    )
+    max_steps: int = _setting(0, "stop after this many steps; 0: no bound", minimum=0)
+    learning_rate: float = _setting(1e-3, "Adam's step size", minimum=1e-9, maximum=10.0)
+    clip_norm: float = _setting(
+        1.0, "bound on the norm of the gradient; 0: none", minimum=0.0, maximum=1e9
+    )
+    precision: str = _setting(
+        "auto",
+        "auto is mixed_float16 on a GPU with tensor cores, else float32",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    distribute: str = _setting("none", "none is one device", choices=("none",))
+    seed: int = _setting(0, "decides weights, order and dropout", minimum=0, maximum=2**31 - 1_000)
+    checkpoint_every: int = _setting(
+        200,
+        "steps between checkpoints; one at each epoch's end as well",
+        minimum=1,
+        may_change=True,
+    )
+    summary_every: int = _setting(20, "steps between points of TensorBoard's curves", minimum=1)
+    early_stopping_patience: int = _setting(
+        0,
+        "stop after this many epochs without a better validation loss; 0: never",
+        minimum=0,
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Checks each value against its field's type, choices and range."""
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """Lists the settings that differ and must not, as `name (this value, other value)`."""
+        return [
+            f"{field.name} ({getattr(self, field.name)}, {getattr(other, field.name)})"
+            for field in dataclasses.fields(self)
+            if not field.metadata["may_change"]
+            and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+def _check(field: dataclasses.Field, value: object) -> None:
+    expected = type(field.default)
+    if type(value) is not expected and not (expected is float and type(value) is int):
+        raise Mistake(f"--{field.name}={value!r} is not of type {expected.__name__}")
+    choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
+    if choices and value not in choices:
+        raise Mistake(f"--{field.name}={value} is unknown; choose {' or '.join(choices)}")
+    too_small = minimum is not None and not value >= minimum  # not: also true of NaN
+    too_large = maximum is not None and not value <= maximum
+    if too_small or too_large:
+        bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
+        raise Mistake(f"--{field.name}={value} is out of range; it must be {bounds}")

@@ -1,0 +1,47 @@
+"""Where a run computes: accelerators, the tf.distribute strategy, the precision policy."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+_TENSOR_CORES = (7, 0)  # the first compute capability whose float16 products are the faster ones
+
+
+def strategy(distribute: str) -> tf.distribute.Strategy:
+    """Returns the strategy in whose scope a run makes its variables.
+
+    Args:
+        distribute: `none`, one device.
+    """
+    del distribute  # a choice of one, for now
+    return tf.distribute.get_strategy()
+
+
+def precision_policy(precision: str) -> keras.DTypePolicy:
+    """Turns the setting into a Keras policy.
+
+    Args:
+        precision: `auto`, or the name of a policy. `auto` is mixed_float16 where the first GPU has
+            tensor cores and float32 elsewhere: on CPUs mixed_float16 is many times slower.
+    """
+    if precision == "auto":
+        precision = "mixed_float16" if _has_tensor_cores() else "float32"
+    return keras.DTypePolicy(precision)
+
+
+def describe() -> str:
+    """Names the devices that TensorFlow computes on, such as `CPU` or `1 GPU (NVIDIA H100)`."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "CPU"
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "unknown")
+    return f"{len(gpus)} GPU ({name})"
+
+
+def _has_tensor_cores() -> bool:
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return False
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES

@@ -1,0 +1,68 @@
+"""What a person sees of a run: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 15
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows how far the steps of a run are.
+
+    Args:
+        first_step: Steps taken before this process.
+        last_step: Steps of the whole run.
+    """
+
+    def __init__(self, *, first_step: int, last_step: int) -> None:
+        self._bar = tqdm(
+            initial=first_step,
+            total=last_step,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+        )
+        self._first_step, self._last_step = first_step, last_step
+        self._started = self._told = time.monotonic()
+
+    def step(self) -> None:
+        """Moves the bar by one step."""
+        self._bar.update()
+
+    def tell(self, epoch: str, values: dict[str, float], *, step: int) -> None:
+        """Shows values at a step: beside the bar, or as a line when the last one is a while ago.
+
+        Args:
+            epoch: The epoch and how many there are, such as `2/5`.
+            values: The values by name.
+            step: Steps taken.
+        """
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._bar.set_description_str(f"epoch {epoch}", refresh=False)
+        self._bar.set_postfix_str(text, refresh=False)
+        now = time.monotonic()
+        if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES:
+            rest = (now - self._started) / (step - self._first_step) * (self._last_step - step)
+            left = tqdm.format_interval(rest)
+            _log.info("epoch %s  step %d/%d  %s  ETA %s", epoch, step, self._last_step, text, left)
+            self._told = now
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.close()
+
+
+class ProgressHandler(logging.Handler):
+    """Logs to stderr, above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record as a line."""
+        tqdm.write(self.format(record), file=sys.stderr)

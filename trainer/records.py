@@ -1,0 +1,142 @@
+"""What a run leaves in its folder beside checkpoints and events: config, history, results."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from pipeline.errors import Fault, Mistake
+from trainer import devices
+from trainer.config import TrainConfig
+
+_LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What config.json says of a run.
+
+    Attributes:
+        config: Its settings.
+        label_names: What labels 0 and 1 are called.
+        fingerprint: The SHA-256 of its vocabulary.txt.
+    """
+
+    config: TrainConfig
+    label_names: tuple[str, str]
+    fingerprint: str
+
+    def write(self, model_dir: Path) -> None:
+        """Writes config.json, with the versions and the device that the run started on."""
+        content = {
+            "settings": dataclasses.asdict(self.config),
+            "label_names": self.label_names,
+            "vocabulary_sha256": self.fingerprint,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            },
+            "device": devices.describe(),
+            "commit": _commit(),
+        }
+        write_json(content, model_dir / "config.json")
+
+    @classmethod
+    def read(cls, model_dir: Path) -> RunRecord | None:
+        """Reads config.json; None where there is none.
+
+        Raises:
+            Fault: It is not what this version of the program writes.
+        """
+        path = model_dir / "config.json"
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                config=TrainConfig(**content["settings"]),
+                label_names=tuple(content["label_names"]),
+                fingerprint=content["vocabulary_sha256"],
+            )
+        except (ValueError, KeyError, TypeError, Mistake) as error:
+            raise Fault(f"{path} is damaged or of another version ({error})") from error
+
+
+class History:
+    """history.csv and curves.png: a row and a point for each epoch.
+
+    Args:
+        model_dir: The run's folder.
+        epochs: How many epochs the run has recorded; rows beyond them are void.
+    """
+
+    def __init__(self, model_dir: Path, *, epochs: int) -> None:
+        self._path = model_dir / "history.csv"
+        self._curves = model_dir / "curves.png"
+        self._rows: list[dict[str, str]] = []
+        if self._path.is_file():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                self._rows = list(csv.DictReader(file))[:epochs]
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Adds an epoch's row and draws the curves anew; a row replaces one of the same epoch."""
+        # repr gives back the same float when read, so the file says what TensorBoard says.
+        self._rows.append({name: repr(value) for name, value in row.items()})
+        with _replacing(self._path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self._rows)
+        _commit_replacement(self._path)
+        self._draw()
+
+    def _draw(self) -> None:
+        figure = Figure(figsize=(9, 3.5), layout="constrained")
+        epochs = [int(row["epoch"]) for row in self._rows]
+        for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+            for split in ("train", "validation"):
+                values = [float(row[f"{split}_{name}"]) for row in self._rows]
+                axes.plot(epochs, values, marker="o", label=split)
+            axes.set(xlabel="epoch", title=name, xticks=epochs[:: 1 + len(epochs) // 10])
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(_replacing(self._curves), format="png", dpi=120)
+        _commit_replacement(self._curves)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Writes JSON whole or not at all."""
+    _replacing(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _commit_replacement(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _replacing(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
+
+
+def _commit_replacement(path: Path) -> None:
+    _replacing(path).replace(path)
+
+
+def _commit() -> str | None:
+    """Names the git commit of the code, `-dirty` added when it is changed; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,264 @@
+"""A run from its settings to its results, and a run's model from its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.classifier import SentimentClassifier
+from pipeline import vocabulary
+from pipeline.batches import Examples, vectorize
+from pipeline.datasets import ReviewDataset, open_dataset
+from pipeline.errors import Mistake
+from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
+from trainer import devices
+from trainer.checkpoints import Checkpoints, TrainState, restore_best
+from trainer.config import TrainConfig
+from trainer.records import RunRecord, read_json, write_json
+from trainer.stopping import StopSignals
+from trainer.trainer import Evaluator, Trainer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a finished or unfinished run has to offer: its best model and all that goes with it.
+
+    Attributes:
+        config: The settings.
+        label_names: What labels 0 and 1 are called.
+        vectorizer: Turns texts into the model's token ids.
+        model: The model, with its best weights.
+    """
+
+    config: TrainConfig
+    label_names: tuple[str, str]
+    vectorizer: Vectorizer
+    model: SentimentClassifier
+
+    def predict(self, texts: Sequence[bytes]) -> np.ndarray:
+        """Scores texts.
+
+        Args:
+            texts: UTF-8; any bytes are allowed.
+
+        Returns:
+            Probabilities of the second label, <float32>[len(texts)], in the same order.
+        """
+        token_ids = self.vectorizer(tf.constant(texts, tf.string))
+        examples = Examples(token_ids=token_ids, labels=tf.zeros(len(texts)))
+        return Evaluator(self.model, tf.distribute.get_strategy()).predict(examples)
+
+    def evaluate(self, split: str, *, stop: StopSignals | None = None) -> dict[str, object]:
+        """Measures the model on `train`, `validation` or `test` of its data set.
+
+        Returns:
+            dataset, split, examples, loss, accuracy and auc.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        examples = _read(_open(self.config), split, self.config, self.vectorizer)
+        evaluator = Evaluator(self.model, tf.distribute.get_strategy())
+        about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
+        return about | evaluator.evaluate(examples, stop=stop)
+
+
+def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
+    """Loads the best model of the run in a folder; writes nothing.
+
+    Args:
+        model_dir: The run's folder.
+        precision: Used in place of the run's own setting.
+
+    Raises:
+        Mistake: There is no trained run there, or its parts do not belong together.
+        Fault: Something there is damaged.
+    """
+    record = RunRecord.read(model_dir)
+    if record is None:
+        raise Mistake(
+            f"{model_dir} holds no run (no config.json); "
+            f"train one: python -m scripts.train --model_dir={model_dir}"
+        )
+    config = dataclasses.replace(record.config, precision=precision or record.config.precision)
+    vectorizer = _vectorizer(_load_vocabulary(model_dir, record), config)
+    model = _build_model(config, vectorizer.vocabulary_size)
+    restore_best(model_dir, model, fingerprint=record.fingerprint)
+    return TrainedRun(config, record.label_names, vectorizer, model)
+
+
+def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[str, object]:
+    """Trains, or goes on training, and measures the best model on the test split.
+
+    Args:
+        config: The settings; where the folder has a run, they must agree with it.
+        model_dir: Where everything goes; made when there is something to write.
+        stop: Asked between steps whether to go on.
+
+    Returns:
+        What results.json says.
+
+    Raises:
+        Mistake: The settings cannot be used here.
+        Fault: Data or files are damaged, or the loss is not a number any more.
+        Stopped: A signal came; the state is saved, and calling again goes on.
+    """
+    record = RunRecord.read(model_dir)
+    _check_folder(model_dir, record, config)
+    dataset = _open(config)
+    words = _adapt(dataset, config) if record is None else _load_vocabulary(model_dir, record)
+    vectorizer = _vectorizer(words, config)
+    training, validation = (
+        _read(dataset, split, config, vectorizer) for split in ("train", "validation")
+    )
+    _log.info(
+        "%s: %d reviews to train on, %d to validate; vocabulary of %d ids",
+        config.dataset,
+        len(training),
+        len(validation),
+        vectorizer.vocabulary_size,
+    )
+    stop.check()
+    if record is None:
+        model_dir.mkdir(parents=True, exist_ok=True)
+        vocabulary.save(words, model_dir / "vocabulary.txt")
+        record = RunRecord(config, dataset.label_names, vocabulary.fingerprint(words))
+        record.write(model_dir)
+    elif record.config != config:
+        dataclasses.replace(record, config=config).write(model_dir)
+    return _fit(config, model_dir, vectorizer, training, validation, stop)
+
+
+def _fit(
+    config: TrainConfig,
+    model_dir: Path,
+    vectorizer: Vectorizer,
+    training: Examples,
+    validation: Examples,
+    stop: StopSignals,
+) -> dict[str, object]:
+    strategy = devices.strategy(config.distribute)
+    with strategy.scope():
+        model = _build_model(config, vectorizer.vocabulary_size)
+        optimizer = _build_optimizer(config, model)
+        state = TrainState(model, optimizer, fingerprint=vocabulary.fingerprint(vectorizer.words))
+    checkpoints = Checkpoints(model_dir, state)
+    resumed = checkpoints.restore()
+    _log.info(
+        "%s, %s, %d parameters; %s step %d",
+        devices.describe(),
+        model.dtype_policy.name,
+        model.count_params(),
+        "going on from" if resumed else "starting at",
+        int(state.step),
+    )
+    trainer = Trainer(
+        config,
+        state,
+        training=training,
+        validation=validation,
+        strategy=strategy,
+        checkpoints=checkpoints,
+    )
+    results = model_dir / "results.json"
+    if trainer.is_finished() and results.is_file():
+        _log.info("%s is trained already; --epochs beyond %d goes on", model_dir, config.epochs)
+        return read_json(results)
+    results.unlink(missing_ok=True)  # it tells of fewer epochs
+    trainer.fit(model_dir, stop=stop)
+    measured = load(model_dir).evaluate("test", stop=stop)
+    measured |= {
+        "best_epoch": int(state.best_epoch),
+        "validation_loss": float(state.best_loss),
+        "epochs": int(state.epoch),
+        "steps": int(state.step),
+        "train_seconds": round(float(state.seconds), 1),
+        "params": model.count_params(),
+    }
+    write_json(measured, results)
+    return measured
+
+
+def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig) -> None:
+    if model_dir.exists() and not model_dir.is_dir():
+        raise Mistake(f"--model_dir={model_dir} is a file; name a folder")
+    if record is None:
+        if (model_dir / "checkpoints").exists():
+            raise Mistake(f"{model_dir} has checkpoints and no config.json; name another folder")
+        return
+    differences = record.config.differences(config)
+    if differences:
+        raise Mistake(
+            f"{model_dir} holds a run with other settings: {', '.join(differences)}; "
+            "train with those, or name another --model_dir"
+        )
+
+
+def _open(config: TrainConfig) -> ReviewDataset:
+    return open_dataset(config.dataset, data_dir=config.data_dir or None, download=config.download)
+
+
+def _adapt(dataset: ReviewDataset, config: TrainConfig) -> list[str]:
+    """Collects the vocabulary from the training part alone."""
+    reviews = dataset.read("train", validation_fraction=config.validation_fraction)
+    return vocabulary.adapt(reviews.map(lambda texts, _: texts), vocab_size=config.vocab_size)
+
+
+def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
+    path = model_dir / "vocabulary.txt"
+    words = vocabulary.load(path)
+    found = vocabulary.fingerprint(words)
+    if found != record.fingerprint:
+        raise Mistake(
+            f"{path} is not this run's vocabulary: its SHA-256 is {found[:12]}…, config.json says "
+            f"{record.fingerprint[:12]}…; put the right file back"
+        )
+    return words
+
+
+def _vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
+    return Vectorizer(words, sequence_length=config.sequence_length, truncate=config.truncate)
+
+
+def _read(
+    dataset: ReviewDataset, split: str, config: TrainConfig, vectorizer: Vectorizer
+) -> Examples:
+    reviews = dataset.read(split, validation_fraction=config.validation_fraction)
+    examples = vectorize(reviews, vectorizer)
+    if not len(examples):
+        raise Mistake(
+            f"{config.dataset} has no reviews in its {split} split with "
+            f"--validation_fraction={config.validation_fraction}; try another"
+        )
+    return examples
+
+
+def _build_model(config: TrainConfig, vocabulary_size: int) -> SentimentClassifier:
+    model = SentimentClassifier(
+        vocabulary_size=vocabulary_size,
+        embedding_dim=config.embedding_dim,
+        encoder=config.encoder,
+        dropout=config.dropout,
+        seed=config.seed,
+        dtype=devices.precision_policy(config.precision),
+    )
+    model(tf.constant([[UNKNOWN_ID]]))  # makes the variables: restoring needs them
+    return model
+
+
+def _build_optimizer(config: TrainConfig, model: SentimentClassifier) -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.Adam(
+        config.learning_rate, global_clipnorm=config.clip_norm or None
+    )
+    if model.dtype_policy.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer

@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT: noted when they come, obeyed between two steps."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class Stopped(Exception):
+    """The run was stopped by a signal, after saving.
+
+    Attributes:
+        signal: The signal's number; the exit code is 128 more.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT inside a `with` block; a second one acts at once, as usual."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def check(self) -> None:
+        """Raises Stopped when a signal has come."""
+        if self._received is not None:
+            raise Stopped(self._received)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,281 @@
+"""The training loop: one step, one evaluation, and the epochs around them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.batches import (
+    Examples,
+    batches_per_epoch,
+    evaluation_batches,
+    evaluation_order,
+    training_batches,
+)
+from pipeline.errors import Fault
+from trainer.checkpoints import Checkpoints, TrainState
+from trainer.config import TrainConfig
+from trainer.metrics import Metrics
+from trainer.progress import Progress
+from trainer.records import History
+from trainer.stopping import Stopped, StopSignals
+from trainer.summaries import Summaries
+
+_log = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 256  # reviews; no gradient is kept, so more fit than in training
+_BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
+
+
+class Evaluator:
+    """Measures a model.
+
+    Args:
+        model: The model, built.
+        strategy: The strategy in whose scope it was built.
+    """
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+        self._model = model
+        self._strategy = strategy
+        self._metrics = Metrics()
+
+    def evaluate(self, examples: Examples, *, stop: StopSignals | None = None) -> dict[str, float]:
+        """Measures the model on a split, each review once.
+
+        Args:
+            examples: The split.
+            stop: Asked between batches whether to go on.
+
+        Returns:
+            loss, accuracy and auc.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        self._metrics.reset()
+        for batch in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
+            self.eval_step(*batch)
+            if stop:
+                stop.check()
+        return self._metrics.result()
+
+    def predict(self, examples: Examples) -> np.ndarray:
+        """Returns the probability of label 1 of each review, <float32>[N], in their order."""
+        batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH)
+        probabilities = np.empty(len(examples), np.float32)
+        probabilities[evaluation_order(examples.lengths)] = np.concatenate(
+            [self.predict_step(token_ids) for token_ids, _ in batches]
+        )
+        return probabilities
+
+    @tf.function(input_signature=_BATCH_SIGNATURE[:1])
+    def predict_step(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the probabilities <float32>[B] of token_ids <int32>[B, T]."""
+        return tf.sigmoid(self._model(token_ids, training=False))
+
+    @tf.function(input_signature=_BATCH_SIGNATURE)
+    def eval_step(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
+        """Counts one batch: token_ids <int32>[B, T], labels <float32>[B]."""
+        self._strategy.run(self._eval_replica, args=(token_ids, labels))
+
+    def _eval_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
+        logits = self._model(token_ids, training=False)
+        self._metrics.update(labels, logits, _losses(labels, logits))
+
+
+class Trainer:
+    """Trains the model of a state.
+
+    Args:
+        config: The run's settings.
+        state: What the run changes; restored already when the run goes on.
+        training: The training split.
+        validation: The split that decides which model is best.
+        strategy: The strategy in whose scope the state was made.
+        checkpoints: Where the state is saved.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        state: TrainState,
+        *,
+        training: Examples,
+        validation: Examples,
+        strategy: tf.distribute.Strategy,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._training = training
+        self._validation = validation
+        self._strategy = strategy
+        self._checkpoints = checkpoints
+        self._evaluator = Evaluator(state.model, strategy)
+        self._tokens = keras.metrics.Sum()  # of this process alone, for the throughput
+        self._reviews = keras.metrics.Sum()
+        self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
+        self._last_step = config.epochs * self._steps_per_epoch
+        if config.max_steps:
+            self._last_step = min(self._last_step, config.max_steps)
+        self._epochs = math.ceil(self._last_step / self._steps_per_epoch)
+
+    def is_finished(self) -> bool:
+        """Says whether the last epoch is recorded, or patience is at its end."""
+        patience = self._config.early_stopping_patience
+        is_stale = 0 < patience <= int(self._state.stale_epochs)
+        return int(self._state.epoch) >= self._epochs or is_stale
+
+    def fit(self, model_dir: Path, *, stop: StopSignals) -> None:
+        """Trains from where the state is to the end of the last epoch.
+
+        Args:
+            model_dir: Where curves and history are written.
+            stop: Asked between steps whether to go on.
+
+        Raises:
+            Stopped: A signal came; the state is saved.
+            Fault: The loss is not a number any more.
+        """
+        epoch, step = int(self._state.epoch), int(self._state.step)
+        # At the end of an epoch that is not recorded, this step's points are still to come.
+        is_recorded = step < (epoch + 1) * self._steps_per_epoch and step < self._last_step
+        self._summaries = Summaries(model_dir, first_step=step + is_recorded if step else 0)
+        self._history = History(model_dir, epochs=epoch)
+        self._progress = Progress(first_step=step, last_step=self._last_step)
+        self._saved_at = time.monotonic()
+        try:
+            while not self.is_finished():
+                self._train_epoch(stop)
+                self._end_epoch(self._evaluator.evaluate(self._validation, stop=stop))
+        except Stopped:
+            self._save()
+            raise
+        finally:
+            self._progress.close()
+            self._summaries.close()
+
+    @tf.function(input_signature=_BATCH_SIGNATURE)
+    def train_step(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
+        """Takes one step on a batch: token_ids <int32>[B, T], labels <float32>[B]."""
+        self._strategy.run(self._train_replica, args=(token_ids, labels))
+
+    def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
+        model, optimizer, state = self._state.model, self._state.optimizer, self._state
+        with tf.GradientTape() as tape:
+            logits = model(token_ids, training=True)
+            losses = _losses(labels, logits)
+            # By the batch size of the settings: a smaller last batch is a smaller step.
+            loss = tf.reduce_sum(losses) / self._config.batch_size
+            scaled_loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, model.trainable_variables)
+        # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
+        # as if they were different rows.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        optimizer.apply(gradients, model.trainable_variables)
+        for metrics in (state.window, state.totals):
+            metrics.update(labels, logits, losses)
+        state.gradient_norm.update_state(norm)
+        self._reviews.update_state(tf.size(labels))
+        self._tokens.update_state(tf.math.count_nonzero(token_ids))
+
+    def _train_epoch(self, stop: StopSignals) -> None:
+        epoch, step = int(self._state.epoch), int(self._state.step)
+        end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
+        batches = training_batches(
+            self._training,
+            batch_size=self._config.batch_size,
+            seed=self._config.seed,
+            epoch=epoch,
+            first_batch=step - epoch * self._steps_per_epoch,
+        )
+        self._start_window()
+        for batch in batches.take(end - step):
+            self.train_step(*batch)
+            step = int(self._state.step.assign_add(1))
+            self._progress.step()
+            # The last step is written and saved with its epoch: no checkpoint lies in between.
+            if step < end:
+                if step % self._config.summary_every == 0:
+                    self._end_window(step)
+                if step % self._config.checkpoint_every == 0:
+                    self._save()
+                stop.check()
+
+    def _start_window(self) -> None:
+        for metric in (self._reviews, self._tokens):
+            metric.reset_state()
+        self._window_from = time.monotonic()
+
+    def _end_window(self, step: int) -> None:
+        """Writes a point of the curves over steps."""
+        state, seconds = self._state, time.monotonic() - self._window_from
+        values = state.window.result()
+        values["gradient_norm"] = float(state.gradient_norm.result())
+        if not math.isfinite(values["loss"]):
+            raise Fault(
+                f"the loss is {values['loss']} at step {step}, with a learning rate of "
+                f"{self._config.learning_rate}; try a tenth of it in a new model_dir"
+            )
+        values["learning_rate"] = float(state.optimizer.learning_rate)
+        values["reviews_per_second"] = float(self._reviews.result()) / seconds
+        values["tokens_per_second"] = float(self._tokens.result()) / seconds
+        self._summaries.write("train", "step", values, step=step)
+        shown = {name: values[name] for name in ("loss", "accuracy", "reviews_per_second")}
+        self._progress.tell(f"{int(state.epoch) + 1}/{self._epochs}", shown, step=step)
+        state.window.reset()
+        state.gradient_norm.reset_state()
+        self._start_window()
+
+    def _end_epoch(self, validation: dict[str, float]) -> None:
+        """Records an epoch everywhere, keeps the model if it is the best, and saves the state."""
+        state = self._state
+        step, train = int(state.step), state.totals.result()
+        self._end_window(step)
+        epoch = int(state.epoch.assign_add(1))
+        for split, values in (("train", train), ("validation", validation)):
+            self._summaries.write(split, "epoch", values, step=step)
+        row: dict[str, float] = {"epoch": epoch, "step": step}
+        row |= {f"train_{name}": value for name, value in train.items()}
+        row |= {f"validation_{name}": value for name, value in validation.items()}
+        self._history.append(row)
+        is_best = validation["loss"] < float(state.best_loss)
+        if is_best:
+            state.best_loss.assign(validation["loss"])
+            state.best_epoch.assign(epoch)
+            self._checkpoints.save_best()
+        state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
+        state.totals.reset()
+        self._save()
+        _log.info(
+            "epoch %d/%d  train %s  validation %s%s",
+            epoch,
+            self._epochs,
+            _in_words(train),
+            _in_words(validation),
+            "  (the best so far)" if is_best else "",
+        )
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self._state.seconds.assign_add(now - self._saved_at)
+        self._saved_at = now
+        self._summaries.flush()
+        self._checkpoints.save()
+
+
+def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of each review, <float32>[B], in nats."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def _in_words(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
