@@ -29,6 +29,7 @@ class StackedLSTM(keras.layers.Layer):
                 return_sequences=True,
                 kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 2 * i),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * i + 1),
+                seed=seed,
                 dtype=dtype,
             )
             for i, units in enumerate((128, 64))

@@ -145,7 +145,8 @@ def tell(message: object) -> None:
 def _set_up_logging() -> None:
     """Sends what the project logs to stderr by --verbosity, and only warnings of the libraries."""
     level = absl_logging.converter.absl_to_standard(FLAGS.verbosity)
-    logging.getLogger().setLevel(max(level, logging.WARNING))
+    for library in ("", "absl"):  # the root, and what TensorFlow and TFDS log to
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
     handler = ProgressHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     for package in _PACKAGES:
