@@ -96,7 +96,7 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return FLAGS(argv)
     except flags.Error as error:
-        tell(f"{' '.join(str(error).split())}; --help lists the flags")
+        tell_error(f"{' '.join(str(error).split())}; --help lists the flags")
         sys.exit(1)
 
 
@@ -118,10 +118,10 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
     try:
         return main(arguments) or 0
     except Mistake as mistake:
-        tell(mistake)
+        tell_error(mistake)
         return 1
     except Fault as fault:
-        tell(fault)
+        tell_error(fault)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -130,16 +130,21 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
             return 0
         if error.filename is None:
             raise
-        tell(f"{error.filename}: {error.strerror}")
+        tell_error(f"{error.filename}: {error.strerror}")
         return 2
     except KeyboardInterrupt:
-        tell("stopped by SIGINT")
+        note("stopped by SIGINT")
         return 130
 
 
-def tell(message: object) -> None:
+def note(message: object) -> None:
     """Tells one line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(" ".join(str(message).split()), file=sys.stderr, flush=True)
+
+
+def tell_error(message: object) -> None:
+    """Tells what is wrong, in one line on stderr."""
+    note(f"error: {message}")
 
 
 def _set_up_logging() -> None:

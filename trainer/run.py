@@ -65,7 +65,7 @@ class TrainedRun:
         Raises:
             Stopped: A signal came.
         """
-        examples = _read(_open(self.config), split, self.config, self.vectorizer)
+        examples = read_examples(open_reviews(self.config), split, self.config, self.vectorizer)
         evaluator = Evaluator(self.model, tf.distribute.get_strategy())
         about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
         return about | evaluator.evaluate(examples, stop=stop)
@@ -89,7 +89,7 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             f"train one: python -m scripts.train --model_dir={model_dir}"
         )
     config = dataclasses.replace(record.config, precision=precision or record.config.precision)
-    vectorizer = _vectorizer(_load_vocabulary(model_dir, record), config)
+    vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), config)
     model = _build_model(config, vectorizer.vocabulary_size)
     restore_best(model_dir, model, fingerprint=record.fingerprint)
     return TrainedRun(config, record.label_names, vectorizer, model)
@@ -113,11 +113,13 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     record = RunRecord.read(model_dir)
     _check_folder(model_dir, record, config)
-    dataset = _open(config)
-    words = _adapt(dataset, config) if record is None else _load_vocabulary(model_dir, record)
-    vectorizer = _vectorizer(words, config)
+    dataset = open_reviews(config)
+    words = (
+        adapt_vocabulary(dataset, config) if record is None else _load_vocabulary(model_dir, record)
+    )
+    vectorizer = make_vectorizer(words, config)
     training, validation = (
-        _read(dataset, split, config, vectorizer) for split in ("train", "validation")
+        read_examples(dataset, split, config, vectorizer) for split in ("train", "validation")
     )
     _log.info(
         "%s: %d reviews to train on, %d to validate; vocabulary of %d ids",
@@ -134,17 +136,19 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         record.write(model_dir)
     elif record.config != config:
         dataclasses.replace(record, config=config).write(model_dir)
-    return _fit(config, model_dir, vectorizer, training, validation, stop)
+    trainer = make_trainer(config, model_dir, vectorizer, training=training, validation=validation)
+    return _fit(trainer, model_dir, stop)
 
 
-def _fit(
+def make_trainer(
     config: TrainConfig,
     model_dir: Path,
     vectorizer: Vectorizer,
+    *,
     training: Examples,
     validation: Examples,
-    stop: StopSignals,
-) -> dict[str, object]:
+) -> Trainer:
+    """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one."""
     strategy = devices.strategy(config.distribute)
     with strategy.scope():
         model = _build_model(config, vectorizer.vocabulary_size)
@@ -160,7 +164,7 @@ def _fit(
         "going on from" if resumed else "starting at",
         int(state.step),
     )
-    trainer = Trainer(
+    return Trainer(
         config,
         state,
         training=training,
@@ -168,20 +172,23 @@ def _fit(
         strategy=strategy,
         checkpoints=checkpoints,
     )
+
+
+def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, object]:
     results = model_dir / "results.json"
     if trainer.is_finished() and results.is_file():
-        _log.info("%s is trained already; --epochs beyond %d goes on", model_dir, config.epochs)
+        _log.info("%s is trained already; a larger --epochs goes on from there", model_dir)
         return read_json(results)
     results.unlink(missing_ok=True)  # it tells of fewer epochs
     trainer.fit(model_dir, stop=stop)
-    measured = load(model_dir).evaluate("test", stop=stop)
-    measured |= {
+    state = trainer.state
+    measured = load(model_dir).evaluate("test", stop=stop) | {
         "best_epoch": int(state.best_epoch),
         "validation_loss": float(state.best_loss),
         "epochs": int(state.epoch),
         "steps": int(state.step),
         "train_seconds": round(float(state.seconds), 1),
-        "params": model.count_params(),
+        "params": state.model.count_params(),
     }
     write_json(measured, results)
     return measured
@@ -202,11 +209,12 @@ def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig
         )
 
 
-def _open(config: TrainConfig) -> ReviewDataset:
+def open_reviews(config: TrainConfig) -> ReviewDataset:
+    """Opens the settings' data set, preparing it where it is not prepared."""
     return open_dataset(config.dataset, data_dir=config.data_dir or None, download=config.download)
 
 
-def _adapt(dataset: ReviewDataset, config: TrainConfig) -> list[str]:
+def adapt_vocabulary(dataset: ReviewDataset, config: TrainConfig) -> list[str]:
     """Collects the vocabulary from the training part alone."""
     reviews = dataset.read("train", validation_fraction=config.validation_fraction)
     return vocabulary.adapt(reviews.map(lambda texts, _: texts), vocab_size=config.vocab_size)
@@ -224,13 +232,19 @@ def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
     return words
 
 
-def _vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
+def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
+    """Makes what turns texts into token ids by the settings."""
     return Vectorizer(words, sequence_length=config.sequence_length, truncate=config.truncate)
 
 
-def _read(
+def read_examples(
     dataset: ReviewDataset, split: str, config: TrainConfig, vectorizer: Vectorizer
 ) -> Examples:
+    """Reads a split and turns it into token ids.
+
+    Raises:
+        Mistake: No review falls into it.
+    """
     reviews = dataset.read(split, validation_fraction=config.validation_fraction)
     examples = vectorize(reviews, vectorizer)
     if not len(examples):

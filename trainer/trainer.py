@@ -100,6 +100,9 @@ class Trainer:
         validation: The split that decides which model is best.
         strategy: The strategy in whose scope the state was made.
         checkpoints: Where the state is saved.
+
+    Attributes:
+        state: As given; it changes as training goes.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class Trainer:
         checkpoints: Checkpoints,
     ) -> None:
         self._config = config
-        self._state = state
+        self.state = state
         self._training = training
         self._validation = validation
         self._strategy = strategy
@@ -130,8 +133,8 @@ class Trainer:
     def is_finished(self) -> bool:
         """Says whether the last epoch is recorded, or patience is at its end."""
         patience = self._config.early_stopping_patience
-        is_stale = 0 < patience <= int(self._state.stale_epochs)
-        return int(self._state.epoch) >= self._epochs or is_stale
+        is_stale = 0 < patience <= int(self.state.stale_epochs)
+        return int(self.state.epoch) >= self._epochs or is_stale
 
     def fit(self, model_dir: Path, *, stop: StopSignals) -> None:
         """Trains from where the state is to the end of the last epoch.
@@ -144,7 +147,7 @@ class Trainer:
             Stopped: A signal came; the state is saved.
             Fault: The loss is not a number any more.
         """
-        epoch, step = int(self._state.epoch), int(self._state.step)
+        epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
         is_recorded = step < (epoch + 1) * self._steps_per_epoch and step < self._last_step
         self._summaries = Summaries(model_dir, first_step=step + is_recorded if step else 0)
@@ -168,7 +171,7 @@ class Trainer:
         self._strategy.run(self._train_replica, args=(token_ids, labels))
 
     def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
-        model, optimizer, state = self._state.model, self._state.optimizer, self._state
+        model, optimizer, state = self.state.model, self.state.optimizer, self.state
         with tf.GradientTape() as tape:
             logits = model(token_ids, training=True)
             losses = _losses(labels, logits)
@@ -188,7 +191,7 @@ class Trainer:
         self._tokens.update_state(tf.math.count_nonzero(token_ids))
 
     def _train_epoch(self, stop: StopSignals) -> None:
-        epoch, step = int(self._state.epoch), int(self._state.step)
+        epoch, step = int(self.state.epoch), int(self.state.step)
         end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
         batches = training_batches(
             self._training,
@@ -200,7 +203,7 @@ class Trainer:
         self._start_window()
         for batch in batches.take(end - step):
             self.train_step(*batch)
-            step = int(self._state.step.assign_add(1))
+            step = int(self.state.step.assign_add(1))
             self._progress.step()
             # The last step is written and saved with its epoch: no checkpoint lies in between.
             if step < end:
@@ -217,7 +220,7 @@ class Trainer:
 
     def _end_window(self, step: int) -> None:
         """Writes a point of the curves over steps."""
-        state, seconds = self._state, time.monotonic() - self._window_from
+        state, seconds = self.state, time.monotonic() - self._window_from
         values = state.window.result()
         values["gradient_norm"] = float(state.gradient_norm.result())
         if not math.isfinite(values["loss"]):
@@ -237,7 +240,7 @@ class Trainer:
 
     def _end_epoch(self, validation: dict[str, float]) -> None:
         """Records an epoch everywhere, keeps the model if it is the best, and saves the state."""
-        state = self._state
+        state = self.state
         step, train = int(state.step), state.totals.result()
         self._end_window(step)
         epoch = int(state.epoch.assign_add(1))
@@ -266,7 +269,7 @@ class Trainer:
 
     def _save(self) -> None:
         now = time.monotonic()
-        self._state.seconds.assign_add(now - self._saved_at)
+        self.state.seconds.assign_add(now - self._saved_at)
         self._saved_at = now
         self._summaries.flush()
         self._checkpoints.save()

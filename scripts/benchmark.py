@@ -1,0 +1,107 @@
+"""Times training against Keras fit: python -m scripts.benchmark [--repeats=2] [flags of train].
+
+Trains one epoch of the network of the settings on the same reviews, by this project's loop and by
+Keras' fit of the tutorial's Sequential model on reviews padded to --sequence_length, in turn.
+Progress goes to stderr; the report, a Markdown table, to stdout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from scripts import command_line
+from scripts.command_line import FLAGS
+
+if TYPE_CHECKING:
+    from pipeline.batches import Examples
+    from pipeline.vocabulary import Vectorizer
+    from trainer.config import TrainConfig
+
+flags.DEFINE_integer("repeats", 2, "times that each is timed, in turn", lower_bound=1)
+flags.DEFINE_integer("reviews", 0, "train on so many reviews; 0: on all", lower_bound=0)
+flags.DEFINE_string("json", "", "file that the seconds are written to as well")
+command_line.define_setting_flags()
+
+_OURS, _KERAS = "this project", "Keras `fit`, padded"
+
+
+def main(arguments: list[str]) -> None:
+    """Times both in turn, and prints the medians and their ratio."""
+    command_line.refuse(arguments)
+    config = command_line.settings()
+    with command_line.quiet_stderr():
+        from trainer.run import adapt_vocabulary, make_vectorizer, open_reviews, read_examples
+    dataset = open_reviews(config)
+    vectorizer = make_vectorizer(adapt_vocabulary(dataset, config), config)
+    examples = _first(read_examples(dataset, "train", config, vectorizer), FLAGS.reviews)
+    seconds: dict[str, list[float]] = {_OURS: [], _KERAS: []}
+    for repeat in range(FLAGS.repeats):
+        for name, epoch in ((_OURS, _our_epoch), (_KERAS, _keras_epoch)):
+            seconds[name].append(epoch(config, vectorizer, examples))
+            command_line.note(f"{repeat + 1}/{FLAGS.repeats} {name}: {seconds[name][-1]:.1f} s")
+    if FLAGS.json:
+        Path(FLAGS.json).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+    print(_report(seconds, len(examples)))
+
+
+def _first(examples: Examples, count: int) -> Examples:
+    count = count or len(examples)
+    return dataclasses.replace(
+        examples, token_ids=examples.token_ids[:count], labels=examples.labels[:count]
+    )
+
+
+def _our_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples) -> float:
+    """Trains an epoch as `scripts.train` does, tracing, summaries and checkpoints included."""
+    from trainer.run import make_trainer
+    from trainer.stopping import StopSignals
+
+    config = dataclasses.replace(config, epochs=1)
+    one_batch = _first(examples, config.batch_size)
+    with tempfile.TemporaryDirectory() as folder, StopSignals() as stop:
+        trainer = make_trainer(
+            config, Path(folder), vectorizer, training=examples, validation=one_batch
+        )
+        start = time.monotonic()
+        trainer.fit(Path(folder), stop=stop)
+        return time.monotonic() - start
+
+
+def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples) -> float:
+    """Trains an epoch as the tutorial writes it."""
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.layers.Embedding(vectorizer.vocabulary_size, config.embedding_dim),
+            keras.layers.LSTM(128, return_sequences=True),
+            keras.layers.LSTM(64),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    token_ids = examples.token_ids.to_tensor(shape=[None, config.sequence_length]).numpy()
+    start = time.monotonic()
+    model.fit(token_ids, examples.labels.numpy(), batch_size=config.batch_size, verbose=0)
+    return time.monotonic() - start
+
+
+def _report(seconds: dict[str, list[float]], reviews: int) -> str:
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    lines = ["| training | seconds an epoch | reviews/s | of Keras' time |", "|---|---|---|---|"]
+    for name, median in medians.items():
+        share = median / medians[_KERAS]
+        lines.append(f"| {name} | {median:.1f} | {reviews / median:.0f} | {share:.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
