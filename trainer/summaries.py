@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
 
 SPLITS = ("train", "validation")
 
@@ -15,16 +16,15 @@ class Summaries:
     Args:
         model_dir: The run's folder.
         first_step: The first step that this process writes. What an earlier process wrote from
-            there on is void, and TensorBoard is told so.
+            there on, beyond its last checkpoint, is dropped.
     """
 
     def __init__(self, model_dir: Path, *, first_step: int) -> None:
-        folders = {split: str(model_dir / split) for split in SPLITS}
-        if first_step:
-            for folder in folders.values():
-                _void_steps_from(first_step, folder)
+        folders = {split: model_dir / split for split in SPLITS}
+        for folder in folders.values():
+            _drop_steps_from(first_step, folder)
         self._writers = {
-            split: tf.summary.create_file_writer(folder) for split, folder in folders.items()
+            split: tf.summary.create_file_writer(str(folder)) for split, folder in folders.items()
         }
 
     def write(self, split: str, group: str, values: dict[str, float], *, step: int) -> None:
@@ -51,8 +51,25 @@ class Summaries:
             writer.close()
 
 
-def _void_steps_from(step: int, folder: str) -> None:
-    """Marks a restart: TensorBoard forgets what it read before of this step and later ones."""
-    start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
-    with tf.Graph().as_default(), tf.compat.v1.summary.FileWriter(folder) as writer:
-        writer.add_session_log(start, global_step=step)
+def _drop_steps_from(step: int, folder: Path) -> None:
+    """Rewrites the event files of earlier processes without what is going to be written again.
+
+    A restart mark in the events would be shorter, but TensorBoard's EventAccumulator heeds it for
+    old kinds of events alone.
+    """
+    for path in sorted(folder.glob("*tfevents*")):
+        kept, is_whole = [], True
+        try:
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                if Event.FromString(record).step < step:
+                    kept.append(record)
+                else:
+                    is_whole = False
+        except tf.errors.DataLossError:  # the last words of a process that was killed
+            is_whole = False
+        if not is_whole:
+            rewritten = folder / "rewritten"
+            with tf.io.TFRecordWriter(str(rewritten)) as writer:
+                for record in kept:
+                    writer.write(record)
+            rewritten.replace(path)

@@ -150,7 +150,7 @@ class Trainer:
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
         is_recorded = step < (epoch + 1) * self._steps_per_epoch and step < self._last_step
-        self._summaries = Summaries(model_dir, first_step=step + is_recorded if step else 0)
+        self._summaries = Summaries(model_dir, first_step=step + is_recorded)
         self._history = History(model_dir, epochs=epoch)
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()

@@ -1,0 +1,91 @@
+"""Small real data, a small real run, and commands run as users run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parents[1]
+REVIEWS = 400
+DUPLICATES = 40  # texts of the small data set that stand in it twice
+
+# Settings small enough for seconds, on the small data set.
+SMALL = {
+    "dataset": "imdb_offline",
+    "vocab_size": 500,
+    "sequence_length": 40,
+    "embedding_dim": 8,
+    "batch_size": 16,
+    "epochs": 2,
+    "learning_rate": 0.005,
+    "summary_every": 5,
+    "checkpoint_every": 4,
+}
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A TFDS folder with a small imdb_offline: prepared by its own builder, from fewer reviews."""
+    from pipeline.imdb_offline import imdb_offline_dataset_builder as module
+
+    by_length = sorted(module.read_reviews(), key=lambda review: len(review[0]))
+    few = by_length[: REVIEWS - DUPLICATES]
+    folder = tmp_path_factory.mktemp("tensorflow_datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "read_reviews", lambda: few + few[-DUPLICATES:])
+        module.Builder(data_dir=folder).download_and_prepare()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_config(data_dir):
+    """The small settings as a TrainConfig."""
+    from trainer.config import TrainConfig
+
+    return TrainConfig(**SMALL, data_dir=str(data_dir))
+
+
+@pytest.fixture(scope="session")
+def flags(data_dir):
+    """The small settings as flags."""
+    return [f"--{name}={value}" for name, value in {**SMALL, "data_dir": data_dir}.items()]
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Starts a command: start("train", "--model_dir=...") is python -m scripts.train."""
+
+    def start(script: str, *arguments: object, **popen: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"scripts.{script}", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE}
+        environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        return subprocess.Popen(command, cwd=ROOT, **{**pipes, "env": environment, **popen})
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run(start):
+    """Runs a command to its end and answers its exit code, stdout and stderr."""
+
+    def run(script: str, *arguments: object, stdin: bytes = b"", **popen: object):
+        process = start(script, *arguments, **popen)
+        out, err = process.communicate(stdin, timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, run, flags):
+    """The model_dir of a run by scripts.train, and what the command answered."""
+    model_dir = tmp_path_factory.mktemp("runs with a space") / "small"
+    done = run("train", f"--model_dir={model_dir}", *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    return model_dir, done

@@ -1,0 +1,42 @@
+import dataclasses
+
+import pytest
+
+from pipeline.errors import Mistake
+from trainer.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dataset", "imdb"),
+        ("encoder", "transformer"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", float("nan")),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("inf")),
+        ("batch_size", 0),
+        ("vocab_size", 2),
+        ("sequence_length", 0),
+        ("dropout", 1.0),
+        ("epochs", "five"),
+        ("seed", -1),
+        ("precision", "float8"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_the_flag_and_the_value(name, value):
+    with pytest.raises(Mistake, match=f"--{name}={value!r}".replace("'", "'?")):
+        TrainConfig(**{name: value})
+
+
+def test_every_setting_has_help_and_its_default_is_allowed():
+    for field in dataclasses.fields(TrainConfig):
+        assert field.metadata["help"], field.name
+    TrainConfig()
+
+
+def test_differences_name_what_must_not_change_and_let_the_rest():
+    there = TrainConfig(epochs=5, seed=1, encoder="stacked_lstm")
+    here = TrainConfig(epochs=9, seed=2, checkpoint_every=7)
+    assert there.differences(here) == ["seed (1, 2)"]
+    assert there.differences(there) == []

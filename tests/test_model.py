@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model import ENCODERS
+from model.classifier import SentimentClassifier
+
+FLOAT32 = keras.DTypePolicy("float32")
+
+
+def make(encoder="stacked_lstm", *, dropout=0.0, seed=0, dtype=FLOAT32):
+    model = SentimentClassifier(
+        vocabulary_size=50,
+        embedding_dim=12,
+        encoder=encoder,
+        dropout=dropout,
+        seed=seed,
+        dtype=dtype,
+    )
+    model(tf.constant([[1]]))
+    return model
+
+
+def reviews(count, longest, seed=0):
+    random = np.random.default_rng(seed)
+    rows = [random.integers(1, 50, random.integers(1, longest + 1)).tolist() for _ in range(count)]
+    return tf.ragged.constant(rows, tf.int32)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_padding_and_batch_mates_change_no_logit(encoder):
+    model, token_ids = make(encoder), reviews(20, 60)
+    together = model(token_ids.to_tensor(shape=[None, 80])).numpy()
+    alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert together.std() > 1e-3  # they are not all one number
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_token_counts(encoder):
+    model, token_ids = make(encoder), tf.constant([[5, 6, 7, 8]])
+    logit = model(token_ids).numpy()
+    for position in range(4):
+        changed = tf.tensor_scatter_nd_update(token_ids, [[0, position]], [9])
+        assert abs(model(changed).numpy() - logit) > 1e-7
+
+
+def test_stacked_lstm_is_keras_masked_stack_gradients_included():
+    """The reference is the tutorial's Sequential model, with masks."""
+    model = make()
+    reference = keras.Sequential(
+        [
+            keras.layers.Embedding(50, 12, mask_zero=True),
+            keras.layers.LSTM(128, return_sequences=True),
+            keras.layers.LSTM(64),
+            keras.layers.Dense(1),
+        ]
+    )
+    token_ids = reviews(16, 40).to_tensor(shape=[None, 48])
+    labels = tf.constant([0.0, 1.0] * 8)
+    reference(token_ids)
+    reference.set_weights([variable.numpy() for variable in model.trainable_variables])
+
+    def logits_and_gradients(logits_of, variables):
+        with tf.GradientTape() as tape:
+            logits = logits_of(token_ids)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+            loss = tf.reduce_mean(losses)
+        return [logits, *map(tf.convert_to_tensor, tape.gradient(loss, variables))]
+
+    ours = logits_and_gradients(model, model.trainable_variables)
+    theirs = logits_and_gradients(lambda ids: reference(ids)[:, 0], reference.trainable_variables)
+    assert len(ours) == len(theirs) == 10
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(our, their, atol=1e-5)
+
+
+def test_dropout_is_on_in_training_alone():
+    model, token_ids = make(dropout=0.5), reviews(8, 20).to_tensor()
+    assert (model(token_ids).numpy() == model(token_ids).numpy()).all()
+    first, second = (model(token_ids, training=True).numpy() for _ in range(2))
+    assert (first != second).any()
+
+
+def test_the_seed_decides_weights_and_dropout():
+    token_ids = reviews(8, 20).to_tensor()
+
+    def logits(seed):
+        return make(dropout=0.5, seed=seed)(token_ids, training=True).numpy()
+
+    assert (logits(0) == logits(0)).all()
+    assert (logits(0) != logits(1)).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_logits_and_weights_are_float32_under_mixed_precision(policy):
+    model = make(dtype=keras.DTypePolicy(policy))
+    token_ids = reviews(8, 20).to_tensor()
+    assert model(token_ids).dtype == tf.float32
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    np.testing.assert_allclose(model(token_ids), make()(token_ids), atol=0.02)

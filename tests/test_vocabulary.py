@@ -1,0 +1,93 @@
+import collections
+import hashlib
+
+import pytest
+import tensorflow as tf
+
+from pipeline import vocabulary
+from pipeline.errors import Fault, Mistake
+from pipeline.vocabulary import UNKNOWN_ID, Vectorizer, standardize
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A Great MOVIE.", "a great movie"),
+        ("good<br />movie<br/><i>indeed</i>", "good movie indeed"),
+        ("I <3 it, 2 < 3 > 1", "i 3 it 2 3 1"),
+        ("Tom &amp; Jerry&nbsp;&quot;live&quot; &#8230;", "tom jerry live"),
+        ("it's 'fine', don''t", "it's fine don t"),
+        ("it\u2019s", "it's"),
+        ("7/10 and/or /none/", "7/10 and/or none"),
+        ("well-made,really", "well made really"),
+        ("CAFÉ ÜBER", "café über"),
+        ("wow\U0001f600\U0001f600!", "wow \U0001f600 \U0001f600"),
+        ("a\u00a0b\u2028c\x85d\x00e", "a b c d e"),
+        (b"\xff\xfebad\xc3", "bad"),
+        ("<br /><br />", ""),
+        ("", ""),
+        (" \t\r\n ", ""),
+    ],
+)
+def test_standardize(text, expected):
+    assert standardize(tf.constant([text])).numpy()[0].decode() == expected
+
+
+def test_standardize_twice_is_standardize_once(data_dir):
+    from pipeline.datasets import open_dataset
+
+    reviews = open_dataset("imdb_offline", data_dir=str(data_dir), download=False)
+    for texts, _ in reviews.read("train", validation_fraction=0.2):
+        once = standardize(texts)
+        assert (standardize(once).numpy() == once.numpy()).all()
+
+
+def test_vocabulary_is_the_most_frequent_words_first():
+    texts = ["b a c a", "a b", "d a B"]
+    words = vocabulary.adapt(tf.data.Dataset.from_tensors(tf.constant(texts)), vocab_size=4)
+    counts = collections.Counter(" ".join(texts).lower().split())
+    assert words == [word for word, _ in counts.most_common(2)] == ["a", "b"]
+
+
+def test_first_line_of_the_file_is_the_first_word_id(tmp_path):
+    path = tmp_path / "vocabulary.txt"
+    vocabulary.save(["good", "bad"], path)
+    vectorizer = Vectorizer(path.read_text().split("\n")[:-1], sequence_length=9, truncate="head")
+    assert vectorizer(tf.constant(["bad, GOOD unheard"])).to_list() == [
+        [vocabulary.FIRST_WORD_ID + 1, vocabulary.FIRST_WORD_ID, UNKNOWN_ID]
+    ]
+    assert vectorizer.vocabulary_size == 4
+
+
+@pytest.mark.parametrize(("truncate", "expected"), [("head", [2, 3]), ("tail", [3, 4])])
+def test_truncation_keeps_the_end_that_was_asked_for(truncate, expected):
+    vectorizer = Vectorizer(["a", "b", "c"], sequence_length=2, truncate=truncate)
+    assert vectorizer(tf.constant(["a b c", "a"])).to_list() == [expected, [2]]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "<br />", "?!", b"\xff\xfe"])
+def test_a_text_without_words_is_one_unknown_token(text):
+    vectorizer = Vectorizer(["a"], sequence_length=5, truncate="tail")
+    assert vectorizer(tf.constant([text, "a"])).to_list() == [[UNKNOWN_ID], [2]]
+
+
+def test_file_and_fingerprint(tmp_path):
+    words = ["the", "café", "\U0001f600", "it's"]
+    path = tmp_path / "vocabulary.txt"
+    vocabulary.save(words, path)
+    assert vocabulary.load(path) == words
+    assert vocabulary.fingerprint(words) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert vocabulary.fingerprint(words[::-1]) != vocabulary.fingerprint(words)
+
+
+@pytest.mark.parametrize("content", [b"a\n\nb\n", b"\xff\n", b""])
+def test_a_damaged_file_is_a_fault(tmp_path, content):
+    path = tmp_path / "vocabulary.txt"
+    path.write_bytes(content)
+    with pytest.raises(Fault, match=r"vocabulary\.txt"):
+        vocabulary.load(path)
+
+
+def test_no_file_is_a_mistake(tmp_path):
+    with pytest.raises(Mistake, match="no vocabulary"):
+        vocabulary.load(tmp_path / "vocabulary.txt")
