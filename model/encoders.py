@@ -18,7 +18,7 @@ class StackedLSTM(keras.layers.Layer):
 
     An LSTM reads left to right and padding stands on the right, so what it gives at a review's
     last token is what it would give without padding. Picking that output needs no mask in the
-    recurrence, which costs a select a step on a CPU and rules out some of cuDNN's kernels on a GPU.
+    recurrence, which costs a select a step on a CPU and a check of every mask on a GPU.
     """
 
     def __init__(self, *, seed: int, dtype: keras.DTypePolicy) -> None:

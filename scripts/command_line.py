@@ -25,8 +25,12 @@ from trainer.progress import ProgressHandler
 FLAGS = flags.FLAGS
 _PACKAGES = ("pipeline", "model", "trainer", "scripts")
 
-flags.DEFINE_string("model_dir", "", "folder of the run; everything about it is in there")
-flags.disclaim_key_flags()  # --help lists a flag under the command that defines it
+flags.disclaim_key_flags()  # --help lists a flag under the command that asks for it
+
+
+def define_model_dir_flag() -> None:
+    """Defines --model_dir."""
+    flags.DEFINE_string("model_dir", "", "folder of the run; everything about it is in there")
 
 
 def define_setting_flags() -> None:
@@ -103,7 +107,7 @@ def _print_help() -> None:
     main = sys.modules["__main__"]
     print(main.__doc__.strip(), end="\n\n")
     rows = [("flagfile", None, "read flags from a file, such as scripts/recipes/*.flags")]
-    for flag in [FLAGS["model_dir"], *FLAGS.get_key_flags_for_module(main)]:
+    for flag in FLAGS.get_key_flags_for_module(main):
         choices = f" ({'|'.join(flag.enum_values)})" if hasattr(flag, "enum_values") else ""
         rows.append((flag.name, flag.default, " ".join(flag.help.split()) + choices))
     for name, default, text in rows:
@@ -122,18 +126,23 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
     except Fault as fault:
         tell_error(fault)
         return 2
+    except BrokenPipeError:
+        # The reader of stdout has gone, as `| head` does; say nothing at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader of stdout has gone, as `| head` does; say nothing at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        if error.filename is None:
-            raise
-        tell_error(f"{error.filename}: {error.strerror}")
+        tell_error(f"{error.filename or 'writing'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         note("stopped by SIGINT")
         return 130
+    except Exception as error:
+        # TensorFlow's own: no memory, no disk. Not imported here, only looked at.
+        tensorflow = sys.modules.get("tensorflow")
+        if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+            raise
+        tell_error(f"{type(error).__name__}: {str(error.message).splitlines()[0]}")
+        return 2
 
 
 def note(message: object) -> None:

@@ -10,6 +10,7 @@ from absl import flags
 from scripts import command_line
 from scripts.command_line import FLAGS
 
+command_line.define_model_dir_flag()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
 
 

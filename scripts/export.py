@@ -12,6 +12,7 @@ from absl import flags
 from scripts import command_line
 from scripts.command_line import FLAGS
 
+command_line.define_model_dir_flag()
 flags.DEFINE_string("export_dir", "", "where the SavedModel goes; empty for MODEL_DIR/export")
 
 

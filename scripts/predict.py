@@ -17,6 +17,7 @@ from absl import flags
 from scripts import command_line
 from scripts.command_line import FLAGS
 
+command_line.define_model_dir_flag()
 flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
 
 _CHUNK = 1024  # reviews that are read, scored and answered together

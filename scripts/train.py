@@ -11,6 +11,7 @@ import sys
 
 from scripts import command_line
 
+command_line.define_model_dir_flag()
 command_line.define_setting_flags()
 
 

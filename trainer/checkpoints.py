@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import keras
@@ -9,6 +10,8 @@ import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
 from trainer.metrics import Metrics
+
+_log = logging.getLogger(__name__)
 
 _KEPT = 3  # checkpoints to go back to when the newest is damaged
 
@@ -79,25 +82,35 @@ class Checkpoints:
         )
 
     def restore(self) -> bool:
-        """Loads the newest state, if there is one, and says whether there was.
+        """Loads the newest state that can be read, if there are any, and says whether there were.
+
+        Going back to an older one costs time and changes nothing: the steps since are taken again.
 
         Raises:
-            Fault: There are checkpoints, and none can be found or read.
-            Mistake: The newest belongs to another vocabulary.
+            Fault: There are checkpoints, and none can be read.
+            Mistake: They belong to another vocabulary.
         """
-        newest = self._latest.latest_checkpoint
+        # The files, not the manager's list of them: a process may have been killed in between.
         folder = Path(self._latest.directory)
-        if newest is None:
-            if any(folder.glob("*.index")):
-                raise Fault(f"{folder} has checkpoints, and its file `checkpoint` names none")
-            return False
-        _restore(self._latest.checkpoint, newest)
-        _check_fingerprint(self._state.fingerprint, self._fingerprint, newest)
-        return True
+        paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
+        for path in sorted(paths, key=lambda path: int(path.name[5:]), reverse=True):
+            try:
+                _restore(self._latest.checkpoint, str(path))
+            except Fault as fault:
+                _log.warning("%s; going back to the one before", fault)
+                continue
+            _check_fingerprint(self._state.fingerprint, self._fingerprint, str(path))
+            return True
+        if paths:
+            raise Fault(
+                f"none of the {len(paths)} checkpoints in {folder} can be read; put good copies "
+                "there, or train anew in another --model_dir"
+            )
+        return False
 
     def save(self) -> None:
-        """Saves the state as it is, under the number of its step."""
-        self._latest.save(checkpoint_number=self._state.step)
+        """Saves the state as it is."""
+        self._latest.save()
 
     def save_best(self) -> None:
         """Saves the model as the best so far."""
@@ -145,7 +158,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         status.expect_partial()
     except (tf.errors.OpError, IndexError, AssertionError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise Fault(f"checkpoint {path} cannot be read ({reason})") from error
+        raise Fault(f"checkpoint {path} cannot be read: {reason}") from error
 
 
 def _check_fingerprint(found: tf.Variable, expected: bytes, path: str) -> None:

@@ -18,20 +18,26 @@ def strategy(distribute: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def precision_policy(precision: str) -> keras.DTypePolicy:
-    """Turns the setting into a Keras policy.
+def precision(setting: str) -> str:
+    """Says which of Keras' policies a setting stands for on this machine.
 
     Args:
-        precision: `auto`, or the name of a policy. `auto` is mixed_float16 where the first GPU has
+        setting: `auto`, or the name of a policy. `auto` is mixed_float16 where the first GPU has
             tensor cores and float32 elsewhere: on CPUs mixed_float16 is many times slower.
     """
-    if precision == "auto":
-        precision = "mixed_float16" if _has_tensor_cores() else "float32"
+    if setting != "auto":
+        return setting
+    return "mixed_float16" if _has_tensor_cores() else "float32"
+
+
+def policy(precision: str) -> keras.DTypePolicy:
+    """Makes a Keras policy; float32 is meant, so TensorFloat-32 is off under it."""
+    tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
     return keras.DTypePolicy(precision)
 
 
 def describe() -> str:
-    """Names the devices that TensorFlow computes on, such as `CPU` or `1 GPU (NVIDIA H100)`."""
+    """Names the devices that TensorFlow sees, such as `CPU` or `1 GPU (NVIDIA H100)`."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"

@@ -30,7 +30,7 @@ def export(model_dir: Path, export_dir: Path) -> None:
     run = load(model_dir, precision="float32")
     run.vectorizer(tf.constant([""]))  # builds its layer, as track wants it
     archive = keras.export.ExportArchive()
-    archive.track(run.model)
+    archive.track(run.evaluator.model)
     archive.track(run.vectorizer.layer)
     archive.add_endpoint(
         name="serving_default",
@@ -44,7 +44,7 @@ def _scorer(run: TrainedRun):  # noqa: ANN202 a function of tensors
     label_names = tf.constant(run.label_names)
 
     def score(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = run.model(pad(run.vectorizer(texts)), training=False)
+        logits = run.evaluator.model(pad(run.vectorizer(texts)), training=False)
         probabilities = tf.sigmoid(logits)
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}

@@ -50,8 +50,8 @@ class Progress:
         self._bar.set_postfix_str(text, refresh=False)
         now = time.monotonic()
         if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES:
-            rest = (now - self._started) / (step - self._first_step) * (self._last_step - step)
-            left = tqdm.format_interval(rest)
+            taken = max(step - self._first_step, 1)  # none, when only a validation was left
+            left = tqdm.format_interval((now - self._started) / taken * (self._last_step - step))
             _log.info("epoch %s  step %d/%d  %s  ETA %s", epoch, step, self._last_step, text, left)
             self._told = now
 

@@ -27,18 +27,21 @@ class RunRecord:
 
     Attributes:
         config: Its settings.
+        precision: The Keras policy it is trained in, which `auto` has chosen once.
         label_names: What labels 0 and 1 are called.
         fingerprint: The SHA-256 of its vocabulary.txt.
     """
 
     config: TrainConfig
+    precision: str
     label_names: tuple[str, str]
     fingerprint: str
 
     def write(self, model_dir: Path) -> None:
-        """Writes config.json, with the versions and the device that the run started on."""
+        """Writes config.json, with the versions and the device that are in use now."""
         content = {
             "settings": dataclasses.asdict(self.config),
+            "precision": self.precision,
             "label_names": self.label_names,
             "vocabulary_sha256": self.fingerprint,
             "versions": {
@@ -64,6 +67,7 @@ class RunRecord:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(
                 config=TrainConfig(**content["settings"]),
+                precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
             )

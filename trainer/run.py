@@ -35,13 +35,13 @@ class TrainedRun:
         config: The settings.
         label_names: What labels 0 and 1 are called.
         vectorizer: Turns texts into the model's token ids.
-        model: The model, with its best weights.
+        evaluator: Measures its model, which has its best weights.
     """
 
     config: TrainConfig
     label_names: tuple[str, str]
     vectorizer: Vectorizer
-    model: SentimentClassifier
+    evaluator: Evaluator
 
     def predict(self, texts: Sequence[bytes]) -> np.ndarray:
         """Scores texts.
@@ -53,8 +53,7 @@ class TrainedRun:
             Probabilities of the second label, <float32>[len(texts)], in the same order.
         """
         token_ids = self.vectorizer(tf.constant(texts, tf.string))
-        examples = Examples(token_ids=token_ids, labels=tf.zeros(len(texts)))
-        return Evaluator(self.model, tf.distribute.get_strategy()).predict(examples)
+        return self.evaluator.predict(Examples(token_ids=token_ids, labels=tf.zeros(len(texts))))
 
     def evaluate(self, split: str, *, stop: StopSignals | None = None) -> dict[str, object]:
         """Measures the model on `train`, `validation` or `test` of its data set.
@@ -66,9 +65,8 @@ class TrainedRun:
             Stopped: A signal came.
         """
         examples = read_examples(open_reviews(self.config), split, self.config, self.vectorizer)
-        evaluator = Evaluator(self.model, tf.distribute.get_strategy())
         about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
-        return about | evaluator.evaluate(examples, stop=stop)
+        return about | self.evaluator.evaluate(examples, stop=stop)
 
 
 def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
@@ -76,7 +74,7 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
 
     Args:
         model_dir: The run's folder.
-        precision: Used in place of the run's own setting.
+        precision: The policy to compute by, in place of the one it was trained in.
 
     Raises:
         Mistake: There is no trained run there, or its parts do not belong together.
@@ -88,11 +86,12 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             f"{model_dir} holds no run (no config.json); "
             f"train one: python -m scripts.train --model_dir={model_dir}"
         )
-    config = dataclasses.replace(record.config, precision=precision or record.config.precision)
+    config = record.config
     vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), config)
-    model = _build_model(config, vectorizer.vocabulary_size)
+    model = _build_model(config, vectorizer.vocabulary_size, precision or record.precision)
     restore_best(model_dir, model, fingerprint=record.fingerprint)
-    return TrainedRun(config, record.label_names, vectorizer, model)
+    evaluator = Evaluator(model, tf.distribute.get_strategy())
+    return TrainedRun(config, record.label_names, vectorizer, evaluator)
 
 
 def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[str, object]:
@@ -132,11 +131,23 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     if record is None:
         model_dir.mkdir(parents=True, exist_ok=True)
         vocabulary.save(words, model_dir / "vocabulary.txt")
-        record = RunRecord(config, dataset.label_names, vocabulary.fingerprint(words))
+        record = RunRecord(
+            config,
+            precision=devices.precision(config.precision),
+            label_names=dataset.label_names,
+            fingerprint=vocabulary.fingerprint(words),
+        )
         record.write(model_dir)
     elif record.config != config:
         dataclasses.replace(record, config=config).write(model_dir)
-    trainer = make_trainer(config, model_dir, vectorizer, training=training, validation=validation)
+    trainer = make_trainer(
+        config,
+        model_dir,
+        vectorizer,
+        precision=record.precision,
+        training=training,
+        validation=validation,
+    )
     return _fit(trainer, model_dir, stop)
 
 
@@ -145,13 +156,16 @@ def make_trainer(
     model_dir: Path,
     vectorizer: Vectorizer,
     *,
+    precision: str,
     training: Examples,
     validation: Examples,
 ) -> Trainer:
     """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one."""
+    if precision != devices.precision(config.precision):
+        _log.warning("%s goes on in %s, as it was begun", model_dir, precision)
     strategy = devices.strategy(config.distribute)
     with strategy.scope():
-        model = _build_model(config, vectorizer.vocabulary_size)
+        model = _build_model(config, vectorizer.vocabulary_size, precision)
         optimizer = _build_optimizer(config, model)
         state = TrainState(model, optimizer, fingerprint=vocabulary.fingerprint(vectorizer.words))
     checkpoints = Checkpoints(model_dir, state)
@@ -176,11 +190,14 @@ def make_trainer(
 
 def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, object]:
     results = model_dir / "results.json"
-    if trainer.is_finished() and results.is_file():
-        _log.info("%s is trained already; a larger --epochs goes on from there", model_dir)
+    if not trainer.is_finished():
+        results.unlink(missing_ok=True)  # it tells of fewer epochs
+        trainer.fit(model_dir, stop=stop)
+    elif results.is_file():
+        _log.info(
+            "%s is trained already; larger --epochs or --early_stopping_patience go on", model_dir
+        )
         return read_json(results)
-    results.unlink(missing_ok=True)  # it tells of fewer epochs
-    trainer.fit(model_dir, stop=stop)
     state = trainer.state
     measured = load(model_dir).evaluate("test", stop=stop) | {
         "best_epoch": int(state.best_epoch),
@@ -195,6 +212,8 @@ def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, obje
 
 
 def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig) -> None:
+    if set(str(model_dir)) & set("*?[]"):
+        raise Mistake(f"--model_dir={model_dir} has one of *?[] in it, a pattern to TensorFlow")
     if model_dir.exists() and not model_dir.is_dir():
         raise Mistake(f"--model_dir={model_dir} is a file; name a folder")
     if record is None:
@@ -257,14 +276,14 @@ def read_examples(
     return examples
 
 
-def _build_model(config: TrainConfig, vocabulary_size: int) -> SentimentClassifier:
+def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> SentimentClassifier:
     model = SentimentClassifier(
         vocabulary_size=vocabulary_size,
         embedding_dim=config.embedding_dim,
         encoder=config.encoder,
         dropout=config.dropout,
         seed=config.seed,
-        dtype=devices.precision_policy(config.precision),
+        dtype=devices.policy(precision),
     )
     model(tf.constant([[UNKNOWN_ID]]))  # makes the variables: restoring needs them
     return model

@@ -39,12 +39,16 @@ class Evaluator:
     Args:
         model: The model, built.
         strategy: The strategy in whose scope it was built.
+
+    Attributes:
+        model: As given.
     """
 
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-        self._model = model
+        self.model = model
         self._strategy = strategy
-        self._metrics = Metrics()
+        with strategy.scope():
+            self._metrics = Metrics()
 
     def evaluate(self, examples: Examples, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Measures the model on a split, each review once.
@@ -78,7 +82,7 @@ class Evaluator:
     @tf.function(input_signature=_BATCH_SIGNATURE[:1])
     def predict_step(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Returns the probabilities <float32>[B] of token_ids <int32>[B, T]."""
-        return tf.sigmoid(self._model(token_ids, training=False))
+        return tf.sigmoid(self.model(token_ids, training=False))
 
     @tf.function(input_signature=_BATCH_SIGNATURE)
     def eval_step(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
@@ -86,7 +90,7 @@ class Evaluator:
         self._strategy.run(self._eval_replica, args=(token_ids, labels))
 
     def _eval_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
-        logits = self._model(token_ids, training=False)
+        logits = self.model(token_ids, training=False)
         self._metrics.update(labels, logits, _losses(labels, logits))
 
 
@@ -122,8 +126,8 @@ class Trainer:
         self._strategy = strategy
         self._checkpoints = checkpoints
         self._evaluator = Evaluator(state.model, strategy)
-        self._tokens = keras.metrics.Sum()  # of this process alone, for the throughput
-        self._reviews = keras.metrics.Sum()
+        with strategy.scope():  # of this process alone, for the throughput
+            self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
         self._last_step = config.epochs * self._steps_per_epoch
         if config.max_steps:
@@ -149,15 +153,17 @@ class Trainer:
         """
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
-        is_recorded = step < (epoch + 1) * self._steps_per_epoch and step < self._last_step
-        self._summaries = Summaries(model_dir, first_step=step + is_recorded)
+        is_written = step < min((epoch + 1) * self._steps_per_epoch, self._last_step)
+        self._summaries = Summaries(model_dir, first_step=step + is_written)
         self._history = History(model_dir, epochs=epoch)
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()
         try:
             while not self.is_finished():
                 self._train_epoch(stop)
-                self._end_epoch(self._evaluator.evaluate(self._validation, stop=stop))
+                trained_until = time.monotonic()
+                validation = self._evaluator.evaluate(self._validation, stop=stop)
+                self._end_epoch(validation, trained_until)
         except Stopped:
             self._save()
             raise
@@ -186,7 +192,11 @@ class Trainer:
         optimizer.apply(gradients, model.trainable_variables)
         for metrics in (state.window, state.totals):
             metrics.update(labels, logits, losses)
-        state.gradient_norm.update_state(norm)
+        # Under float16 a step whose gradient overflows is skipped; it has no norm to speak of.
+        is_finite = tf.math.is_finite(norm)
+        state.gradient_norm.update_state(
+            tf.where(is_finite, norm, 0.0), sample_weight=tf.cast(is_finite, tf.float32)
+        )
         self._reviews.update_state(tf.size(labels))
         self._tokens.update_state(tf.math.count_nonzero(token_ids))
 
@@ -208,7 +218,7 @@ class Trainer:
             # The last step is written and saved with its epoch: no checkpoint lies in between.
             if step < end:
                 if step % self._config.summary_every == 0:
-                    self._end_window(step)
+                    self._end_window(step, time.monotonic())
                 if step % self._config.checkpoint_every == 0:
                     self._save()
                 stop.check()
@@ -218,19 +228,17 @@ class Trainer:
             metric.reset_state()
         self._window_from = time.monotonic()
 
-    def _end_window(self, step: int) -> None:
-        """Writes a point of the curves over steps."""
-        state, seconds = self.state, time.monotonic() - self._window_from
+    def _end_window(self, step: int, until: float) -> None:
+        """Writes a point of the curves over steps, with the throughput until that time."""
+        state, seconds = self.state, until - self._window_from
         values = state.window.result()
         values["gradient_norm"] = float(state.gradient_norm.result())
-        if not math.isfinite(values["loss"]):
-            raise Fault(
-                f"the loss is {values['loss']} at step {step}, with a learning rate of "
-                f"{self._config.learning_rate}; try a tenth of it in a new model_dir"
-            )
+        self._check_finite("the loss", values["loss"], step)
+        if not float(state.gradient_norm.count):
+            self._check_finite("every gradient since the last point", math.nan, step)
         values["learning_rate"] = float(state.optimizer.learning_rate)
-        values["reviews_per_second"] = float(self._reviews.result()) / seconds
-        values["tokens_per_second"] = float(self._tokens.result()) / seconds
+        for name, count in (("reviews", self._reviews), ("tokens", self._tokens)):
+            values[f"{name}_per_second"] = float(count.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
         shown = {name: values[name] for name in ("loss", "accuracy", "reviews_per_second")}
         self._progress.tell(f"{int(state.epoch) + 1}/{self._epochs}", shown, step=step)
@@ -238,11 +246,19 @@ class Trainer:
         state.gradient_norm.reset_state()
         self._start_window()
 
-    def _end_epoch(self, validation: dict[str, float]) -> None:
+    def _check_finite(self, name: str, value: float, step: int) -> None:
+        if not math.isfinite(value):
+            raise Fault(
+                f"{name} is {value} at step {step}, with a learning rate of "
+                f"{self._config.learning_rate}; try a tenth of it in a new model_dir"
+            )
+
+    def _end_epoch(self, validation: dict[str, float], trained_until: float) -> None:
         """Records an epoch everywhere, keeps the model if it is the best, and saves the state."""
         state = self.state
         step, train = int(state.step), state.totals.result()
-        self._end_window(step)
+        self._check_finite("the validation loss", validation["loss"], step)
+        self._end_window(step, trained_until)
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
             self._summaries.write(split, "epoch", values, step=step)
