@@ -120,7 +120,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
-        for url in builder.url_infos:  # TFDS would try for minutes where there is no network
+        for url in builder.url_infos or ():  # TFDS would try for minutes where there is no network
             requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True)
         _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already

@@ -33,6 +33,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A TFDS folder with a small imdb_offline: prepared by its own builder, from fewer reviews."""
+    from pipeline.datasets import open_dataset
     from pipeline.imdb_offline import imdb_offline_dataset_builder as module
 
     by_length = sorted(module.read_reviews(), key=lambda review: len(review[0]))
@@ -40,7 +41,7 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tensorflow_datasets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "read_reviews", lambda: few + few[-DUPLICATES:])
-        module.Builder(data_dir=folder).download_and_prepare()
+        open_dataset("imdb_offline", data_dir=str(folder), download=True)
     return folder
 
 
