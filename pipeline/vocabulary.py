@@ -58,7 +58,7 @@ class Vectorizer:
     def __init__(self, words: Sequence[str], *, sequence_length: int, truncate: str) -> None:
         self.words = list(words)
         self.vocabulary_size = len(self.words) + FIRST_WORD_ID
-        self.layer = _text_vectorization(vocabulary=self.words)
+        self.layer = _text_vectorization(vocabulary=self.words, standardize=standardize)
         self._sequence_length = sequence_length
         self._truncate = truncate
 
@@ -93,8 +93,8 @@ def adapt(texts: tf.data.Dataset, *, vocab_size: int) -> list[str]:
     Returns:
         The most frequent words, most frequent first, `vocab_size - FIRST_WORD_ID` at most.
     """
-    layer = _text_vectorization(max_tokens=vocab_size)
-    layer.adapt(texts)
+    layer = _text_vectorization(max_tokens=vocab_size, standardize=None)
+    layer.adapt(texts.map(standardize, num_parallel_calls=tf.data.AUTOTUNE))
     return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
 
 
@@ -131,4 +131,4 @@ def _encode(words: Sequence[str]) -> bytes:
 
 
 def _text_vectorization(**arguments: object) -> keras.layers.TextVectorization:
-    return keras.layers.TextVectorization(standardize=standardize, ragged=True, **arguments)
+    return keras.layers.TextVectorization(ragged=True, **arguments)
