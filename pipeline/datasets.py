@@ -107,8 +107,19 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
         raise _damaged(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
+    _check_form(builder)
     label_names = tuple(builder.info.features["label"].names)
     return ReviewDataset(name=name, label_names=label_names, builder=builder)
+
+
+def _check_form(builder: tfds.core.DatasetBuilder) -> None:
+    labels = builder.info.features.get("label")
+    has_two_labels = getattr(labels, "num_classes", 0) == 2
+    if not has_two_labels or builder.info.supervised_keys != ("text", "label"):
+        raise Mistake(f"{builder.name} has no (text, label) pairs with two labels to learn from")
+    missing = {"train", "test"} - set(builder.info.splits)
+    if missing:
+        raise Mistake(f"{builder.name} has no {' and no '.join(sorted(missing))} split")
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:

@@ -119,7 +119,9 @@ def _print_help() -> None:
 def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
     _set_up_logging()
     try:
-        return main(arguments) or 0
+        code = main(arguments) or 0
+        sys.stdout.flush()
+        return code
     except Mistake as mistake:
         tell_error(mistake)
         return 1
@@ -141,7 +143,9 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
             raise
-        tell_error(f"{type(error).__name__}: {str(error.message).splitlines()[0]}")
+        tell_error(
+            f"{type(error).__name__}: {(error.message or 'no reason given').splitlines()[0]}"
+        )
         return 2
 
 

@@ -12,6 +12,7 @@ from scripts.command_line import FLAGS
 
 command_line.define_model_dir_flag()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
+flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
 
 
 def main(arguments: list[str]) -> None:
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> None:
     model_dir = command_line.model_dir()
     with command_line.quiet_stderr():
         from trainer.run import load
-    for name, value in load(model_dir).evaluate(FLAGS.split).items():
+    for name, value in load(model_dir).evaluate(FLAGS.split, data_dir=FLAGS.data_dir).items():
         print(name, value, sep="\t")
 
 

@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         with StopSignals() as stop:
             results = train(config, model_dir, stop=stop)
     except Stopped as stopped:
-        again = shlex.join(["python", "-m", "scripts.train", *sys.argv[1:]])
+        again = shlex.join([sys.executable, "-m", "scripts.train", *sys.argv[1:]])
         command_line.note(f"{stopped}, everything saved; to go on: {again}")
         return 128 + stopped.signal
     print(json.dumps(results, indent=2))

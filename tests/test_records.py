@@ -49,7 +49,9 @@ def test_curves_are_drawn_anew_each_epoch(tmp_path):
 
 
 def test_config_comes_back(small_config, tmp_path):
-    record = RunRecord(small_config, "float32", ("neg", "pos"), "f00d")
+    record = RunRecord(
+        small_config, "float32", ("neg", "pos"), "f00d", {"train": 3, "validation": 1}
+    )
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record
     assert RunRecord.read(tmp_path / "none") is None

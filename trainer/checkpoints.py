@@ -93,6 +93,7 @@ class Checkpoints:
         # The files, not the manager's list of them: a process may have been killed in between.
         folder = Path(self._latest.directory)
         paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
+        paths = [path for path in paths if path.name[5:].isdigit()]
         for path in sorted(paths, key=lambda path: int(path.name[5:]), reverse=True):
             try:
                 _restore(self._latest.checkpoint, str(path))
@@ -103,8 +104,8 @@ class Checkpoints:
             return True
         if paths:
             raise Fault(
-                f"none of the {len(paths)} checkpoints in {folder} can be read; put good copies "
-                "there, or train anew in another --model_dir"
+                f"none of the {len(paths)} checkpoints in {folder} can be read as this model's; "
+                "put good copies there, or train anew in another --model_dir"
             )
         return False
 
@@ -156,6 +157,8 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial()
+    except tf.errors.ResourceExhaustedError:
+        raise  # no memory: the file may be whole
     except (tf.errors.OpError, IndexError, AssertionError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise Fault(f"checkpoint {path} cannot be read: {reason}") from error

@@ -30,12 +30,14 @@ class RunRecord:
         precision: The Keras policy it is trained in, which `auto` has chosen once.
         label_names: What labels 0 and 1 are called.
         fingerprint: The SHA-256 of its vocabulary.txt.
+        sizes: How many reviews its train and validation splits have.
     """
 
     config: TrainConfig
     precision: str
     label_names: tuple[str, str]
     fingerprint: str
+    sizes: dict[str, int]
 
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
@@ -44,6 +46,7 @@ class RunRecord:
             "precision": self.precision,
             "label_names": self.label_names,
             "vocabulary_sha256": self.fingerprint,
+            "reviews": self.sizes,
             "versions": {
                 "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -70,6 +73,7 @@ class RunRecord:
                 precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
+                sizes=content["reviews"],
             )
         except (ValueError, KeyError, TypeError, Mistake) as error:
             raise Fault(f"{path} is damaged or of another version ({error})") from error
@@ -123,8 +127,15 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads what `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Reads what `write_json` wrote.
+
+    Raises:
+        Fault: It is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Fault(f"{path} is damaged ({error}); delete it and run again") from error
 
 
 def _replacing(path: Path) -> Path:

@@ -55,8 +55,15 @@ class TrainedRun:
         token_ids = self.vectorizer(tf.constant(texts, tf.string))
         return self.evaluator.predict(Examples(token_ids=token_ids, labels=tf.zeros(len(texts))))
 
-    def evaluate(self, split: str, *, stop: StopSignals | None = None) -> dict[str, object]:
+    def evaluate(
+        self, split: str, *, data_dir: str = "", stop: StopSignals | None = None
+    ) -> dict[str, object]:
         """Measures the model on `train`, `validation` or `test` of its data set.
+
+        Args:
+            split: The split.
+            data_dir: The folder of the data set, if it is not where training found it.
+            stop: Asked between batches whether to go on.
 
         Returns:
             dataset, split, examples, loss, accuracy and auc.
@@ -64,7 +71,8 @@ class TrainedRun:
         Raises:
             Stopped: A signal came.
         """
-        examples = read_examples(open_reviews(self.config), split, self.config, self.vectorizer)
+        config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
+        examples = read_examples(open_reviews(config), split, config, self.vectorizer)
         about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
         return about | self.evaluator.evaluate(examples, stop=stop)
 
@@ -128,6 +136,12 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         vectorizer.vocabulary_size,
     )
     stop.check()
+    sizes = {"train": len(training), "validation": len(validation)}
+    if record is not None and record.sizes != sizes:
+        raise Mistake(
+            f"{model_dir} holds a run on other reviews of the name {config.dataset}: "
+            f"{record.sizes} there, {sizes} in --data_dir; name the folder it was trained from"
+        )
     if record is None:
         model_dir.mkdir(parents=True, exist_ok=True)
         vocabulary.save(words, model_dir / "vocabulary.txt")
@@ -136,10 +150,9 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
             precision=devices.precision(config.precision),
             label_names=dataset.label_names,
             fingerprint=vocabulary.fingerprint(words),
+            sizes=sizes,
         )
         record.write(model_dir)
-    elif record.config != config:
-        dataclasses.replace(record, config=config).write(model_dir)
     trainer = make_trainer(
         config,
         model_dir,
@@ -148,6 +161,8 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         training=training,
         validation=validation,
     )
+    if record.config != config and not trainer.is_finished():
+        dataclasses.replace(record, config=config).write(model_dir)
     return _fit(trainer, model_dir, stop)
 
 

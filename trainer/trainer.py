@@ -234,8 +234,10 @@ class Trainer:
         values = state.window.result()
         values["gradient_norm"] = float(state.gradient_norm.result())
         self._check_finite("the loss", values["loss"], step)
-        if not float(state.gradient_norm.count):
-            self._check_finite("every gradient since the last point", math.nan, step)
+        # Each overflow of float16 halves the scale, 15 in a row from the start take it below 1.
+        scale = float(state.optimizer.scale_loss(1.0))
+        if not 1.0 <= scale < math.inf:
+            self._check_finite("the gradient, under any loss scale,", math.nan, step)
         values["learning_rate"] = float(state.optimizer.learning_rate)
         for name, count in (("reviews", self._reviews), ("tokens", self._tokens)):
             values[f"{name}_per_second"] = float(count.result()) / seconds
