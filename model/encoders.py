@@ -12,6 +12,29 @@ import tensorflow as tf
 
 from model import ENCODERS
 
+_LONGEST_MEMORY = 100.0  # tokens
+
+
+class LongMemory(keras.initializers.Initializer):
+    """Biases of an LSTM whose units remember for 1 to `longest` steps, as is drawn for each.
+
+    With u uniform between 1 and `longest`, the forget gate's bias is log u and the input gate's
+    -log u (Tallec & Ollivier, Can recurrent neural networks warp time?, ICLR 2018). With Keras' own
+    biases a unit forgets within a few words, and whole epochs may pass before training finds out.
+    """
+
+    def __init__(self, longest: float, *, seed: int) -> None:
+        self._longest = longest
+        self._seed = seed
+
+    def __call__(self, shape: tuple[int], dtype: str | None = None) -> tf.Tensor:
+        """Makes the biases [4 * units] of Keras' gates: input, forget, cell, output."""
+        units = shape[0] // 4
+        steps = keras.random.uniform([units], 1.0, self._longest, dtype=dtype, seed=self._seed)
+        zeros = keras.ops.zeros([2 * units], dtype=dtype)
+        forget = keras.ops.log(steps)
+        return keras.ops.concatenate([-forget, forget, zeros])
+
 
 class StackedLSTM(keras.layers.Layer):
     """Two LSTMs (Hochreiter & Schmidhuber, 1997), of 128 and 64 units; answers the last state.
@@ -29,6 +52,8 @@ class StackedLSTM(keras.layers.Layer):
                 return_sequences=True,
                 kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 2 * i),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * i + 1),
+                bias_initializer=LongMemory(_LONGEST_MEMORY, seed=seed + i),
+                unit_forget_bias=False,
                 seed=seed,
                 dtype=dtype,
             )
