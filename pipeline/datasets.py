@@ -113,9 +113,8 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
 
 
 def _check_form(builder: tfds.core.DatasetBuilder) -> None:
-    labels = builder.info.features.get("label")
-    has_two_labels = getattr(labels, "num_classes", 0) == 2
-    if not has_two_labels or builder.info.supervised_keys != ("text", "label"):
+    has_pairs = builder.info.supervised_keys == ("text", "label")
+    if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
         raise Mistake(f"{builder.name} has no (text, label) pairs with two labels to learn from")
     missing = {"train", "test"} - set(builder.info.splits)
     if missing:
