@@ -8,7 +8,7 @@ import tensorflow as tf
 from sklearn import metrics as reference
 
 from pipeline.batches import evaluation_batches, training_batches
-from pipeline.errors import Fault
+from pipeline.errors import Fault, Mistake
 from trainer import run as runs
 from trainer.run import make_trainer
 from trainer.stopping import StopSignals
@@ -217,6 +217,16 @@ def test_the_whole_of_a_run_as_one_call(small_config, tmp_path):
         again = runs.train(small_config, tmp_path / "run", stop=stop)
     path = tmp_path / "run" / "results.json"
     assert json.loads(path.read_text()) == results == again
+
+
+def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trained):
+    shutil.copytree(trained[0], tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    content = json.loads(path.read_text())
+    content["reviews"]["train"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(Mistake, match="other reviews of the name imdb_offline"):
+        runs.train(small_config, tmp_path / "run", stop=StopSignals())
 
 
 def test_results_that_were_lost_are_measured_again_and_curves_stay(small_config, tmp_path, trained):

@@ -137,12 +137,9 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     )
     stop.check()
     sizes = {"train": len(training), "validation": len(validation)}
-    if record is not None and record.sizes != sizes:
-        raise Mistake(
-            f"{model_dir} holds a run on other reviews of the name {config.dataset}: "
-            f"{record.sizes} there, {sizes} in --data_dir; name the folder it was trained from"
-        )
-    if record is None:
+    if record is not None:
+        _check_sizes(record, sizes, model_dir)
+    else:
         model_dir.mkdir(parents=True, exist_ok=True)
         vocabulary.save(words, model_dir / "vocabulary.txt")
         record = RunRecord(
@@ -240,6 +237,14 @@ def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig
         raise Mistake(
             f"{model_dir} holds a run with other settings: {', '.join(differences)}; "
             "train with those, or name another --model_dir"
+        )
+
+
+def _check_sizes(record: RunRecord, sizes: dict[str, int], model_dir: Path) -> None:
+    if record.sizes != sizes:
+        raise Mistake(
+            f"{model_dir} holds a run on other reviews of the name {record.config.dataset}: "
+            f"{record.sizes} there, {sizes} in --data_dir; name the folder it was trained from"
         )
 
 
