@@ -2,6 +2,7 @@ import collections
 import sys
 
 import pytest
+import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
 from pipeline.datasets import open_dataset
@@ -83,3 +84,42 @@ def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
     with pytest.raises(Mistake, match=f"{name} is not in .*--data_dir"):
         open_dataset(name, data_dir=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("builder", "told"),
+    [
+        ({"supervised_keys": ("image", "label")}, r"no \(text, label\) pairs"),
+        ({"classes": 3}, r"no \(text, label\) pairs with two labels"),
+        ({"splits": ("train",)}, "no test split"),
+    ],
+)
+def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, told):
+    """A builder of TFDS' own testing kind, made for this."""
+    form = {"supervised_keys": ("text", "label"), "classes": 2, "splits": ("train", "test")}
+    form |= builder
+    first = form["supervised_keys"][0]
+
+    class OtherForm(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "other_form"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            label = tfds.features.ClassLabel(num_classes=form["classes"])
+            features = {first: tfds.features.Text(), "label": label}
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=form["supervised_keys"],
+            )
+
+        def _split_generators(self, _):
+            return {split: self._generate_examples() for split in form["splits"]}
+
+        def _generate_examples(self):
+            yield 0, {first: "fine", "label": 0}
+
+    monkeypatch.setitem(DATASETS, "other_form", None)
+    monkeypatch.setattr(tfds, "builder", lambda _, data_dir: OtherForm(data_dir=data_dir))
+    with pytest.raises(Mistake, match=told):
+        open_dataset("other_form", data_dir=str(tmp_path), download=True)

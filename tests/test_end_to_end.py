@@ -136,6 +136,20 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert figures == {name: str(results[name]) for name in figures}
 
 
+def test_evaluate_reads_the_data_set_from_where_it_is_told_to(trained, run, data_dir, tmp_path):
+    model_dir, _ = trained
+    moved = tmp_path / "moved"
+    shutil.copytree(data_dir, moved)
+    at_home = run("evaluate", f"--model_dir={model_dir}", "--split=validation")
+    done = run("evaluate", f"--model_dir={model_dir}", "--split=validation", f"--data_dir={moved}")
+    assert (done.returncode, done.stdout) == (0, at_home.stdout)
+    for path in moved.rglob("*-train.*"):
+        path.unlink()
+    done = run("evaluate", f"--model_dir={model_dir}", "--split=validation", f"--data_dir={moved}")
+    assert done.returncode == 2
+    assert str(moved) in done.stderr.decode()
+
+
 def test_evaluate_predict_and_the_export_agree_on_each_text(trained, run, tmp_path, small_config):
     """The SavedModel is read by a process that knows TensorFlow and nothing of this project."""
     from pipeline.datasets import open_dataset

@@ -137,19 +137,10 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     )
     stop.check()
     sizes = {"train": len(training), "validation": len(validation)}
-    if record is not None:
-        _check_sizes(record, sizes, model_dir)
+    if record is None:
+        record = _begin(model_dir, config, words, dataset.label_names, sizes)
     else:
-        model_dir.mkdir(parents=True, exist_ok=True)
-        vocabulary.save(words, model_dir / "vocabulary.txt")
-        record = RunRecord(
-            config,
-            precision=devices.precision(config.precision),
-            label_names=dataset.label_names,
-            fingerprint=vocabulary.fingerprint(words),
-            sizes=sizes,
-        )
-        record.write(model_dir)
+        _check_sizes(record, sizes, model_dir)
     trainer = make_trainer(
         config,
         model_dir,
@@ -161,6 +152,27 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     if record.config != config and not trainer.is_finished():
         dataclasses.replace(record, config=config).write(model_dir)
     return _fit(trainer, model_dir, stop)
+
+
+def _begin(
+    model_dir: Path,
+    config: TrainConfig,
+    words: list[str],
+    label_names: tuple[str, str],
+    sizes: dict[str, int],
+) -> RunRecord:
+    """Writes what a run is known by; config.json last, since with it there is a run."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    vocabulary.save(words, model_dir / "vocabulary.txt")
+    record = RunRecord(
+        config,
+        precision=devices.precision(config.precision),
+        label_names=label_names,
+        fingerprint=vocabulary.fingerprint(words),
+        sizes=sizes,
+    )
+    record.write(model_dir)
+    return record
 
 
 def make_trainer(
