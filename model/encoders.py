@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from model import ENCODERS
+from model.lstm import outputs_over_time
 
 _LONGEST_MEMORY = 100.0  # tokens
 
@@ -42,6 +43,7 @@ class StackedLSTM(keras.layers.Layer):
     An LSTM reads left to right and padding stands on the right, so what it gives at a review's
     last token is what it would give without padding. Picking that output needs no mask in the
     recurrence, which costs a select a step on a CPU and a check of every mask on a GPU.
+    The layers hold Keras' weights; `model/lstm.py` runs them.
     """
 
     def __init__(self, *, seed: int, dtype: keras.DTypePolicy) -> None:
@@ -60,12 +62,20 @@ class StackedLSTM(keras.layers.Layer):
             for i, units in enumerate((128, 64))
         ]
 
+    def build(self, embedded_shape: tuple[int | None, ...], lengths_shape: tuple[int, ...]) -> None:
+        """Makes the weights for embedded [B, T, E]."""
+        del lengths_shape
+        for lstm in self.lstms:
+            lstm.build(embedded_shape)
+            embedded_shape = (*embedded_shape[:-1], lstm.units)
+
     def call(self, embedded: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Encodes [B, T, E] with lengths [B] as [B, 64]."""
-        outputs = embedded
+        outputs = tf.transpose(embedded, [1, 0, 2])
         for lstm in self.lstms:
-            outputs = lstm(outputs)  # [B, T, units]
-        return tf.gather(outputs, lengths - 1, axis=1, batch_dims=1)
+            outputs = outputs_over_time(lstm, outputs)  # [T, B, units]
+        last = tf.stack([lengths - 1, tf.range(tf.size(lengths))], axis=1)  # [B, 2]
+        return tf.gather_nd(outputs, last)
 
 
 def make_encoder(name: str, *, seed: int, dtype: keras.DTypePolicy) -> keras.layers.Layer:

@@ -118,6 +118,9 @@ def _print_help() -> None:
 
 def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
     _set_up_logging()
+    # Cores have branches of the model to compute (trainer/devices.py): products that are split
+    # among them as well would only wait for each other. Read when TensorFlow is imported.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     try:
         code = main(arguments) or 0
         sys.stdout.flush()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and bounds here are a CPU's
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as commands run, or the bits differ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = Path(__file__).parents[1]

@@ -9,12 +9,13 @@ from model.classifier import SentimentClassifier
 FLOAT32 = keras.DTypePolicy("float32")
 
 
-def make(encoder="stacked_lstm", *, dropout=0.0, seed=0, dtype=FLOAT32):
+def make(encoder="stacked_lstm", *, dropout=0.0, branches=2, seed=0, dtype=FLOAT32):
     model = SentimentClassifier(
         vocabulary_size=50,
         embedding_dim=12,
         encoder=encoder,
         dropout=dropout,
+        branches=branches,
         seed=seed,
         dtype=dtype,
     )
@@ -37,6 +38,16 @@ def test_padding_and_batch_mates_change_no_logit(encoder):
     alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert together.std() > 1e-3  # they are not all one number
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_branches_change_no_logit(encoder, count):
+    """Also where there are fewer reviews than branches."""
+    token_ids = reviews(count, 30).to_tensor()
+    one, three = (make(encoder, branches=branches)(token_ids).numpy() for branches in (1, 3))
+    np.testing.assert_allclose(one, three, atol=1e-6)
+    assert one.shape == (count,)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import keras
 import tensorflow as tf
 
+_SMALLEST_PART = 16  # reviews
 _TENSOR_CORES = (7, 0)  # the first compute capability whose float16 products are the faster ones
 
 
@@ -36,6 +39,17 @@ def policy(precision: str) -> keras.DTypePolicy:
     return keras.DTypePolicy(precision)
 
 
+def branches(batch_size: int) -> int:
+    """Says into how many parts a batch is cut so that each core of a CPU has one; 1 on a GPU.
+
+    Args:
+        batch_size: Reviews a step; a part of fewer than 16 is not worth a core.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    return max(1, min(_cores(), batch_size // _SMALLEST_PART))
+
+
 def describe() -> str:
     """Names the devices that TensorFlow sees, such as `CPU` or `1 GPU (NVIDIA H100)`."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -51,3 +65,8 @@ def _has_tensor_cores() -> bool:
         return False
     details = tf.config.experimental.get_device_details(gpus[0])
     return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
+
+
+def _cores() -> int:
+    """Counts the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

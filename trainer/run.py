@@ -314,6 +314,7 @@ def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> S
         embedding_dim=config.embedding_dim,
         encoder=config.encoder,
         dropout=config.dropout,
+        branches=devices.branches(config.batch_size),
         seed=config.seed,
         dtype=devices.policy(precision),
     )
