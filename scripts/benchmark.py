@@ -1,15 +1,19 @@
 """Times training against Keras fit: python -m scripts.benchmark [--repeats=2] [flags of train].
 
 Trains one epoch of the network of the settings on the same reviews, by this project's loop and by
-Keras' fit of the tutorial's Sequential model on reviews padded to --sequence_length, in turn.
-Progress goes to stderr; the report, a Markdown table, to stdout.
+Keras' fit of the tutorial's Sequential model on reviews padded to --sequence_length, in turn and
+each in a process of its own, with the threads that it uses by itself. Progress goes to stderr; the
+report, a Markdown table, to stdout.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from pipeline.errors import Fault
 from scripts import command_line
 from scripts.command_line import FLAGS
 
@@ -27,30 +32,53 @@ if TYPE_CHECKING:
 
 flags.DEFINE_integer("repeats", 2, "times that each is timed, in turn", lower_bound=1)
 flags.DEFINE_integer("reviews", 0, "train on so many reviews; 0: on all", lower_bound=0)
+flags.DEFINE_enum("measure", "", ("", "ours", "keras"), "time this one once, and print seconds")
 flags.DEFINE_string("json", "", "file that the seconds are written to as well")
 command_line.define_setting_flags()
 
 _PRECISION = "float32"  # both compute in it, on any device
-_OURS, _KERAS = "this project", "Keras `fit`, padded"
+_NAMES = {"ours": "this project", "keras": "Keras `fit`, padded"}
 
 
 def main(arguments: list[str]) -> None:
     """Times both in turn, and prints the medians and their ratio."""
     command_line.refuse(arguments)
     config = command_line.settings()
+    if FLAGS.measure:
+        print(_measure(config))
+        return
+    seconds: dict[str, list[float]] = {"ours": [], "keras": []}
+    for repeat in range(FLAGS.repeats):
+        for name, times in seconds.items():
+            measured, reviews = map(float, _in_process(name).split())
+            times.append(measured)
+            command_line.note(f"{repeat + 1}/{FLAGS.repeats} {_NAMES[name]}: {measured:.1f} s")
+    print(_report(seconds, reviews))
+    if FLAGS.json:
+        Path(FLAGS.json).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+
+
+def _in_process(name: str) -> str:
+    """Runs this command again for one measurement, and answers what it prints."""
+    command = [sys.executable, "-m", "scripts.benchmark", *sys.argv[1:], f"--measure={name}"]
+    environment = dict(os.environ)
+    if name == "keras":
+        environment["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's own default
+    try:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    except subprocess.CalledProcessError as error:
+        raise Fault(f"{' '.join(command)} ended with exit code {error.returncode}") from error
+    return done.stdout.decode()
+
+
+def _measure(config: TrainConfig) -> str:
     with command_line.quiet_stderr():
         from trainer.run import adapt_vocabulary, make_vectorizer, open_reviews, read_examples
     dataset = open_reviews(config)
     vectorizer = make_vectorizer(adapt_vocabulary(dataset, config), config)
     examples = _first(read_examples(dataset, "train", config, vectorizer), FLAGS.reviews)
-    seconds: dict[str, list[float]] = {_OURS: [], _KERAS: []}
-    for repeat in range(FLAGS.repeats):
-        for name, epoch in ((_OURS, _our_epoch), (_KERAS, _keras_epoch)):
-            seconds[name].append(epoch(config, vectorizer, examples))
-            command_line.note(f"{repeat + 1}/{FLAGS.repeats} {name}: {seconds[name][-1]:.1f} s")
-    print(_report(seconds, len(examples)))
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+    epoch = _our_epoch if FLAGS.measure == "ours" else _keras_epoch
+    return f"{epoch(config, vectorizer, examples)} {len(examples)}"
 
 
 def _first(examples: Examples, count: int) -> Examples:
@@ -100,12 +128,12 @@ def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples
     return time.monotonic() - start
 
 
-def _report(seconds: dict[str, list[float]], reviews: int) -> str:
+def _report(seconds: dict[str, list[float]], reviews: float) -> str:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     lines = ["| training | seconds an epoch | reviews/s | of Keras' time |", "|---|---|---|---|"]
     for name, median in medians.items():
-        share = median / medians[_KERAS]
-        lines.append(f"| {name} | {median:.1f} | {reviews / median:.0f} | {share:.2f} |")
+        share = median / medians["keras"]
+        lines.append(f"| {_NAMES[name]} | {median:.1f} | {reviews / median:.0f} | {share:.2f} |")
     return "\n".join(lines)
 
 
