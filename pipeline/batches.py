@@ -1,14 +1,14 @@
-"""From reviews to padded batches of token ids: cache, shuffle, bucket by length, pad, prefetch."""
+"""From token ids to padded batches: shuffle, bucket by length, pad, prefetch."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.vocabulary import PADDING_ID, Vectorizer
+from pipeline.reviews import Reviews
+from pipeline.vocabulary import PADDING_ID
 
 _POOL_BATCHES = (
     50  # batches whose reviews are sorted by length together: more pads less, mixes less
@@ -16,47 +16,7 @@ _POOL_BATCHES = (
 _PAD_MULTIPLE = 8  # a batch is as long as its longest review, rounded up for tensor cores
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """A split in memory, vectorized once; 25,000 reviews of IMDB take 22 MB.
-
-    Attributes:
-        token_ids: Ragged <int32>[N, (T)].
-        labels: <float32>[N], 0 or 1.
-    """
-
-    token_ids: tf.RaggedTensor
-    labels: tf.Tensor
-
-    def __len__(self) -> int:
-        return int(self.labels.shape[0])
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """The number of tokens in each review, <int64>[N]."""
-        return self.token_ids.row_lengths().numpy()
-
-
-def vectorize(reviews: tf.data.Dataset, vectorizer: Vectorizer) -> Examples:
-    """Turns a split into token ids.
-
-    Args:
-        reviews: Batches of (texts <string>[N], labels <int64>[N]).
-        vectorizer: Turns texts into token ids.
-
-    Returns:
-        The split, in the order it came in.
-    """
-
-    def vectorize_batch(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        return vectorizer(texts), tf.cast(labels, tf.float32)
-
-    batches = reviews.map(vectorize_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    token_ids, labels = zip(*batches, strict=True)
-    return Examples(token_ids=tf.concat(token_ids, axis=0), labels=tf.concat(labels, axis=0))
-
-
-def batches_per_epoch(examples: Examples, batch_size: int) -> int:
+def batches_per_epoch(examples: Reviews, batch_size: int) -> int:
     """Counts the batches of an epoch, the smaller last one included."""
     return math.ceil(len(examples) / batch_size)
 
@@ -89,7 +49,7 @@ def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) 
 
 
 def training_batches(
-    examples: Examples, *, batch_size: int, seed: int, epoch: int, first_batch: int = 0
+    examples: Reviews, *, batch_size: int, seed: int, epoch: int, first_batch: int = 0
 ) -> tf.data.Dataset:
     """Makes the batches of one epoch.
 
@@ -112,7 +72,7 @@ def evaluation_order(lengths: np.ndarray) -> np.ndarray:
     return np.argsort(lengths, kind="stable")
 
 
-def evaluation_batches(examples: Examples, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(examples: Reviews, *, batch_size: int) -> tf.data.Dataset:
     """Makes batches in which every review stands once, in `evaluation_order`.
 
     Args:
@@ -126,26 +86,25 @@ def evaluation_batches(examples: Examples, *, batch_size: int) -> tf.data.Datase
     return _gather(examples, np.split(by_length, range(batch_size, len(by_length), batch_size)))
 
 
-def pad(token_ids: tf.RaggedTensor) -> tf.Tensor:
-    """Pads a batch at the end with PADDING_ID, to a multiple of a few tokens.
-
-    Args:
-        token_ids: Ragged <int32>[B, (T)].
-
-    Returns:
-        <int32>[B, T].
-    """
-    dense = token_ids.to_tensor(PADDING_ID)
-    return tf.pad(dense, [[0, 0], [0, -tf.shape(dense)[1] % _PAD_MULTIPLE]])
-
-
-def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
+def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
     positions = tf.RaggedTensor.from_row_lengths(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )
 
     def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return pad(tf.gather(examples.token_ids, batch)), tf.gather(examples.labels, batch)
+        token_ids, labels = tf.numpy_function(
+            lambda chosen: _padded(examples[chosen]), [batch], (tf.int32, tf.float32)
+        )
+        return tf.ensure_shape(token_ids, [None, None]), tf.ensure_shape(labels, [None])
 
     batches = tf.data.Dataset.from_tensor_slices(positions)
     return batches.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _padded(examples: Reviews) -> tuple[np.ndarray, np.ndarray]:
+    longest = int(examples.lengths.max(initial=0))
+    length = longest + -longest % _PAD_MULTIPLE
+    token_ids = np.full([len(examples), length], PADDING_ID, np.int32)
+    for position, length in enumerate(examples.lengths):
+        token_ids[position, :length] = examples.row(position)
+    return token_ids, examples.labels

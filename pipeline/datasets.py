@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -39,34 +40,50 @@ class ReviewDataset:
     label_names: tuple[str, str]
     builder: tfds.core.DatasetBuilder
 
-    def read(self, split: str, *, validation_fraction: float) -> tf.data.Dataset:
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells these reviews from others of the name: its version, and its files."""
+        files = [
+            (path.name, path.stat()) for path in sorted(Path(self.builder.data_path).iterdir())
+        ]
+        return {
+            "name": self.builder.info.full_name,
+            "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files],
+        }
+
+    def read(self, split: str) -> tf.data.Dataset:
         """Reads one split, in the order of its files.
 
-        `train` and `validation` share the builder's train split: a review is in validation when
-        the hash of its text says so. The cut needs no list, is the same in every run, and keeps
-        all copies of one text on one side.
-
         Args:
-            split: `train`, `validation`, `test`, or `unsupervised`, all of whose labels are -1.
-            validation_fraction: Share of the train split that is cut off for validation.
+            split: `train`, `test`, or `unsupervised`, all of whose labels are -1.
 
         Returns:
             Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
         """
-        is_cut = split in ("train", "validation")
-        reviews = self.builder.as_dataset(
-            split="train" if is_cut else split, as_supervised=True, shuffle_files=False
-        ).batch(READ_BATCH)
-        if not is_cut:
-            return reviews
+        return self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False).batch(
+            READ_BATCH
+        )
 
-        def part(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            bucket = tf.strings.to_hash_bucket_fast(texts, _HASH_BUCKETS)
-            in_validation = bucket < round(validation_fraction * _HASH_BUCKETS)
-            chosen = in_validation if split == "validation" else ~in_validation
-            return tf.boolean_mask(texts, chosen), tf.boolean_mask(labels, chosen)
 
-        return reviews.map(part)
+def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
+    """Throws each of texts <string>[N] into one of 10,000 buckets <int64>[N], by a hash of it."""
+    return tf.strings.to_hash_bucket_fast(texts, _HASH_BUCKETS)
+
+
+def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
+    """Says which reviews are cut off the train split for validation.
+
+    The cut goes by a hash of the text: it needs no list, is the same in every run, and keeps all
+    copies of one text on one side.
+
+    Args:
+        buckets: Those of `hash_buckets`, [N].
+        validation_fraction: Share of the train split.
+
+    Returns:
+        <bool>[N].
+    """
+    return buckets < round(validation_fraction * _HASH_BUCKETS)
 
 
 @contextlib.contextmanager

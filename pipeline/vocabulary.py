@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -58,12 +60,23 @@ class Vectorizer:
     def __init__(self, words: Sequence[str], *, sequence_length: int, truncate: str) -> None:
         self.words = list(words)
         self.vocabulary_size = len(self.words) + FIRST_WORD_ID
-        self.layer = _text_vectorization(vocabulary=self.words, standardize=standardize)
+        self.layer = keras.layers.TextVectorization(
+            vocabulary=self.words, standardize=None, ragged=True
+        )
         self._sequence_length = sequence_length
         self._truncate = truncate
 
+    @property
+    def identity(self) -> list[object]:
+        """All that its answers depend on, the code apart."""
+        return [fingerprint(self.words), self._sequence_length, self._truncate]
+
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Vectorizes a batch of texts.
+        """Vectorizes a batch of texts <string>[B]; see `look_up` for what it returns."""
+        return self.look_up(standardize(texts))
+
+    def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Vectorizes a batch of texts that are standardized already.
 
         Args:
             texts: <string>[B].
@@ -83,19 +96,26 @@ class Vectorizer:
         return tf.concat([token_ids, filler], axis=1)
 
 
-def adapt(texts: tf.data.Dataset, *, vocab_size: int) -> list[str]:
-    """Collects the vocabulary of the training texts.
+def count(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
+    """Collects the vocabulary of the training texts, as TextVectorization.adapt does.
+
+    Counted here in a tenth of its time; of words that are as frequent as each other, the one that
+    is later in the alphabet comes first, as there.
 
     Args:
-        texts: Batches of <string>[N].
+        texts: Standardized texts, some at a time.
         vocab_size: Number of ids, padding and unknown included.
 
     Returns:
         The most frequent words, most frequent first, `vocab_size - FIRST_WORD_ID` at most.
     """
-    layer = _text_vectorization(max_tokens=vocab_size, standardize=None)
-    layer.adapt(texts.map(standardize, num_parallel_calls=tf.data.AUTOTUNE))
-    return [str(word) for word in layer.get_vocabulary(include_special_tokens=False)]
+    counts: collections.Counter[bytes] = collections.Counter()
+    for some in texts:
+        counts.update(b" ".join(some).split())
+    by_count = heapq.nlargest(
+        vocab_size - FIRST_WORD_ID, counts.items(), key=lambda item: (item[1], item[0])
+    )
+    return [word.decode() for word, _ in by_count]
 
 
 def save(words: Sequence[str], path: Path) -> None:
@@ -128,7 +148,3 @@ def fingerprint(words: Sequence[str]) -> str:
 
 def _encode(words: Sequence[str]) -> bytes:
     return "".join(f"{word}\n" for word in words).encode("utf-8")
-
-
-def _text_vectorization(**arguments: object) -> keras.layers.TextVectorization:
-    return keras.layers.TextVectorization(ragged=True, **arguments)

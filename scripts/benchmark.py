@@ -26,7 +26,7 @@ from scripts import command_line
 from scripts.command_line import FLAGS
 
 if TYPE_CHECKING:
-    from pipeline.batches import Examples
+    from pipeline.reviews import Reviews
     from pipeline.vocabulary import Vectorizer
     from trainer.config import TrainConfig
 
@@ -73,28 +73,21 @@ def _in_process(name: str) -> str:
 
 def _measure(config: TrainConfig) -> str:
     with command_line.quiet_stderr():
-        from trainer.run import adapt_vocabulary, make_vectorizer, open_reviews, read_examples
-    dataset = open_reviews(config)
-    vectorizer = make_vectorizer(adapt_vocabulary(dataset, config), config)
-    examples = _first(read_examples(dataset, "train", config, vectorizer), FLAGS.reviews)
+        from trainer.data import Data, make_vectorizer
+    data = Data(config)
+    vectorizer = make_vectorizer(data.vocabulary(), config)
+    examples = data.examples("train", vectorizer)[: FLAGS.reviews or None]
     epoch = _our_epoch if FLAGS.measure == "ours" else _keras_epoch
     return f"{epoch(config, vectorizer, examples)} {len(examples)}"
 
 
-def _first(examples: Examples, count: int) -> Examples:
-    count = count or len(examples)
-    return dataclasses.replace(
-        examples, token_ids=examples.token_ids[:count], labels=examples.labels[:count]
-    )
-
-
-def _our_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples) -> float:
+def _our_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Reviews) -> float:
     """Trains an epoch as `scripts.train` does, tracing, summaries and checkpoints included."""
     from trainer.run import make_trainer
     from trainer.stopping import StopSignals
 
     config = dataclasses.replace(config, epochs=1, precision=_PRECISION)
-    one_batch = _first(examples, config.batch_size)
+    one_batch = examples[: config.batch_size]
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             config,
@@ -109,9 +102,10 @@ def _our_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples) 
         return time.monotonic() - start
 
 
-def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples) -> float:
+def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Reviews) -> float:
     """Trains an epoch as the tutorial writes it."""
     import keras
+    import numpy as np
 
     model = keras.Sequential(
         [
@@ -122,9 +116,11 @@ def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Examples
         ]
     )
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-    token_ids = examples.token_ids.to_tensor(shape=[None, config.sequence_length]).numpy()
+    token_ids = np.zeros([len(examples), config.sequence_length], np.int32)
+    for position, length in enumerate(examples.lengths):
+        token_ids[position, :length] = examples.row(position)
     start = time.monotonic()
-    model.fit(token_ids, examples.labels.numpy(), batch_size=config.batch_size, verbose=0)
+    model.fit(token_ids, examples.labels, batch_size=config.batch_size, verbose=0)
     return time.monotonic() - start
 
 

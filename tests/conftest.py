@@ -47,17 +47,24 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_config(data_dir):
-    """The small settings as a TrainConfig."""
-    from trainer.config import TrainConfig
-
-    return TrainConfig(**SMALL, data_dir=str(data_dir))
+def cache_dir(tmp_path_factory):
+    """A cache of the session's own; what is in it was made by commands and by the tests."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def flags(data_dir):
+def small_config(data_dir, cache_dir):
+    """The small settings as a TrainConfig."""
+    from trainer.config import TrainConfig
+
+    return TrainConfig(**SMALL, data_dir=str(data_dir), cache_dir=str(cache_dir))
+
+
+@pytest.fixture(scope="session")
+def flags(data_dir, cache_dir):
     """The small settings as flags."""
-    return [f"--{name}={value}" for name, value in {**SMALL, "data_dir": data_dir}.items()]
+    settings = {**SMALL, "data_dir": data_dir, "cache_dir": cache_dir}
+    return [f"--{name}={value}" for name, value in settings.items()]
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipeline.batches import (
-    Examples,
     batches_per_epoch,
     epoch_order,
     evaluation_batches,
     evaluation_order,
-    pad,
     training_batches,
 )
+from pipeline.reviews import in_memory
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,8 @@ def examples():
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(5, 0.6, 1003), 1, 500).astype(int)
     rows = [[number + 1] + [1] * (length - 1) for number, length in enumerate(lengths)]
-    return Examples(tf.ragged.constant(rows, tf.int32), tf.range(1003.0))
+    labels = np.arange(1003, dtype=np.float32)
+    return dataclasses.replace(in_memory(tf.ragged.constant(rows, tf.int32)), labels=labels)
 
 
 def numbers(batches):
@@ -42,7 +44,7 @@ def test_an_evaluation_has_every_review_once_in_its_order(examples):
 def test_rows_are_the_reviews_padded_at_the_end(examples):
     for token_ids, labels in training_batches(examples, batch_size=64, seed=3, epoch=1):
         for row, label in zip(token_ids.numpy(), labels.numpy(), strict=True):
-            review = examples.token_ids[int(label)].numpy()
+            review = examples.row(int(label))
             assert (row[: len(review)] == review).all()
             assert not row[len(review) :].any()
 
@@ -72,6 +74,8 @@ def test_batches_hold_little_padding_and_still_mix(examples):
     assert lengths != sorted(lengths)
 
 
-def test_padding_is_to_a_multiple_of_eight():
-    assert pad(tf.ragged.constant([[1], [1] * 9], tf.int32)).shape == (2, 16)
-    assert pad(tf.ragged.constant([[1] * 8], tf.int32)).shape == (1, 8)
+@pytest.mark.parametrize(("lengths", "padded"), [([1, 9], 16), ([8], 8)])
+def test_padding_is_to_a_multiple_of_eight(lengths, padded):
+    examples = in_memory(tf.ragged.constant([[1] * length for length in lengths], tf.int32))
+    batches = evaluation_batches(examples, batch_size=4)
+    assert [token_ids.shape for token_ids, _ in batches] == [(len(lengths), padded)]

@@ -156,7 +156,7 @@ def test_evaluate_predict_and_the_export_agree_on_each_text(trained, run, tmp_pa
 
     model_dir, _ = trained
     reviews = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)
-    batches = list(reviews.read("test", validation_fraction=0.2))
+    batches = list(reviews.read("test"))
     labels = np.concatenate([labels for _, labels in batches])
     texts = np.concatenate([texts for texts, _ in batches]).tolist()
     texts = [text.replace(b"\n", b" ") for text in texts] + ODD_REVIEWS
@@ -261,12 +261,13 @@ def test_the_test_split_is_not_read_before_training_has_ended(
 
 def test_the_vocabulary_is_of_the_training_part_alone(trained, small_config):
     """The words of the file, and their order, follow from the training texts."""
-    from pipeline.datasets import open_dataset
+    from pipeline.datasets import hash_buckets, in_validation, open_dataset
     from pipeline.vocabulary import standardize
 
     reviews = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)
-    batches = reviews.read("train", validation_fraction=0.2)
-    texts = np.concatenate([standardize(texts).numpy() for texts, _ in batches])
+    texts = np.concatenate([texts for texts, _ in reviews.read("train")])
+    texts = texts[~in_validation(hash_buckets(texts), validation_fraction=0.2)]
+    texts = standardize(texts).numpy()
     counts = collections.Counter(b" ".join(texts).decode().split())
     words = (trained[0] / "vocabulary.txt").read_text().splitlines()
     frequencies = [counts[word] for word in words]

@@ -10,6 +10,7 @@ from sklearn import metrics as reference
 from pipeline.batches import evaluation_batches, training_batches
 from pipeline.errors import Fault, Mistake
 from trainer import run as runs
+from trainer.data import Data, make_vectorizer
 from trainer.run import make_trainer
 from trainer.stopping import StopSignals
 from trainer.trainer import Evaluator
@@ -18,14 +19,9 @@ from trainer.trainer import Evaluator
 @pytest.fixture(scope="module")
 def data(small_config):
     """Vectorizer, training split and validation split of the small data set."""
-    dataset = runs.open_reviews(small_config)
-    words = runs.adapt_vocabulary(dataset, small_config)
-    vectorizer = runs.make_vectorizer(words, small_config)
-    splits = [
-        runs.read_examples(dataset, split, small_config, vectorizer)
-        for split in ("train", "validation")
-    ]
-    return vectorizer, *splits
+    data = Data(small_config)
+    vectorizer = make_vectorizer(data.vocabulary(), small_config)
+    return vectorizer, *(data.examples(split, vectorizer) for split in ("train", "validation"))
 
 
 def trainer_of(config, data, folder, *, training=None):
@@ -40,16 +36,10 @@ def trainer_of(config, data, folder, *, training=None):
     )
 
 
-def first(examples, count):
-    return dataclasses.replace(
-        examples, token_ids=examples.token_ids[:count], labels=examples.labels[:count]
-    )
-
-
 def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
     config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
-    eight = first(data[1], 8)
-    assert 0 < sum(eight.labels.numpy()) < 8
+    eight = data[1][:8]
+    assert 0 < sum(eight.labels) < 8
     trainer = trainer_of(config, data, tmp_path, training=eight)
     for epoch in range(60):
         for batch in training_batches(eight, batch_size=8, seed=0, epoch=epoch):
@@ -77,16 +67,18 @@ def test_steps_are_traced_once_for_all_lengths(small_config, data, tmp_path):
 @pytest.mark.parametrize("count", [1, 100, 250])
 def test_evaluation_counts_each_review_once(small_config, data, tmp_path, count):
     """Against scikit-learn, on parts of the split and all of it."""
-    examples = first(data[1], count)
+    examples = data[1][:count]
     model = trainer_of(small_config, data, tmp_path).state.model
-    logits = model(examples.token_ids.to_tensor())
+    logits = tf.concat(
+        [model(ids) for ids, _ in evaluation_batches(examples, batch_size=64)], axis=0
+    )
     scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as sure as a trained one
     model.logit.kernel.assign(model.logit.kernel * scale)
     model.logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model, tf.distribute.get_strategy())
     assert len(examples) == count
     measured, probabilities = evaluator.evaluate(examples), evaluator.predict(examples)
-    labels = examples.labels.numpy()
+    labels = examples.labels
     assert measured["accuracy"] == pytest.approx(np.mean((probabilities > 0.5) == labels))
     log_loss = reference.log_loss(labels, probabilities.astype(float), labels=[0, 1])
     assert measured["loss"] == pytest.approx(log_loss, abs=1e-5)
@@ -100,7 +92,9 @@ def test_predictions_are_in_the_order_of_the_reviews(small_config, data, tmp_pat
     model = trainer_of(small_config, data, tmp_path).state.model
     examples = data[1]
     predicted = Evaluator(model, tf.distribute.get_strategy()).predict(examples)
-    one_by_one = [tf.sigmoid(model(row[tf.newaxis]))[0] for row in examples.token_ids[:10]]
+    one_by_one = [
+        tf.sigmoid(model(tf.cast(examples.row(i)[np.newaxis], tf.int32)))[0] for i in range(10)
+    ]
     np.testing.assert_allclose(predicted[:10], one_by_one, atol=1e-5)
 
 

@@ -41,6 +41,11 @@ class TrainConfig:
     download: bool = _setting(
         True, "fetch and prepare a data set that is not in data_dir", may_change=True
     )
+    cache_dir: str = _setting(
+        "~/.cache/text-sentiment",
+        "folder where texts, vocabularies and token ids are kept for the next run; empty for none",
+        may_change=True,
+    )
     validation_fraction: float = _setting(
         0.2, "share of the train split that is cut off for validation", minimum=0.001, maximum=0.9
     )

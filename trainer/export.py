@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.batches import pad
+from pipeline.vocabulary import PADDING_ID
 from trainer.run import TrainedRun, load
 
 
@@ -44,7 +44,8 @@ def _scorer(run: TrainedRun):  # noqa: ANN202 a function of tensors
     label_names = tf.constant(run.label_names)
 
     def score(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = run.evaluator.model(pad(run.vectorizer(texts)), training=False)
+        token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
+        logits = run.evaluator.model(token_ids, training=False)
         probabilities = tf.sigmoid(logits)
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}

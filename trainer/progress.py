@@ -5,8 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
+
+from trainer.stopping import StopSignals
+
+_T = TypeVar("_T")
 
 _SECONDS_BETWEEN_LINES = 15
 
@@ -58,6 +64,36 @@ class Progress:
     def close(self) -> None:
         """Takes the bar away."""
         self._bar.close()
+
+
+def watched(
+    parts: Iterable[_T], *, total: int, per_part: int, what: str, stop: StopSignals | None
+) -> Iterator[_T]:
+    """Passes parts of long work on, shows how far it is, and heeds signals.
+
+    Args:
+        parts: The parts.
+        total: Reviews in all.
+        per_part: Reviews in each part but the last.
+        what: What is being done.
+        stop: Asked between parts whether to go on.
+
+    Raises:
+        Stopped: A signal came.
+    """
+    told = time.monotonic()
+    bar = tqdm(
+        total=total, desc=what, unit=" reviews", disable=not sys.stderr.isatty(), leave=False
+    )
+    with bar:
+        for number, part in enumerate(parts):
+            yield part
+            bar.update(per_part)
+            if bar.disable and time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
+                _log.info("%s: %d of %d reviews", what, (number + 1) * per_part, total)
+                told = time.monotonic()
+            if stop:
+                stop.check()
 
 
 class ProgressHandler(logging.Handler):

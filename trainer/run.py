@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from model.classifier import SentimentClassifier
 from pipeline import vocabulary
-from pipeline.batches import Examples, vectorize
-from pipeline.datasets import ReviewDataset, damage_told, open_dataset
 from pipeline.errors import Mistake
+from pipeline.reviews import Reviews, in_memory
 from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
 from trainer import devices
 from trainer.checkpoints import Checkpoints, TrainState, restore_best
 from trainer.config import TrainConfig
+from trainer.data import Data, make_vectorizer
 from trainer.records import RunRecord, read_json, write_json
 from trainer.stopping import StopSignals
 from trainer.trainer import Evaluator, Trainer
@@ -53,7 +53,7 @@ class TrainedRun:
             Probabilities of the second label, <float32>[len(texts)], in the same order.
         """
         token_ids = self.vectorizer(tf.constant(texts, tf.string))
-        return self.evaluator.predict(Examples(token_ids=token_ids, labels=tf.zeros(len(texts))))
+        return self.evaluator.predict(in_memory(token_ids))
 
     def evaluate(
         self, split: str, *, data_dir: str = "", stop: StopSignals | None = None
@@ -72,7 +72,7 @@ class TrainedRun:
             Stopped: A signal came.
         """
         config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
-        examples = read_examples(open_reviews(config), split, config, self.vectorizer)
+        examples = Data(config, stop=stop).examples(split, self.vectorizer)
         about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
         return about | self.evaluator.evaluate(examples, stop=stop)
 
@@ -120,14 +120,10 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     record = RunRecord.read(model_dir)
     _check_folder(model_dir, record, config)
-    dataset = open_reviews(config)
-    words = (
-        adapt_vocabulary(dataset, config) if record is None else _load_vocabulary(model_dir, record)
-    )
+    data = Data(config, stop=stop)
+    words = data.vocabulary() if record is None else _load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
-    training, validation = (
-        read_examples(dataset, split, config, vectorizer) for split in ("train", "validation")
-    )
+    training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
     _log.info(
         "%s: %d reviews to train on, %d to validate; vocabulary of %d ids",
         config.dataset,
@@ -138,7 +134,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     stop.check()
     sizes = {"train": len(training), "validation": len(validation)}
     if record is None:
-        record = _begin(model_dir, config, words, dataset.label_names, sizes)
+        record = _begin(model_dir, config, words, data.dataset.label_names, sizes)
     else:
         _check_sizes(record, sizes, model_dir)
     trainer = make_trainer(
@@ -181,8 +177,8 @@ def make_trainer(
     vectorizer: Vectorizer,
     *,
     precision: str,
-    training: Examples,
-    validation: Examples,
+    training: Reviews,
+    validation: Reviews,
 ) -> Trainer:
     """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one."""
     if precision != devices.precision(config.precision):
@@ -260,18 +256,6 @@ def _check_sizes(record: RunRecord, sizes: dict[str, int], model_dir: Path) -> N
         )
 
 
-def open_reviews(config: TrainConfig) -> ReviewDataset:
-    """Opens the settings' data set, preparing it where it is not prepared."""
-    return open_dataset(config.dataset, data_dir=config.data_dir or None, download=config.download)
-
-
-def adapt_vocabulary(dataset: ReviewDataset, config: TrainConfig) -> list[str]:
-    """Collects the vocabulary from the training part alone."""
-    reviews = dataset.read("train", validation_fraction=config.validation_fraction)
-    with damage_told(dataset):
-        return vocabulary.adapt(reviews.map(lambda texts, _: texts), vocab_size=config.vocab_size)
-
-
 def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
     path = model_dir / "vocabulary.txt"
     words = vocabulary.load(path)
@@ -282,30 +266,6 @@ def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
             f"{record.fingerprint[:12]}…; put the right file back"
         )
     return words
-
-
-def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
-    """Makes what turns texts into token ids by the settings."""
-    return Vectorizer(words, sequence_length=config.sequence_length, truncate=config.truncate)
-
-
-def read_examples(
-    dataset: ReviewDataset, split: str, config: TrainConfig, vectorizer: Vectorizer
-) -> Examples:
-    """Reads a split and turns it into token ids.
-
-    Raises:
-        Mistake: No review falls into it.
-    """
-    reviews = dataset.read(split, validation_fraction=config.validation_fraction)
-    with damage_told(dataset):
-        examples = vectorize(reviews, vectorizer)
-    if not len(examples):
-        raise Mistake(
-            f"{config.dataset} has no reviews in its {split} split with "
-            f"--validation_fraction={config.validation_fraction}; try another"
-        )
-    return examples
 
 
 def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> SentimentClassifier:

@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.batches import (
-    Examples,
     batches_per_epoch,
     evaluation_batches,
     evaluation_order,
     training_batches,
 )
 from pipeline.errors import Fault
+from pipeline.reviews import Reviews
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.metrics import Metrics
@@ -50,7 +50,7 @@ class Evaluator:
         with strategy.scope():
             self._metrics = Metrics()
 
-    def evaluate(self, examples: Examples, *, stop: StopSignals | None = None) -> dict[str, float]:
+    def evaluate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Measures the model on a split, each review once.
 
         Args:
@@ -70,7 +70,7 @@ class Evaluator:
                 stop.check()
         return self._metrics.result()
 
-    def predict(self, examples: Examples) -> np.ndarray:
+    def predict(self, examples: Reviews) -> np.ndarray:
         """Returns the probability of label 1 of each review, <float32>[N], in their order."""
         batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH)
         probabilities = np.empty(len(examples), np.float32)
@@ -114,8 +114,8 @@ class Trainer:
         config: TrainConfig,
         state: TrainState,
         *,
-        training: Examples,
-        validation: Examples,
+        training: Reviews,
+        validation: Reviews,
         strategy: tf.distribute.Strategy,
         checkpoints: Checkpoints,
     ) -> None:

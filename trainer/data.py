@@ -1,0 +1,156 @@
+"""From the settings to reviews as token ids, by way of the cache."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+import pipeline
+from pipeline import reviews, vocabulary
+from pipeline.cache import Cache
+from pipeline.datasets import (
+    READ_BATCH,
+    ReviewDataset,
+    damage_told,
+    hash_buckets,
+    in_validation,
+    open_dataset,
+)
+from pipeline.errors import Mistake
+from pipeline.reviews import Reviews
+from pipeline.vocabulary import Vectorizer, standardize
+from trainer.config import TrainConfig
+from trainer.progress import watched
+from trainer.stopping import StopSignals
+
+_T = TypeVar("_T")
+
+
+class Data:
+    """The reviews of a run.
+
+    Each of three steps is done once and cached: standardized texts, vocabulary, token ids.
+
+    Args:
+        config: The settings; the data set is opened, and prepared where it is not yet.
+        stop: Asked between parts of long work whether to go on.
+
+    Attributes:
+        dataset: The opened data set.
+    """
+
+    def __init__(self, config: TrainConfig, *, stop: StopSignals | None = None) -> None:
+        self.dataset: ReviewDataset = open_dataset(
+            config.dataset, data_dir=config.data_dir or None, download=config.download
+        )
+        self._config = config
+        self._stop = stop
+        self._cache = Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
+        self._identity = {**self.dataset.identity, "code": _code_hash()}
+
+    def vocabulary(self) -> list[str]:
+        """Collects the vocabulary, from the training part alone."""
+        config = self._config
+        texts = self._cut("train", self._texts("train"))
+
+        def make(folder: Path) -> None:
+            parts = self._watch(texts.in_parts(READ_BATCH), len(texts), "counting words")
+            words = vocabulary.count((part.texts() for part in parts), vocab_size=config.vocab_size)
+            vocabulary.save(words, folder / "vocabulary.txt")
+
+        return self._cache.get(
+            "vocabulary",
+            {**self._identity, "cut": config.validation_fraction, "size": config.vocab_size},
+            make=make,
+            read=lambda folder: vocabulary.load(folder / "vocabulary.txt"),
+        )
+
+    def examples(self, split: str, vectorizer: Vectorizer) -> Reviews:
+        """Returns `train`, `validation` or `test` as token ids.
+
+        Raises:
+            Mistake: No review falls into it.
+            Fault: The data set is damaged.
+        """
+        examples = self._cut(split, self._token_ids(_stored(split), vectorizer))
+        if not len(examples):
+            raise Mistake(
+                f"{self._config.dataset} has no reviews in its {split} split with "
+                f"--validation_fraction={self._config.validation_fraction}; try another"
+            )
+        return examples
+
+    def _cut(self, split: str, stored: Reviews) -> Reviews:
+        if _stored(split) != "train":
+            return stored
+        fraction = self._config.validation_fraction
+        is_validation = in_validation(stored.buckets, validation_fraction=fraction)
+        return stored[is_validation if split == "validation" else ~is_validation]
+
+    def _texts(self, split: str) -> Reviews:
+        """Standardizes a split of the data set."""
+
+        def prepare(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            standard = standardize(texts)
+            lengths = tf.strings.length(standard)  # bytes
+            return tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
+
+        def make(folder: Path) -> None:
+            total = self.dataset.builder.info.splits[split].num_examples
+            with damage_told(self.dataset):
+                parts = self.dataset.read(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+                parts = self._watch(parts.as_numpy_iterator(), total, "reading")
+                reviews.write(
+                    folder, ((np.frombuffer(text, np.uint8), *rest) for text, *rest in parts)
+                )
+
+        return self._cache.get(
+            "texts", {**self._identity, "split": split}, make=make, read=reviews.read
+        )
+
+    def _token_ids(self, split: str, vectorizer: Vectorizer) -> Reviews:
+        """Vectorizes a split of the data set."""
+        dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
+
+        def make(folder: Path) -> None:
+            texts = self._texts(split)
+            parts = self._watch(texts.in_parts(READ_BATCH), len(texts), "vectorizing")
+            reviews.write(folder, map(functools.partial(_vectorized, vectorizer, dtype), parts))
+
+        key = {**self._identity, "split": split, "vectorizer": vectorizer.identity}
+        return self._cache.get("tokens", key, make=make, read=reviews.read)
+
+    def _watch(self, parts: Iterable[_T], total: int, what: str) -> Iterator[_T]:
+        return watched(parts, total=total, per_part=READ_BATCH, what=what, stop=self._stop)
+
+
+def _vectorized(
+    vectorizer: Vectorizer, dtype: np.dtype, part: Reviews
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    token_ids = vectorizer.look_up(tf.constant(part.texts(), tf.string))
+    values = token_ids.flat_values.numpy().astype(dtype)
+    return values, token_ids.row_lengths().numpy(), part.labels, part.buckets
+
+
+def _stored(split: str) -> str:
+    """Names the split of the data set that a split is cut from."""
+    return "train" if split == "validation" else split
+
+
+@functools.cache
+def _code_hash() -> str:
+    """Hashes the code that decides what texts become: a cache of another code is another."""
+    folder = Path(pipeline.__file__).parent
+    code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(code + tf.__version__.encode()).hexdigest()
+
+
+def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
+    """Makes what turns texts into token ids by the settings."""
+    return Vectorizer(words, sequence_length=config.sequence_length, truncate=config.truncate)
