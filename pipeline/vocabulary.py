@@ -39,11 +39,11 @@ def standardize(texts: tf.Tensor) -> tf.Tensor:
         texts = tf.strings.regex_replace(texts, entity, character)
     texts = tf.strings.regex_replace(texts, r"&#?\w+;", " ")
     texts = tf.strings.regex_replace(texts, "[\u2018\u2019\u00b4`]", "'")
-    texts = tf.strings.regex_replace(texts, r"[^\pL\pM\pN\p{So}'/]+", " ")
+    texts = tf.strings.regex_replace(texts, r"[^\pL\pM\pN\p{So}'/ ]+", " ")
     texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier: it ends at a NUL
     texts = tf.strings.regex_replace(texts, r"\p{So}", r" \0 ")
     # An apostrophe or slash stays only between two other characters.
-    for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r" +"):
+    for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
         texts = tf.strings.regex_replace(texts, outside, " ")
     return tf.strings.strip(texts)
 
