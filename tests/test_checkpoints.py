@@ -61,13 +61,15 @@ def whole(small_config, data, tmp_path_factory):
 
 @pytest.mark.parametrize("checks", [0, 6, 15, 20])
 def test_a_stopped_run_ends_in_the_bits_of_one_that_was_not(
-    small_config, data, tmp_path, whole, checks
+    small_config, data, tmp_path, whole, checks, monkeypatch
 ):
     """Stops in the first epoch, in its validation, and in the second epoch."""
     trainer, whole_folder = whole
     folder = tmp_path / "stopped"
-    with pytest.raises(Stopped):
-        trainer_of(small_config, data, folder).fit(folder, stop=StopAfter(checks))
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
+        with pytest.raises(Stopped):
+            trainer_of(small_config, data, folder).fit(folder, stop=StopAfter(checks))
     resumed = trainer_of(small_config, data, folder)
     assert int(resumed.state.step) > 0
     resumed.fit(folder, stop=StopSignals())

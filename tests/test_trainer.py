@@ -36,14 +36,17 @@ def trainer_of(config, data, folder, *, training=None):
     )
 
 
+def step_on(trainer, token_ids, labels):
+    trainer.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
+
+
 def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
     config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
     eight = data[1][:8]
     assert 0 < sum(eight.labels) < 8
     trainer = trainer_of(config, data, tmp_path, training=eight)
     for epoch in range(60):
-        for batch in training_batches(eight, batch_size=8, seed=0, epoch=epoch):
-            trainer.train_step(*batch)
+        trainer.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
     measured = Evaluator(trainer.state.model, tf.distribute.get_strategy()).evaluate(eight)
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
@@ -51,17 +54,30 @@ def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
 
 def test_steps_are_traced_once_for_all_lengths(small_config, data, tmp_path):
     trainer = trainer_of(small_config, data, tmp_path)
-    batches = list(training_batches(data[1], batch_size=16, seed=0, epoch=0))
+    batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
     assert len({token_ids.shape for token_ids, _ in batches}) > 2
-    for batch in batches:
-        trainer.train_step(*batch)
-    assert trainer.train_step.experimental_get_tracing_count() == 1
+    for count in (1, 2, 5):
+        trainer.train_steps(iter(batches), count)
+    assert int(trainer.state.step) == 8
+    assert trainer.train_steps.experimental_get_tracing_count() == 1
     evaluator = Evaluator(trainer.state.model, tf.distribute.get_strategy())
     evaluator.evaluate(data[1])
     evaluator.evaluate(data[2])
     evaluator.predict(data[2])
     assert evaluator.eval_step.experimental_get_tracing_count() == 1
     assert evaluator.predict_step.experimental_get_tracing_count() == 1
+
+
+def test_steps_in_one_call_are_those_of_many_calls(small_config, data, tmp_path):
+    batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
+    weights = []
+    for counts in ([6], [1, 3, 2]):
+        trainer, iterator = trainer_of(small_config, data, tmp_path), iter(batches)
+        for count in counts:
+            trainer.train_steps(iterator, count)
+        weights.append([variable.numpy() for variable in trainer.state.model.variables])
+    for one, many in zip(*weights, strict=True):
+        assert (one == many).all()
 
 
 @pytest.mark.parametrize("count", [1, 100, 250])
@@ -111,7 +127,7 @@ def test_a_step_follows_the_clipped_gradient_of_the_mean_loss(small_config, data
     gradients = [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
     norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients))
     before = [variable.numpy() for variable in model.trainable_variables]
-    trainer.train_step(token_ids, labels)
+    step_on(trainer, token_ids, labels)
     assert float(trainer.state.gradient_norm.result()) == pytest.approx(norm, rel=1e-4)
     assert norm > 0.01
     for variable, old, gradient in zip(model.trainable_variables, before, gradients, strict=True):
@@ -129,7 +145,7 @@ def test_a_smaller_last_batch_is_a_smaller_step(small_config, data, tmp_path):
     def gradient_norm(*batches):
         trainer = trainer_of(config, data, tmp_path)
         for batch in batches:
-            trainer.train_step(*batch)
+            step_on(trainer, *batch)
         return float(trainer.state.gradient_norm.result())
 
     twice = gradient_norm((tf.repeat(token_ids[:8], 2, axis=0), tf.repeat(labels[:8], 2)))
@@ -142,7 +158,7 @@ def test_float16_trains_with_a_loss_scale(small_config, data, tmp_path):
     for precision in ("float32", "mixed_float16"):
         config = dataclasses.replace(small_config, precision=precision, dropout=0.0)
         trainer = trainer_of(config, data, tmp_path)
-        trainer.train_step(*batch)
+        step_on(trainer, *batch)
         norms.append(float(trainer.state.gradient_norm.result()))
     assert float(trainer.state.optimizer.scale_loss(1.0)) == 2.0**15
     assert norms[1] == pytest.approx(norms[0], rel=0.02)

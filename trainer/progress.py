@@ -39,9 +39,9 @@ class Progress:
         self._first_step, self._last_step = first_step, last_step
         self._started = self._told = time.monotonic()
 
-    def step(self) -> None:
-        """Moves the bar by one step."""
-        self._bar.update()
+    def advance(self, steps: int) -> None:
+        """Moves the bar."""
+        self._bar.update(steps)
 
     def tell(self, epoch: str, values: dict[str, float], *, step: int) -> None:
         """Shows values at a step: beside the bar, or as a line when the last one is a while ago.

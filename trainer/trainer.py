@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -30,6 +32,7 @@ from trainer.summaries import Summaries
 _log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 256  # reviews; no gradient is kept, so more fit than in training
+_SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 
@@ -171,10 +174,14 @@ class Trainer:
             self._progress.close()
             self._summaries.close()
 
-    @tf.function(input_signature=_BATCH_SIGNATURE)
-    def train_step(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
-        """Takes one step on a batch: token_ids <int32>[B, T], labels <float32>[B]."""
-        self._strategy.run(self._train_replica, args=(token_ids, labels))
+    @tf.function(
+        input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
+    )
+    def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
+        """Takes `count` steps on the next batches, without Python in between."""
+        for _ in tf.range(count):
+            self._strategy.run(self._train_replica, args=next(batches))
+            self.state.step.assign_add(1)
 
     def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
@@ -211,11 +218,15 @@ class Trainer:
             first_batch=step - epoch * self._steps_per_epoch,
         )
         self._start_window()
-        for batch in batches.take(end - step):
-            self.train_step(*batch)
-            step = int(self.state.step.assign_add(1))
-            self._progress.step()
+        iterator, pace = iter(batches), _Pace()
+        while step < end:
             # The last step is written and saved with its epoch: no checkpoint lies in between.
+            pauses = (self._config.summary_every, self._config.checkpoint_every)
+            count = min(end - step, pace.steps(), *(every - step % every for every in pauses))
+            with pace.measured(count):
+                self.train_steps(iterator, tf.constant(count, tf.int64))
+            step += count
+            self._progress.advance(count)
             if step < end:
                 if step % self._config.summary_every == 0:
                     self._end_window(step, time.monotonic())
@@ -291,6 +302,24 @@ class Trainer:
         self._saved_at = now
         self._summaries.flush()
         self._checkpoints.save()
+
+
+class _Pace:
+    """Finds how many steps make a call that is long for Python and short for a person."""
+
+    def __init__(self) -> None:
+        self._seconds_per_step = _SECONDS_A_CALL
+
+    def steps(self) -> int:
+        """Returns how many steps to take before looking up again, 1 at least."""
+        return max(1, int(_SECONDS_A_CALL / self._seconds_per_step))
+
+    @contextlib.contextmanager
+    def measured(self, steps: int) -> Iterator[None]:
+        """Measures a call of so many steps."""
+        start = time.monotonic()
+        yield
+        self._seconds_per_step = max(time.monotonic() - start, 1e-6) / steps
 
 
 def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
