@@ -72,6 +72,6 @@ class SentimentClassifier(keras.Model):
         lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
         embedded = self.embedding(token_ids)  # [B, T, E]
         embedded = self.embedding_dropout(embedded, training=training)
-        encoding = self.encoder(embedded, lengths)  # [B, D]
+        encoding = self.encoder(embedded, lengths, training=training)  # [B, D]
         encoding = self.encoding_dropout(encoding, training=training)
         return tf.squeeze(self.logit(encoding), axis=-1)

@@ -59,7 +59,8 @@ def test_every_token_counts(encoder):
         assert abs(model(changed).numpy() - logit) > 1e-7
 
 
-def test_stacked_lstm_is_keras_masked_stack_gradients_included():
+@pytest.mark.parametrize("training", [False, True])
+def test_stacked_lstm_is_keras_masked_stack_gradients_included(training):
     """The reference is the tutorial's Sequential model, with masks."""
     model = make()
     reference = keras.Sequential(
@@ -82,7 +83,9 @@ def test_stacked_lstm_is_keras_masked_stack_gradients_included():
             loss = tf.reduce_mean(losses)
         return [logits, *map(tf.convert_to_tensor, tape.gradient(loss, variables))]
 
-    ours = logits_and_gradients(model, model.trainable_variables)
+    ours = logits_and_gradients(
+        lambda ids: model(ids, training=training), model.trainable_variables
+    )
     theirs = logits_and_gradients(lambda ids: reference(ids)[:, 0], reference.trainable_variables)
     assert len(ours) == len(theirs) == 10
     for our, their in zip(ours, theirs, strict=True):
