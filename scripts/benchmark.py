@@ -1,9 +1,10 @@
-"""Times training against Keras fit: python -m scripts.benchmark [--repeats=2] [flags of train].
+"""Measures speed against Keras: python -m scripts.benchmark [--parts=...] [flags of train].
 
-Trains one epoch of the network of the settings on the same reviews, by this project's loop and by
-Keras' fit of the tutorial's Sequential model on reviews padded to --sequence_length, in turn and
-each in a process of its own, with the threads that it uses by itself. Progress goes to stderr; the
-report, a Markdown table, to stdout.
+Parts: training and evaluation and prediction set this project against Keras' fit, evaluate and
+predict of the tutorial's Sequential model, on the same reviews padded to --sequence_length, in turn
+(A B A B); input is the share of training that waits for a batch; startup is what is paid before the
+first step. Each measurement has a process of its own, with the threads that it uses by itself.
+Progress goes to stderr; the report, Markdown tables, to stdout.
 """
 
 from __future__ import annotations
@@ -11,125 +12,309 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipeline.errors import Fault
+from pipeline.errors import Fault, Mistake
 from scripts import command_line
 from scripts.command_line import FLAGS
 
 if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
     from pipeline.reviews import Reviews
     from pipeline.vocabulary import Vectorizer
     from trainer.config import TrainConfig
+    from trainer.trainer import Trainer
 
-flags.DEFINE_integer("repeats", 2, "times that each is timed, in turn", lower_bound=1)
-flags.DEFINE_integer("reviews", 0, "train on so many reviews; 0: on all", lower_bound=0)
-flags.DEFINE_enum("measure", "", ("", "ours", "keras"), "time this one once, and print seconds")
-flags.DEFINE_string("json", "", "file that the seconds are written to as well")
+Measured = dict[str, Any]
+
+_COMPARED = {"training": "fit", "evaluation": "evaluate", "prediction": "predict"}
+_PARTS = (*_COMPARED, "input", "startup")
+
+flags.DEFINE_list("parts", ",".join(_PARTS), "what to measure")
+flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
+flags.DEFINE_integer("reviews", 0, "measure on so many reviews; 0: on all", lower_bound=0)
+flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
+flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
 command_line.define_setting_flags()
-
-_PRECISION = "float32"  # both compute in it, on any device
-_NAMES = {"ours": "this project", "keras": "Keras `fit`, padded"}
 
 
 def main(arguments: list[str]) -> None:
-    """Times both in turn, and prints the medians and their ratio."""
+    """Measures in turn, and prints medians and ratios."""
     command_line.refuse(arguments)
     config = command_line.settings()
     if FLAGS.measure:
-        print(_measure(config))
+        print(json.dumps(_MEASURES[FLAGS.measure](config) | {"megabytes": _peak_megabytes()}))
         return
-    seconds: dict[str, list[float]] = {"ours": [], "keras": []}
+    unknown = set(FLAGS.parts) - set(_PARTS)
+    if unknown:
+        raise Mistake(f"--parts={','.join(unknown)} is unknown; choose from {','.join(_PARTS)}")
+    names = [name for part in _PARTS if part in FLAGS.parts for name in _names(part)]
+    measured: dict[str, list[Measured]] = {name: [] for name in ("peak", *names)}
     for repeat in range(FLAGS.repeats):
-        for name, times in seconds.items():
-            measured, reviews = map(float, _in_process(name).split())
-            times.append(measured)
-            command_line.note(f"{repeat + 1}/{FLAGS.repeats} {_NAMES[name]}: {measured:.1f} s")
-    print(_report(seconds, reviews))
+        for name, results in measured.items():
+            results.append(_in_process(name))
+            command_line.note(f"{repeat + 1}/{FLAGS.repeats} {name}: {results[-1]}")
+    print(_report(measured))
     if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+        Path(FLAGS.json).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
 
 
-def _in_process(name: str) -> str:
-    """Runs this command again for one measurement, and answers what it prints."""
+def _names(part: str) -> list[str]:
+    return [part, f"keras {part}"] if part in _COMPARED else [part]
+
+
+def _in_process(name: str) -> Measured:
+    """Runs this command again for one measurement."""
     command = [sys.executable, "-m", "scripts.benchmark", *sys.argv[1:], f"--measure={name}"]
     environment = dict(os.environ)
-    if name == "keras":
+    if name == "peak" or name.startswith("keras"):
         environment["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's own default
     try:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     except subprocess.CalledProcessError as error:
         raise Fault(f"{' '.join(command)} ended with exit code {error.returncode}") from error
-    return done.stdout.decode()
+    return json.loads(done.stdout)
 
 
-def _measure(config: TrainConfig) -> str:
+def _peak_megabytes() -> int:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes // (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+def _read(config: TrainConfig, split: str) -> tuple[Vectorizer, Reviews]:
     with command_line.quiet_stderr():
         from trainer.data import Data, make_vectorizer
     data = Data(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
-    examples = data.examples("train", vectorizer)[: FLAGS.reviews or None]
-    epoch = _our_epoch if FLAGS.measure == "ours" else _keras_epoch
-    return f"{epoch(config, vectorizer, examples)} {len(examples)}"
+    return vectorizer, data.examples(split, vectorizer)[: FLAGS.reviews or None]
 
 
-def _our_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Reviews) -> float:
-    """Trains an epoch as `scripts.train` does, tracing, summaries and checkpoints included."""
+def _about(examples: Reviews, seconds: float, flops_per_token: float) -> Measured:
+    tokens = int(examples.lengths.sum())
+    return {
+        "seconds": seconds,
+        "reviews": len(examples),
+        "tokens": tokens,
+        "gigaflops": tokens * flops_per_token / 1e9,
+    }
+
+
+def _products(model: keras.Model) -> float:
+    """Counts the operations of a token's matrix products: two for each weight but embeddings."""
+    weights = model.trainable_variables[1:]
+    return 2.0 * sum(
+        int(weight.shape.num_elements()) for weight in weights if len(weight.shape) > 1
+    )
+
+
+def _trainer(
+    config: TrainConfig, vectorizer: Vectorizer, examples: Reviews, folder: Path
+) -> Trainer:
+    from trainer import devices
     from trainer.run import make_trainer
+
+    return make_trainer(
+        dataclasses.replace(config, epochs=1, max_steps=0),
+        folder,
+        vectorizer,
+        precision=devices.precision(config.precision),
+        training=examples,
+        validation=examples[: config.batch_size],
+    )
+
+
+def _our_training(config: TrainConfig) -> Measured:
+    """An epoch as `scripts.train` trains it: tracing, summaries and checkpoints included."""
+    vectorizer, examples = _read(config, "train")
     from trainer.stopping import StopSignals
 
-    config = dataclasses.replace(config, epochs=1, precision=_PRECISION)
-    one_batch = examples[: config.batch_size]
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(
-            config,
-            Path(folder),
-            vectorizer,
-            precision=_PRECISION,
-            training=examples,
-            validation=one_batch,
+    with tempfile.TemporaryDirectory() as name:
+        trainer = _trainer(config, vectorizer, examples, Path(name))
+        # StopSignals is not entered: Ctrl-C acts at once.
+        seconds = _seconds(lambda: trainer.fit(Path(name), stop=StopSignals()))
+        return _about(examples, seconds, 3 * _products(trainer.state.model))
+
+
+def _our_scoring(work: str) -> Callable[[TrainConfig], Measured]:
+    def measure(config: TrainConfig) -> Measured:
+        vectorizer, examples = _read(config, "test")
+        import tensorflow as tf
+
+        from trainer.trainer import Evaluator
+
+        with tempfile.TemporaryDirectory() as name:
+            model = _trainer(config, vectorizer, examples, Path(name)).state.model
+        evaluator = Evaluator(model, tf.distribute.get_strategy())
+        seconds = _seconds(lambda: getattr(evaluator, work)(examples))
+        return _about(examples, seconds, _products(model))
+
+    return measure
+
+
+def _keras(work: str, split: str) -> Callable[[TrainConfig], Measured]:
+    """Measures a method of the tutorial's model, as the tutorial writes it."""
+
+    def measure(config: TrainConfig) -> Measured:
+        vectorizer, examples = _read(config, split)
+        import keras
+
+        keras.config.set_dtype_policy("float32" if config.precision == "auto" else config.precision)
+        model = keras.Sequential(
+            [
+                keras.layers.Embedding(vectorizer.vocabulary_size, config.embedding_dim),
+                keras.layers.LSTM(128, return_sequences=True),
+                keras.layers.LSTM(64),
+                keras.layers.Dense(1, activation="sigmoid", dtype="float32"),
+            ]
         )
-        start = time.monotonic()
-        trainer.fit(Path(folder), stop=StopSignals())  # not entered: Ctrl-C acts at once
-        return time.monotonic() - start
+        model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+        token_ids = _padded(examples, config.sequence_length)
+        arguments = {
+            "fit": {"y": examples.labels, "batch_size": config.batch_size},
+            "evaluate": {"y": examples.labels},
+            "predict": {},
+        }[work]
+        seconds = _seconds(lambda: getattr(model, work)(token_ids, **arguments, verbose=0))
+        return _about(examples, seconds, (3 if work == "fit" else 1) * _products(model))
+
+    return measure
 
 
-def _keras_epoch(config: TrainConfig, vectorizer: Vectorizer, examples: Reviews) -> float:
-    """Trains an epoch as the tutorial writes it."""
-    import keras
+def _padded(examples: Reviews, length: int) -> np.ndarray:
     import numpy as np
 
-    model = keras.Sequential(
-        [
-            keras.layers.Embedding(vectorizer.vocabulary_size, config.embedding_dim),
-            keras.layers.LSTM(128, return_sequences=True),
-            keras.layers.LSTM(64),
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-    token_ids = np.zeros([len(examples), config.sequence_length], np.int32)
-    for position, length in enumerate(examples.lengths):
-        token_ids[position, :length] = examples.row(position)
-    start = time.monotonic()
-    model.fit(token_ids, examples.labels, batch_size=config.batch_size, verbose=0)
-    return time.monotonic() - start
+    token_ids = np.zeros([len(examples), length], np.int32)
+    for position, own_length in enumerate(examples.lengths):
+        token_ids[position, :own_length] = examples.row(position)
+    return token_ids
 
 
-def _report(seconds: dict[str, list[float]], reviews: float) -> str:
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    lines = ["| training | seconds an epoch | reviews/s | of Keras' time |", "|---|---|---|---|"]
-    for name, median in medians.items():
-        share = median / medians["keras"]
-        lines.append(f"| {_NAMES[name]} | {median:.1f} | {reviews / median:.0f} | {share:.2f} |")
+def _input(config: TrainConfig) -> Measured:
+    """Times an epoch a step at a time, and each wait for a batch apart."""
+    vectorizer, examples = _read(config, "train")
+    import tensorflow as tf
+
+    from pipeline.batches import training_batches
+
+    with tempfile.TemporaryDirectory() as name:
+        trainer = _trainer(config, vectorizer, examples, Path(name))
+    arguments = {"batch_size": config.batch_size, "seed": config.seed, "epoch": 0}
+    batches, waited, start = iter(training_batches(examples, **arguments)), 0.0, time.monotonic()
+    while True:
+        asked = time.monotonic()
+        batch = next(batches, None)
+        waited += time.monotonic() - asked
+        if batch is None:
+            return {"seconds": time.monotonic() - start, "waited": waited}
+        trainer.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+
+
+def _startup(config: TrainConfig) -> Measured:
+    """Times what comes before the first step is done, with an empty cache and with a full one."""
+    laps, last = {}, time.monotonic()
+
+    def lap(name: str) -> None:
+        nonlocal last
+        laps[name], last = time.monotonic() - last, time.monotonic()
+
+    with command_line.quiet_stderr():
+        from pipeline.batches import training_batches
+        from trainer import run  # noqa: F401 all that training imports
+    lap("imports")
+    with tempfile.TemporaryDirectory() as name:
+        config = dataclasses.replace(config, cache_dir=str(Path(name) / "cache"))
+        _read(config, "train")
+        lap("reviews, empty cache")
+        vectorizer, examples = _read(config, "train")
+        lap("reviews, full cache")
+        trainer = _trainer(config, vectorizer, examples, Path(name))
+        batches = training_batches(examples, batch_size=config.batch_size, seed=0, epoch=0)
+        trainer.train_steps(iter(batches), 1)
+        lap("model and first step")
+    return laps
+
+
+def _peak(config: TrainConfig) -> Measured:
+    """Times float32 matrix products that are as good as they get, on all cores."""
+    del config
+    with command_line.quiet_stderr():
+        import tensorflow as tf
+    size, times = 2048, 10
+    matrix = tf.random.normal([size, size])
+
+    @tf.function
+    def multiply() -> tf.Tensor:
+        product = matrix
+        for _ in range(times):
+            product = tf.matmul(product, matrix) * 1e-2
+        return product
+
+    multiply()
+    seconds = min(_seconds(lambda: multiply().numpy()) for _ in range(3))
+    return {"gigaflops_per_second": times * 2 * size**3 / seconds / 1e9}
+
+
+_MEASURES: dict[str, Callable[[TrainConfig], Measured]] = {
+    "peak": _peak,
+    "training": _our_training,
+    "keras training": _keras("fit", "train"),
+    "evaluation": _our_scoring("evaluate"),
+    "keras evaluation": _keras("evaluate", "test"),
+    "prediction": _our_scoring("predict"),
+    "keras prediction": _keras("predict", "test"),
+    "input": _input,
+    "startup": _startup,
+}
+
+
+def _report(measured: dict[str, list[Measured]]) -> str:
+    def median(name: str, value: str) -> float:
+        return statistics.median(result[value] for result in measured[name])
+
+    peak = median("peak", "gigaflops_per_second")
+    lines = [
+        f"Medians of {FLAGS.repeats}; matrix products reach {peak:.0f} GFLOP/s on this machine.",
+        "",
+        "| | seconds | reviews/s | tokens/s | of Keras' time | of the peak | memory, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for part, method in _COMPARED.items():
+        if part not in measured:
+            continue
+        theirs = median(f"keras {part}", "seconds")
+        for name, title in ((part, part), (f"keras {part}", f"Keras `{method}`, padded")):
+            seconds = median(name, "seconds")
+            rates = [median(name, of) / seconds for of in ("reviews", "tokens", "gigaflops")]
+            lines.append(
+                f"| {title} | {seconds:.1f} | {rates[0]:.0f} | {rates[1]:.0f} "
+                f"| {seconds / theirs:.2f} | {rates[2] / peak:.0%} "
+                f"| {median(name, 'megabytes'):.0f} |"
+            )
+    if "input" in measured:
+        share = median("input", "waited") / median("input", "seconds")
+        lines += ["", f"Waiting for a batch: {share:.2%} of training."]
+    if "startup" in measured:
+        laps = [name for name in measured["startup"][0] if name != "megabytes"]
+        lines += ["", "| before the first step is done | seconds |", "|---|---|"]
+        lines += [f"| {name} | {median('startup', name):.1f} |" for name in laps]
     return "\n".join(lines)
 
 
