@@ -60,12 +60,11 @@ def _recurrence(projected: tf.Tensor, recurrent_kernel: tf.Tensor, *, kept: int)
     units = recurrent_kernel.shape[0]
     length = tf.shape(projected)[0]
     start = tf.zeros_like(projected[0, :, :units])  # [B, U]
-    inputs = _by_step(projected)
 
     def step(
         t: tf.Tensor, output: tf.Tensor, cell: tf.Tensor, *arrays: tf.TensorArray
     ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
-        gates = inputs.read(t) + tf.matmul(output, recurrent_kernel)
+        gates = projected[t] + tf.matmul(output, recurrent_kernel)
         sigmoids = tf.sigmoid(gates[:, : 3 * units])
         candidate = tf.tanh(gates[:, 3 * units :])
         input_gate, forget_gate, output_gate = tf.split(sigmoids, 3, axis=1)
@@ -92,21 +91,20 @@ def _differentiable(
     start = tf.zeros_like(outputs[0])
 
     def gradient(by_outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        by_outputs_at, gates_at, cells_at = map(_by_step, (by_outputs, gates, cells))
-        previous_cells_at = _by_step(tf.concat([start[tf.newaxis], cells[:-1]], axis=0))
+        cells_from_start = tf.concat([start[tf.newaxis], cells], axis=0)  # [T + 1, B, U]
         back_kernel = tf.transpose(recurrent_kernel)
 
         def step_back(
             t: tf.Tensor, by_output: tf.Tensor, by_cell: tf.Tensor, by_gates_at: tf.TensorArray
         ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
-            by_output = by_output + by_outputs_at.read(t)
-            input_gate, forget_gate, output_gate, candidate = tf.split(gates_at.read(t), 4, axis=1)
-            squashed = tf.tanh(cells_at.read(t))
+            by_output = by_output + by_outputs[t]
+            input_gate, forget_gate, output_gate, candidate = tf.split(gates[t], 4, axis=1)
+            squashed = tf.tanh(cells_from_start[t + 1])
             by_cell = by_cell + by_output * output_gate * (1 - squashed * squashed)
             by_gates = tf.concat(
                 [
                     by_cell * candidate * input_gate * (1 - input_gate),
-                    by_cell * previous_cells_at.read(t) * forget_gate * (1 - forget_gate),
+                    by_cell * cells_from_start[t] * forget_gate * (1 - forget_gate),
                     by_output * squashed * output_gate * (1 - output_gate),
                     by_cell * input_gate * (1 - candidate * candidate),
                 ],
@@ -131,8 +129,3 @@ def _differentiable(
 def _empty(dtype: tf.DType, length: tf.Tensor, width: int) -> tf.TensorArray:
     """Makes an array of `length` steps, each to be [B, width]."""
     return tf.TensorArray(dtype, size=length, element_shape=[None, width])
-
-
-def _by_step(values: tf.Tensor) -> tf.TensorArray:
-    """Makes an array of the steps of values [T, B, width]."""
-    return _empty(values.dtype, tf.shape(values)[0], values.shape[-1]).unstack(values)

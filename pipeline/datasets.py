@@ -51,6 +51,10 @@ class ReviewDataset:
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files],
         }
 
+    def size(self, split: str) -> int:
+        """Returns how many reviews a split has."""
+        return self.builder.info.splits[split].num_examples
+
     def read(self, split: str) -> tf.data.Dataset:
         """Reads one split, in the order of its files.
 

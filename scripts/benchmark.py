@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 Measured = dict[str, Any]
 
 _COMPARED = {"training": "fit", "evaluation": "evaluate", "prediction": "predict"}
-_PARTS = (*_COMPARED, "input", "startup")
+_SCALES = (1, 10, 100)  # times the train split
+_PARTS = (*_COMPARED, "input", "startup", "scale")
 
-flags.DEFINE_list("parts", ",".join(_PARTS), "what to measure")
+flags.DEFINE_list("parts", ",".join(_PARTS[:-1]), "what to measure; scale takes 6 GB of disk")
 flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
 flags.DEFINE_integer("reviews", 0, "measure on so many reviews; 0: on all", lower_bound=0)
 flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
@@ -72,6 +73,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _names(part: str) -> list[str]:
+    if part == "scale":
+        return [f"scale {times}" for times in _SCALES]
     return [part, f"keras {part}"] if part in _COMPARED else [part]
 
 
@@ -101,8 +104,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _read(config: TrainConfig, split: str) -> tuple[Vectorizer, Reviews]:
     with command_line.quiet_stderr():
-        from trainer.data import Data, make_vectorizer
-    data = Data(config)
+        from trainer.data import make_vectorizer, open_data
+    data = open_data(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
     return vectorizer, data.examples(split, vectorizer)[: FLAGS.reviews or None]
 
@@ -252,6 +255,48 @@ def _startup(config: TrainConfig) -> Measured:
     return laps
 
 
+def _scale(times: int) -> Callable[[TrainConfig], Measured]:
+    """Measures start-up and 100 steps on the train split repeated, a word of each copy its own."""
+
+    def measure(config: TrainConfig) -> Measured:
+        with command_line.quiet_stderr():
+            import tensorflow as tf
+
+            from pipeline.batches import training_batches
+            from pipeline.datasets import ReviewDataset
+            from trainer.data import Data, make_vectorizer, open_data
+
+        class Repeated(ReviewDataset):
+            def size(self, split: str) -> int:
+                return times * super().size(split)
+
+            def read(self, split: str) -> tf.data.Dataset:
+                def copy(number: tf.Tensor) -> tf.data.Dataset:
+                    word = tf.strings.join([" copy", tf.strings.as_string(number)])
+                    reviews = super(Repeated, self).read(split)
+                    return reviews.map(lambda texts, labels: (texts + word, labels))
+
+                return tf.data.Dataset.range(times).flat_map(copy)
+
+        with tempfile.TemporaryDirectory() as name:
+            config = dataclasses.replace(config, cache_dir=str(Path(name) / "cache"))
+            once = open_data(config).dataset
+            data = Data(config, Repeated(once.name, once.label_names, once.builder))
+            start = time.monotonic()
+            vectorizer = make_vectorizer(data.vocabulary(), config)
+            examples = data.examples("train", vectorizer)
+            read = time.monotonic() - start
+            trainer = _trainer(config, vectorizer, examples, Path(name))
+            batches = iter(
+                training_batches(examples, batch_size=config.batch_size, seed=0, epoch=0)
+            )
+            trainer.train_steps(batches, 1)
+            seconds = _seconds(lambda: trainer.train_steps(batches, 100))
+        return {"reviews": data.dataset.size("train"), "reading": read, "100 steps": seconds}
+
+    return measure
+
+
 def _peak(config: TrainConfig) -> Measured:
     """Times float32 matrix products that are as good as they get, on all cores."""
     del config
@@ -282,6 +327,7 @@ _MEASURES: dict[str, Callable[[TrainConfig], Measured]] = {
     "keras prediction": _keras("predict", "test"),
     "input": _input,
     "startup": _startup,
+    **{f"scale {times}": _scale(times) for times in _SCALES},
 }
 
 
@@ -315,6 +361,15 @@ def _report(measured: dict[str, list[Measured]]) -> str:
         laps = [name for name in measured["startup"][0] if name != "megabytes"]
         lines += ["", "| before the first step is done | seconds |", "|---|---|"]
         lines += [f"| {name} | {median('startup', name):.1f} |" for name in laps]
+    if f"scale {_SCALES[0]}" in measured:
+        lines += ["", "| reviews | reading them, ms each | 100 steps, s | memory, MB |"]
+        lines += ["|---|---|---|---|"]
+        for name in _names("scale"):
+            reviews, seconds = median(name, "reviews"), median(name, "reading")
+            lines.append(
+                f"| {reviews:.0f} | {1000 * seconds / reviews:.2f} "
+                f"| {median(name, '100 steps'):.1f} | {median(name, 'megabytes'):.0f} |"
+            )
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipeline import reviews
 from pipeline.cache import Cache
 from pipeline.datasets import open_dataset
-from trainer.data import Data, make_vectorizer
+from trainer.data import make_vectorizer, open_data
 
 
 def write(text):
@@ -128,7 +128,7 @@ def test_reviews_are_read_as_they_were_written(tmp_path):
 
 def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_config, tmp_path):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
-    data = Data(config)
+    data = open_data(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
     for _ in ("made", "from the cache"):
         examples = data.examples("test", vectorizer)
@@ -149,7 +149,7 @@ def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_con
 )
 def test_other_settings_are_other_entries(small_config, tmp_path, change):
     def tokens(config):
-        data = Data(config)
+        data = open_data(config)
         examples = data.examples("train", make_vectorizer(data.vocabulary(), config))
         return [examples.row(i).tolist() for i in range(len(examples))]
 

@@ -10,7 +10,7 @@ from sklearn import metrics as reference
 from pipeline.batches import evaluation_batches, training_batches
 from pipeline.errors import Fault, Mistake
 from trainer import run as runs
-from trainer.data import Data, make_vectorizer
+from trainer.data import make_vectorizer, open_data
 from trainer.run import make_trainer
 from trainer.stopping import StopSignals
 from trainer.trainer import Evaluator
@@ -19,7 +19,7 @@ from trainer.trainer import Evaluator
 @pytest.fixture(scope="module")
 def data(small_config):
     """Vectorizer, training split and validation split of the small data set."""
-    data = Data(small_config)
+    data = open_data(small_config)
     vectorizer = make_vectorizer(data.vocabulary(), small_config)
     return vectorizer, *(data.examples(split, vectorizer) for split in ("train", "validation"))
 

@@ -38,17 +38,18 @@ class Data:
     Each of three steps is done once and cached: standardized texts, vocabulary, token ids.
 
     Args:
-        config: The settings; the data set is opened, and prepared where it is not yet.
+        config: The settings.
+        dataset: The opened data set that they name.
         stop: Asked between parts of long work whether to go on.
 
     Attributes:
-        dataset: The opened data set.
+        dataset: As given.
     """
 
-    def __init__(self, config: TrainConfig, *, stop: StopSignals | None = None) -> None:
-        self.dataset: ReviewDataset = open_dataset(
-            config.dataset, data_dir=config.data_dir or None, download=config.download
-        )
+    def __init__(
+        self, config: TrainConfig, dataset: ReviewDataset, *, stop: StopSignals | None = None
+    ) -> None:
+        self.dataset = dataset
         self._config = config
         self._stop = stop
         self._cache = Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
@@ -102,7 +103,7 @@ class Data:
             return tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
 
         def make(folder: Path) -> None:
-            total = self.dataset.builder.info.splits[split].num_examples
+            total = self.dataset.size(split)
             with damage_told(self.dataset):
                 parts = self.dataset.read(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
                 parts = self._watch(parts.as_numpy_iterator(), total, "reading")
@@ -149,6 +150,14 @@ def _code_hash() -> str:
     folder = Path(pipeline.__file__).parent
     code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
     return hashlib.sha256(code + tf.__version__.encode()).hexdigest()
+
+
+def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:
+    """Opens the settings' data set, preparing it where it is not prepared yet."""
+    dataset = open_dataset(
+        config.dataset, data_dir=config.data_dir or None, download=config.download
+    )
+    return Data(config, dataset, stop=stop)
 
 
 def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:

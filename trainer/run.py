@@ -19,7 +19,7 @@ from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
 from trainer import devices
 from trainer.checkpoints import Checkpoints, TrainState, restore_best
 from trainer.config import TrainConfig
-from trainer.data import Data, make_vectorizer
+from trainer.data import make_vectorizer, open_data
 from trainer.records import RunRecord, read_json, write_json
 from trainer.stopping import StopSignals
 from trainer.trainer import Evaluator, Trainer
@@ -72,7 +72,7 @@ class TrainedRun:
             Stopped: A signal came.
         """
         config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
-        examples = Data(config, stop=stop).examples(split, self.vectorizer)
+        examples = open_data(config, stop=stop).examples(split, self.vectorizer)
         about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
         return about | self.evaluator.evaluate(examples, stop=stop)
 
@@ -120,7 +120,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     record = RunRecord.read(model_dir)
     _check_folder(model_dir, record, config)
-    data = Data(config, stop=stop)
+    data = open_data(config, stop=stop)
     words = data.vocabulary() if record is None else _load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
