@@ -21,10 +21,12 @@ from pipeline.datasets import (
     hash_buckets,
     in_validation,
     open_dataset,
+    untuned,
 )
 from pipeline.errors import Mistake
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer, standardize
+from trainer import devices
 from trainer.config import TrainConfig
 from trainer.progress import watched
 from trainer.stopping import StopSignals
@@ -105,8 +107,9 @@ class Data:
         def make(folder: Path) -> None:
             total = self.dataset.size(split)
             with damage_told(self.dataset):
-                parts = self.dataset.read(split).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-                parts = self._watch(parts.as_numpy_iterator(), total, "reading")
+                parts = self.dataset.read(split).map(prepare, num_parallel_calls=devices.cores())
+                parts = untuned(parts.prefetch(1)).as_numpy_iterator()
+                parts = self._watch(parts, total, "reading")
                 reviews.write(
                     folder, ((np.frombuffer(text, np.uint8), *rest) for text, *rest in parts)
                 )

@@ -30,7 +30,7 @@ def precision(setting: str) -> str:
     """
     if setting != "auto":
         return setting
-    return "mixed_float16" if _has_tensor_cores() else "float32"
+    return "mixed_float16" if _has_tensorcores() else "float32"
 
 
 def policy(precision: str) -> keras.DTypePolicy:
@@ -47,7 +47,7 @@ def branches(batch_size: int) -> int:
     """
     if tf.config.list_logical_devices("GPU"):
         return 1
-    return max(1, min(_cores(), batch_size // _SMALLEST_PART))
+    return max(1, min(cores(), batch_size // _SMALLEST_PART))
 
 
 def describe() -> str:
@@ -59,7 +59,7 @@ def describe() -> str:
     return f"{len(gpus)} GPU ({name})"
 
 
-def _has_tensor_cores() -> bool:
+def _has_tensorcores() -> bool:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return False
@@ -67,6 +67,6 @@ def _has_tensor_cores() -> bool:
     return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
 
 
-def _cores() -> int:
+def cores() -> int:
     """Counts the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
