@@ -16,12 +16,12 @@ def outputs_over_time(
     Ours projects the input of all steps by one product before the recurrence, and has its gradient
     written out: the recurrence keeps its gates, and the gradient of the recurrent weights is one
     product after it. One product and a few gates are left to each step, where differentiating
-    Keras' loop leaves several.
+    Keras' loop leaves several. Inference needs none of it and has an op of TensorFlow's.
 
     Args:
         lstm: Built, with Keras' own activations and return_sequences.
         sequences: [T, B, D], time first, as the recurrence reads them.
-        training: Whether to keep what the gradient needs, which costs a tenth of the time.
+        training: Whether a gradient will be asked for.
 
     Returns:
         [T, B, units].
@@ -29,15 +29,50 @@ def outputs_over_time(
     if tf.config.list_logical_devices("GPU"):
         outputs = lstm(tf.transpose(sequences, [1, 0, 2]))
         return tf.transpose(outputs, [1, 0, 2])
-    kernel, recurrent_kernel, bias = (
-        _gates_together(tf.cast(weights, sequences.dtype))
-        for weights in (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)
-    )
+    weights = (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)
+    run = _learning if training else _inferring
+    return run(sequences, *(tf.cast(weight, sequences.dtype) for weight in weights))
+
+
+def _learning(
+    sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    kernel, recurrent_kernel, bias = map(_gates_together, (kernel, recurrent_kernel, bias))
     projected = tf.tensordot(sequences, kernel, axes=1) + bias  # [T, B, 4 * units]
-    if training:
-        return _differentiable(projected, recurrent_kernel)
-    (outputs,) = _recurrence(projected, recurrent_kernel, kept=1)
-    return outputs
+    return _differentiable(projected, recurrent_kernel)
+
+
+@tf.custom_gradient
+def _inferring(
+    sequences: tf.Tensor, *weights: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+    """Runs TensorFlow's fused LSTM, in float32: it knows no bfloat16."""
+    kernel, recurrent_kernel, bias = (tf.cast(weight, tf.float32) for weight in weights)
+    units = recurrent_kernel.shape[0]
+    start = tf.zeros([tf.shape(sequences)[1], units])
+    no_peephole = tf.zeros([units])
+    outputs = tf.raw_ops.BlockLSTMV2(
+        seq_len_max=tf.shape(sequences, tf.int64)[0],
+        x=tf.cast(sequences, tf.float32),
+        cs_prev=start,
+        h_prev=start,
+        w=tf.concat([kernel, recurrent_kernel], axis=0),
+        wci=no_peephole,
+        wcf=no_peephole,
+        wco=no_peephole,
+        b=bias,
+        cell_clip=0.0,
+        use_peephole=False,
+    ).h
+
+    def gradient(by_outputs: tf.Tensor) -> list[tf.Tensor]:
+        """Runs it again: the gradient that TensorFlow 2.21 has for this op is not exact."""
+        with tf.GradientTape() as tape:
+            tape.watch([sequences, *weights])
+            again = _learning(sequences, *weights)
+        return tape.gradient(again, [sequences, *weights], by_outputs)
+
+    return tf.cast(outputs, sequences.dtype), gradient
 
 
 def _gates_together(weights: tf.Tensor) -> tf.Tensor:
@@ -46,13 +81,14 @@ def _gates_together(weights: tf.Tensor) -> tf.Tensor:
     return tf.concat([input_gate, forget_gate, output_gate, cell], axis=-1)
 
 
-def _recurrence(projected: tf.Tensor, recurrent_kernel: tf.Tensor, *, kept: int) -> list[tf.Tensor]:
+def _recurrence(
+    projected: tf.Tensor, recurrent_kernel: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs an LSTM (Hochreiter & Schmidhuber, 1997, with forget gates) over projected inputs.
 
     Args:
         projected: [T, B, 4U], what the inputs give to the gates input, forget, output and cell.
         recurrent_kernel: [U, 4U], in the same order.
-        kept: How many of the answers are wanted.
 
     Returns:
         Outputs [T, B, U]; cells [T, B, U]; gates [T, B, 4U], after their nonlinearities.
@@ -71,14 +107,13 @@ def _recurrence(projected: tf.Tensor, recurrent_kernel: tf.Tensor, *, kept: int)
         cell = forget_gate * cell + input_gate * candidate
         output = output_gate * tf.tanh(cell)
         answers = (output, cell, tf.concat([sigmoids, candidate], axis=1))
-        # zip: an answer that is not wanted is not written.
-        written = [array.write(t, x) for array, x in zip(arrays, answers, strict=False)]
+        written = [array.write(t, x) for array, x in zip(arrays, answers, strict=True)]
         return t + 1, output, cell, *written
 
-    widths = (units, units, 4 * units)[:kept]
-    empty = [_empty(projected.dtype, length, width) for width in widths]
+    empty = [_empty(projected.dtype, length, width) for width in (units, units, 4 * units)]
     _, _, _, *arrays = tf.while_loop(lambda t, *_: t < length, step, (0, start, start, *empty))
-    return [array.stack() for array in arrays]
+    outputs, cells, gates = (array.stack() for array in arrays)
+    return outputs, cells, gates
 
 
 @tf.custom_gradient
@@ -86,7 +121,7 @@ def _differentiable(
     projected: tf.Tensor, recurrent_kernel: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
     """Runs `_recurrence` for its outputs, with their gradient by both arguments written out."""
-    outputs, cells, gates = _recurrence(projected, recurrent_kernel, kept=3)
+    outputs, cells, gates = _recurrence(projected, recurrent_kernel)
     length, units = tf.shape(outputs)[0], recurrent_kernel.shape[0]
     start = tf.zeros_like(outputs[0])
 
