@@ -1,8 +1,9 @@
 """What stands between the embedding and the logit, one class each.
 
-An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B], training)
-and answers [B, D]. Row b has `lengths[b]` real tokens, at least one, then padding, which must not
-change the answer. It is built with `seed` and `dtype` and lets its own sizes stand as they are.
+An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B]), and with
+`training` if its `call` has such an argument, and answers [B, D]. Row b has `lengths[b]` real
+tokens, at least one, then padding, which must not change the answer. It is built with `seed` and
+`dtype` and lets its own sizes stand as they are.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class StackedLSTM(keras.layers.Layer):
             lstm.build(embedded_shape)
             embedded_shape = (*embedded_shape[:-1], lstm.units)
 
-    def call(self, embedded: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, embedded: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Encodes [B, T, E] with lengths [B] as [B, 64]."""
         outputs = tf.transpose(embedded, [1, 0, 2])
         for lstm in self.lstms:
-            outputs = outputs_over_time(lstm, outputs, training=training)  # [T, B, units]
+            outputs = outputs_over_time(lstm, outputs)  # [T, B, units]
         last = tf.stack([lengths - 1, tf.range(tf.size(lengths))], axis=1)  # [B, 2]
         return tf.gather_nd(outputs, last)
 

@@ -30,13 +30,16 @@ class Cache:
 
     Args:
         root: The folder of the cache; None for one that goes when the process ends.
+
+    Attributes:
+        root: The folder.
     """
 
     def __init__(self, root: Path | None) -> None:
         if root is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="text-sentiment-")
             root = Path(self._temporary.name)
-        self._root = root
+        self.root = root
 
     def get(
         self,
@@ -58,7 +61,7 @@ class Cache:
             What `read` returns.
         """
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-        folder = self._root / f"{kind}-{name}"
+        folder = self.root / f"{kind}-{name}"
         if folder.is_dir():
             try:
                 return read(folder)
@@ -69,9 +72,9 @@ class Cache:
         return read(folder)
 
     def _make(self, folder: Path, make: Callable[[Path], None]) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=self._root))
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=self.root))
         try:
             make(unfinished)
             for path in unfinished.iterdir():
@@ -83,7 +86,7 @@ class Cache:
             shutil.rmtree(unfinished, ignore_errors=True)
 
     def _remove_abandoned(self) -> None:
-        for path in self._root.glob("*.*"):
+        for path in self.root.glob("*.*"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     shutil.rmtree(path)

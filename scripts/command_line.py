@@ -33,8 +33,8 @@ def define_model_dir_flag() -> None:
     flags.DEFINE_string("model_dir", "", "folder of the run; everything about it is in there")
 
 
-def define_setting_flags() -> None:
-    """Defines a flag for each field of TrainConfig."""
+def define_setting_flags(*names: str) -> None:
+    """Defines a flag for each of these fields of TrainConfig; for all, if none is named."""
     define = {
         str: flags.DEFINE_string,
         bool: flags.DEFINE_boolean,
@@ -42,6 +42,8 @@ def define_setting_flags() -> None:
         float: flags.DEFINE_float,
     }
     for field in dataclasses.fields(TrainConfig):
+        if names and field.name not in names:
+            continue
         choices, text = field.metadata["choices"], field.metadata["help"]
         if choices:
             flags.DEFINE_enum(field.name, field.default, choices, text)
@@ -137,6 +139,9 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
         return 0
     except OSError as error:
         tell_error(f"{error.filename or 'writing'}: {error.strerror or error}")
+        return 2
+    except MemoryError:
+        tell_error("there is not enough memory")
         return 2
     except KeyboardInterrupt:
         note("stopped by SIGINT")

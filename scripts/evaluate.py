@@ -5,6 +5,8 @@ Prints a line for each figure; they are those of results.json when the split is 
 
 from __future__ import annotations
 
+import dataclasses
+
 from absl import flags
 
 from scripts import command_line
@@ -13,6 +15,7 @@ from scripts.command_line import FLAGS
 command_line.define_model_dir_flag()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
 flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
+command_line.define_setting_flags("cache_dir")
 
 
 def main(arguments: list[str]) -> None:
@@ -20,8 +23,19 @@ def main(arguments: list[str]) -> None:
     command_line.refuse(arguments)
     model_dir = command_line.model_dir()
     with command_line.quiet_stderr():
+        from trainer.data import open_data
         from trainer.run import load
-    for name, value in load(model_dir).evaluate(FLAGS.split, data_dir=FLAGS.data_dir).items():
+    run = load(model_dir)
+    # A run that was copied from elsewhere names folders of that machine: what is read of them is
+    # welcome, but nothing is written where its config.json says.
+    elsewhere = bool(run.config.data_dir) and not FLAGS.data_dir
+    places = {
+        "data_dir": FLAGS.data_dir or run.config.data_dir,
+        "download": run.config.download and not elsewhere,
+        "cache_dir": FLAGS.cache_dir,
+    }
+    data = open_data(dataclasses.replace(run.config, **places))
+    for name, value in run.evaluate(data, FLAGS.split).items():
         print(name, value, sep="\t")
 
 

@@ -330,9 +330,9 @@ def test_a_mistake_is_told_in_one_line_and_writes_nothing(run, tmp_path, script,
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("--vocab_size=600", "vocab_size (500, 600)"),
-        ("--dataset=imdb_reviews", "dataset (imdb_offline, imdb_reviews)"),
-        ("--seed=5", "seed (0, 5)"),
+        ("--vocab_size=600", "vocab_size (500, not 600)"),
+        ("--dataset=imdb_reviews", "dataset (imdb_offline, not imdb_reviews)"),
+        ("--seed=5", "seed (0, not 5)"),
     ],
 )
 def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, argument, told):

@@ -1,6 +1,10 @@
 import dataclasses
 import json
+import logging
+import math
+import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from pipeline.errors import Fault, Mistake
 from trainer import run as runs
 from trainer.data import make_vectorizer, open_data
 from trainer.run import make_trainer
-from trainer.stopping import StopSignals
+from trainer.stopping import Stopped, StopSignals
 from trainer.trainer import Evaluator
 
 
@@ -172,7 +176,7 @@ def test_a_step_that_overflows_float16_is_skipped_and_many_are_a_fault(
     trainer = trainer_of(config, data, tmp_path)
     before = [variable.numpy() for variable in trainer.state.model.trainable_variables]
     trainer.state.optimizer.dynamic_scale.assign(float("inf"))
-    with pytest.raises(Fault, match="the gradient, under any loss scale, is nan at step 5"):
+    with pytest.raises(Fault, match=r"gradient overflows float16: none of the last 2\d steps"):
         trainer.fit(tmp_path, stop=StopSignals())
     for variable, old in zip(trainer.state.model.trainable_variables, before, strict=True):
         assert (variable.numpy() == old).all()
@@ -197,12 +201,75 @@ def test_max_steps_ends_an_epoch_early_and_records_it(small_config, data, tmp_pa
     assert (tmp_path / "history.csv").read_text().splitlines()[1].startswith("1,3,")
 
 
-def test_a_loss_that_is_no_number_is_a_fault_and_is_not_saved(small_config, data, tmp_path):
-    trainer = trainer_of(small_config, data, tmp_path)
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_many_losses_in_a_row_that_are_no_numbers_are_a_fault(
+    small_config, data, tmp_path, precision
+):
+    config = dataclasses.replace(small_config, batch_size=8, precision=precision)
+    trainer = trainer_of(config, data, tmp_path)
     trainer.state.model.logit.bias.assign([float("nan")])
-    with pytest.raises(Fault, match=r"loss is nan at step 5.*learning rate of 0\.005"):
+    told = r"the loss is nan: none of the last 2\d steps .* learning rate of 0\.005; try a tenth"
+    with pytest.raises(Fault, match=told):
         trainer.fit(tmp_path, stop=StopSignals())
     assert not list((tmp_path / "best").glob("*.index"))
+
+
+def test_a_step_without_a_finite_gradient_is_not_taken_and_the_others_are(
+    small_config, data, tmp_path, caplog, monkeypatch
+):
+    """A word of few reviews has become NaN; the rest is trained as if those were not there."""
+    monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
+    trainer = trainer_of(small_config, data, tmp_path)
+    state, table = trainer.state, trainer.state.model.embedding.embeddings
+    batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
+    ids = [set(np.unique(token_ids)) for token_ids, _ in batches]
+    rare = next(i for i in range(table.shape[0]) if 0 < sum(i in batch for batch in ids) < 4)
+    lost = sum(rare in batch for batch in ids)
+    table.assign(tf.tensor_scatter_nd_update(table.value, [[rare]], [[math.nan] * 8]))
+    with pytest.raises(Stopped):
+        trainer.fit(tmp_path, stop=StopAfterEpoch(trainer))
+    assert int(state.optimizer.iterations) == len(ids) - lost
+    assert int(state.step) == len(ids)
+    weights = [variable.numpy() for variable in state.model.trainable_variables]
+    assert np.isnan(weights[0]).sum() == 8
+    assert all(np.isfinite(weight).all() for weight in weights[1:])
+    assert math.isfinite(state.totals.result()["loss"])
+    told = re.findall(r"(\d) steps before step \d+ were not taken", caplog.text)
+    # Those of the last window are told with the epoch's end, which was not reached.
+    assert sum(map(int, told)) + int(trainer._lost_steps) == lost
+
+
+class StopAfterEpoch(StopSignals):
+    """A signal that comes when the first epoch is trained."""
+
+    def __init__(self, trainer):
+        super().__init__()
+        self._trainer = trainer
+
+    def check(self):
+        if int(self._trainer.state.step) == self._trainer._steps_per_epoch:
+            raise Stopped(signal.SIGTERM)
+
+
+def test_a_collapse_is_told_and_the_best_model_stays(
+    small_config, data, tmp_path, caplog, monkeypatch
+):
+    """The second epoch starts from a model that answers the same to everything."""
+    monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
+    _, train, _ = data
+    config = dataclasses.replace(small_config, dropout=0.0, learning_rate=0.02, epochs=12)
+    trainer = trainer_of(config, (data[0], train, train), tmp_path)
+    trainer.fit(tmp_path, stop=StopSignals())
+    assert "collapsed" not in caplog.text
+    best = int(trainer.state.best_epoch)
+    longer = dataclasses.replace(config, epochs=13)
+    trainer = trainer_of(longer, (data[0], train, train), tmp_path)
+    trainer.state.model.logit.kernel.assign(tf.zeros_like(trainer.state.model.logit.kernel))
+    trainer.state.optimizer.learning_rate.assign(1e-9)
+    trainer.fit(tmp_path, stop=StopSignals())
+    assert "training has collapsed: validation accuracy fell from" in caplog.text
+    assert f"The model of epoch {best} stays the best" in caplog.text
+    assert int(trainer.state.best_epoch) == best
 
 
 def test_a_validation_loss_that_is_no_number_is_a_fault_and_not_recorded(

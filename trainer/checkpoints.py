@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
+from trainer.files import full_disk_told, replacing
 from trainer.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-_KEPT = 3  # checkpoints to go back to when the newest is damaged
+_KEPT = 3  # checkpoints, to go back to when the newest is damaged
 
 
 class TrainState:
@@ -27,6 +30,7 @@ class TrainState:
         best_loss: The lowest validation loss so far.
         best_epoch: The epoch that had it, counted from 1.
         stale_epochs: Epochs since then.
+        skipped: Steps up to now, without one in between, whose gradient was not finite.
         seconds: Time spent in training and validation, over all processes of the run.
         window: Metrics since the last point of the curves.
         gradient_norm: Mean norm of the gradient over the same steps, before clipping.
@@ -44,6 +48,7 @@ class TrainState:
             self.best_loss = tf.Variable(float("inf"), dtype=tf.float64)
             self.best_epoch = tf.Variable(0, dtype=tf.int64)
             self.stale_epochs = tf.Variable(0, dtype=tf.int64)
+            self.skipped = tf.Variable(0, dtype=tf.int64)
             self.seconds = tf.Variable(0.0, dtype=tf.float64)
             self.fingerprint = tf.Variable(fingerprint, dtype=tf.string)
         self.window = Metrics()
@@ -60,6 +65,7 @@ class TrainState:
             best_loss=self.best_loss,
             best_epoch=self.best_epoch,
             stale_epochs=self.stale_epochs,
+            skipped=self.skipped,
             seconds=self.seconds,
             fingerprint=self.fingerprint,
             metrics=_values(
@@ -69,17 +75,23 @@ class TrainState:
 
 
 class Checkpoints:
-    """The newest few states of a run in `checkpoints/`, and its best model in `best/`."""
+    """The newest few states of a run in `checkpoints/`, and its best models in `best/`.
+
+    What the folders hold is told by the files in them alone. TensorFlow's list of them, the file
+    `checkpoint`, may be behind them after a kill, damaged, or a stranger's, with paths to anywhere:
+    it is written anew before TensorFlow reads it, and what a killed process left half is removed.
+
+    Args:
+        model_dir: The run's folder, held by this process.
+        state: The run's state.
+    """
 
     def __init__(self, model_dir: Path, state: TrainState) -> None:
         self._state = state
         self._fingerprint = state.fingerprint.numpy()
-        self._latest = tf.train.CheckpointManager(
-            state.checkpoint(), str(model_dir / "checkpoints"), max_to_keep=_KEPT
-        )
-        self._best = tf.train.CheckpointManager(
-            _best_checkpoint(state.model, state.fingerprint), str(model_dir / "best"), max_to_keep=1
-        )
+        best = _best_checkpoint(state.model, state.fingerprint, state.best_epoch, state.best_loss)
+        self._latest = _manager(state.checkpoint(), model_dir / "checkpoints")
+        self._best = _manager(best, model_dir / "best")
 
     def restore(self) -> bool:
         """Loads the newest state that can be read, if there are any, and says whether there were.
@@ -90,35 +102,31 @@ class Checkpoints:
             Fault: There are checkpoints, and none can be read.
             Mistake: They belong to another vocabulary.
         """
-        # The files, not the manager's list of them: a process may have been killed in between.
-        folder = Path(self._latest.directory)
-        paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-        paths = [path for path in paths if path.name[5:].isdigit()]
-        for path in sorted(paths, key=lambda path: int(path.name[5:]), reverse=True):
-            try:
-                _restore(self._latest.checkpoint, str(path))
-            except Fault as fault:
-                _log.warning("%s; going back to the one before", fault)
-                continue
-            _check_fingerprint(self._state.fingerprint, self._fingerprint, str(path))
-            return True
-        if paths:
-            raise Fault(
-                f"none of the {len(paths)} checkpoints in {folder} can be read as this model's; "
-                "put good copies there, or train anew in another --model_dir"
-            )
-        return False
+        path = _restore_newest(self._latest.checkpoint, Path(self._latest.directory))
+        if path is not None:
+            _check_fingerprint(self._state.fingerprint, self._fingerprint, path)
+        return path is not None
 
     def save(self) -> None:
-        """Saves the state as it is."""
-        self._latest.save()
+        """Saves the state as it is.
+
+        Raises:
+            Fault: It cannot be written.
+        """
+        with full_disk_told("a checkpoint", Path(self._latest.directory)):
+            self._latest.save()
 
     def save_best(self) -> None:
-        """Saves the model as the best so far."""
-        self._best.save(checkpoint_number=self._state.step)
+        """Saves the model as the best so far.
+
+        Raises:
+            Fault: It cannot be written.
+        """
+        with full_disk_told("the best model", Path(self._best.directory)):
+            self._best.save(checkpoint_number=self._state.step)
 
 
-def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> None:
+def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> tuple[int, float]:
     """Loads the weights with the lowest validation loss.
 
     Args:
@@ -126,20 +134,83 @@ def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> No
         model: The model, built.
         fingerprint: That of the vocabulary beside it.
 
+    Returns:
+        The epoch that they are of, and their validation loss.
+
     Raises:
         Mistake: The run has no such weights yet, or they belong to another vocabulary.
         Fault: They cannot be read.
     """
-    best = tf.train.latest_checkpoint(str(model_dir / "best"))
-    if best is None:
+    found, epoch, loss = (tf.Variable(value) for value in ("", np.int64(0), np.float64(0)))
+    path = _restore_newest(_best_checkpoint(model, found, epoch, loss), model_dir / "best")
+    if path is None:
         raise Mistake(f"{model_dir} has no trained model yet: its first epoch has not ended")
-    found = tf.Variable("", dtype=tf.string)
-    _restore(_best_checkpoint(model, found), best)
-    _check_fingerprint(found, fingerprint.encode(), best)
+    _check_fingerprint(found, fingerprint.encode(), path)
+    return int(epoch), float(loss)
 
 
-def _best_checkpoint(model: keras.Model, fingerprint: tf.Variable) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(model=_values(model.variables), fingerprint=fingerprint)
+def _best_checkpoint(
+    model: keras.Model, fingerprint: tf.Variable, epoch: tf.Variable, loss: tf.Variable
+) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        model=_values(model.variables), fingerprint=fingerprint, epoch=epoch, loss=loss
+    )
+
+
+def _manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
+    _remove_unfinished(folder)
+    _list_anew(folder)
+    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=_KEPT)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """Lists the checkpoints in a folder; TensorFlow writes a checkpoint's index last."""
+    paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
+    paths = [path for path in paths if path.name[5:].isdigit()]
+    return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what belongs to no checkpoint: a process was killed while it wrote or deleted."""
+    names = {path.name for path in _newest_first(folder)}
+    for path in folder.glob("ckpt-*"):
+        if path.name.split(".")[0] in names and "tempstate" not in path.name:
+            continue
+        _log.info("%s belongs to no checkpoint, its process was killed; removed", path)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _list_anew(folder: Path) -> None:
+    """Writes TensorFlow's list of the checkpoints by the files that are there."""
+    paths = _newest_first(folder)[::-1]
+    if not paths:
+        (folder / "checkpoint").unlink(missing_ok=True)
+        return
+    lines = [f'model_checkpoint_path: "{paths[-1].name}"']
+    for path in paths:
+        written_at = path.with_suffix(".index").stat().st_mtime
+        lines += [f'all_model_checkpoint_paths: "{path.name}"']
+        lines += [f"all_model_checkpoint_timestamps: {written_at}"]
+    with replacing(folder / "checkpoint") as new:
+        new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _restore_newest(checkpoint: tf.train.Checkpoint, folder: Path) -> Path | None:
+    """Loads the newest checkpoint that can be read, and returns its path; None: there is none."""
+    paths = _newest_first(folder)
+    for path in paths:
+        try:
+            _restore(checkpoint, path)
+        except Fault as fault:
+            _log.warning("%s; going back to the one before", fault)
+        else:
+            return path
+    if paths:
+        raise Fault(
+            f"none of the {len(paths)} checkpoints in {folder} can be read as this model's; "
+            "put good copies there, or train anew in another --model_dir"
+        )
+    return None
 
 
 def _values(variables: list[keras.Variable]) -> list[tf.Variable]:
@@ -152,9 +223,9 @@ def _values(variables: list[keras.Variable]) -> list[tf.Variable]:
     return [variable.value for variable in variables]
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+def _restore(checkpoint: tf.train.Checkpoint, path: Path) -> None:
     try:
-        status = checkpoint.restore(path)
+        status = checkpoint.restore(str(path))
         status.assert_existing_objects_matched()
         status.expect_partial()
     except tf.errors.ResourceExhaustedError:
@@ -164,7 +235,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         raise Fault(f"checkpoint {path} cannot be read: {reason}") from error
 
 
-def _check_fingerprint(found: tf.Variable, expected: bytes, path: str) -> None:
+def _check_fingerprint(found: tf.Variable, expected: bytes, path: Path) -> None:
     if found.numpy() != expected:
         raise Mistake(
             f"checkpoint {path} was trained with vocabulary {found.numpy().decode()[:12]}…, and "

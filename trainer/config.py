@@ -101,13 +101,18 @@ class TrainConfig:
             _check(field, getattr(self, field.name))
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """Lists the settings that differ and must not, as `name (this value, other value)`."""
+        """Lists the settings that differ and must not, as `name (this value, not the other)`."""
         return [
-            f"{field.name} ({getattr(self, field.name)}, {getattr(other, field.name)})"
+            f"{field.name} ({getattr(self, field.name)}, not {getattr(other, field.name)})"
             for field in dataclasses.fields(self)
             if not field.metadata["may_change"]
             and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+def changeable() -> list[str]:
+    """Names the settings that a run may be continued with another value of."""
+    return [f.name for f in dataclasses.fields(TrainConfig) if f.metadata["may_change"]]
 
 
 def _check(field: dataclasses.Field, value: object) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +28,7 @@ from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer, standardize
 from trainer import devices
 from trainer.config import TrainConfig
+from trainer.files import full_disk_told
 from trainer.progress import watched
 from trainer.stopping import StopSignals
 
@@ -67,7 +68,7 @@ class Data:
             words = vocabulary.count((part.texts() for part in parts), vocab_size=config.vocab_size)
             vocabulary.save(words, folder / "vocabulary.txt")
 
-        return self._cache.get(
+        return self._cached(
             "vocabulary",
             {**self._identity, "cut": config.validation_fraction, "size": config.vocab_size},
             make=make,
@@ -114,9 +115,8 @@ class Data:
                     folder, ((np.frombuffer(text, np.uint8), *rest) for text, *rest in parts)
                 )
 
-        return self._cache.get(
-            "texts", {**self._identity, "split": split}, make=make, read=reviews.read
-        )
+        key = {**self._identity, "split": split}
+        return self._cached("texts", key, make=make, read=reviews.read)
 
     def _token_ids(self, split: str, vectorizer: Vectorizer) -> Reviews:
         """Vectorizes a split of the data set."""
@@ -128,7 +128,11 @@ class Data:
             reviews.write(folder, map(functools.partial(_vectorized, vectorizer, dtype), parts))
 
         key = {**self._identity, "split": split, "vectorizer": vectorizer.identity}
-        return self._cache.get("tokens", key, make=make, read=reviews.read)
+        return self._cached("tokens", key, make=make, read=reviews.read)
+
+    def _cached(self, kind: str, key: dict[str, object], **steps: Callable[[Path], Any]) -> Any:  # noqa: ANN401 as the cache does
+        with full_disk_told("the cache", self._cache.root):
+            return self._cache.get(kind, key, **steps)
 
     def _watch(self, parts: Iterable[_T], total: int, what: str) -> Iterator[_T]:
         return watched(parts, total=total, per_part=READ_BATCH, what=what, stop=self._stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -27,8 +29,9 @@ class Metrics:
         self._auc.update_state(labels, logits)
 
     def result(self) -> dict[str, float]:
-        """Returns loss (nats), accuracy and auc (both 0 to 1)."""
-        return {metric.name: float(metric.result()) for metric in self._all}
+        """Returns loss (nats), accuracy and auc (both 0 to 1); of no reviews they are NaN."""
+        is_empty = math.isnan(mean(self._loss))
+        return {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
 
     def reset(self) -> None:
         """Forgets all batches."""
@@ -39,3 +42,8 @@ class Metrics:
     def variables(self) -> list[keras.Variable]:
         """The counts, for a checkpoint."""
         return [variable for metric in self._all for variable in metric.variables]
+
+
+def mean(metric: keras.metrics.Mean) -> float:
+    """Returns a mean; that of nothing is NaN, where Keras has 0."""
+    return float(metric.result()) if float(metric.count) else math.nan

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from matplotlib.figure import Figure
 from pipeline.errors import Fault, Mistake
 from trainer import devices
 from trainer.config import TrainConfig
+from trainer.files import replacing
+
+_log = logging.getLogger(__name__)
 
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
 
@@ -85,25 +89,50 @@ class History:
     Args:
         model_dir: The run's folder.
         epochs: How many epochs the run has recorded; rows beyond them are void.
+
+    Raises:
+        Fault: history.csv is damaged.
     """
 
     def __init__(self, model_dir: Path, *, epochs: int) -> None:
         self._path = model_dir / "history.csv"
         self._curves = model_dir / "curves.png"
-        self._rows: list[dict[str, str]] = []
-        if self._path.is_file():
+        self._rows = self._read()[:epochs]
+        if len(self._rows) < epochs:
+            _log.warning(
+                "%s lacks rows of earlier epochs: it has %d of %d and goes on without the others",
+                self._path,
+                len(self._rows),
+                epochs,
+            )
+
+    def accuracies(self) -> list[float]:
+        """Returns the validation accuracy of each epoch so far."""
+        return [float(row["validation_accuracy"]) for row in self._rows]
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.is_file():
+            return []
+        try:
             with self._path.open(newline="", encoding="utf-8") as file:
-                self._rows = list(csv.DictReader(file))[:epochs]
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                int(row["epoch"]), *map(float, row.values())
+        except (csv.Error, ValueError, KeyError, TypeError) as error:
+            raise Fault(
+                f"{self._path} is damaged ({error}); put a good copy back, or delete it to go on "
+                "without the rows of earlier epochs"
+            ) from error
+        return rows
 
     def append(self, row: Mapping[str, float]) -> None:
         """Adds an epoch's row and draws the curves anew; a row replaces one of the same epoch."""
         # repr gives back the same float when read, so the file says what TensorBoard says.
         self._rows.append({name: repr(value) for name, value in row.items()})
-        with _replacing(self._path).open("w", newline="", encoding="utf-8") as file:
+        with replacing(self._path) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
-        _commit_replacement(self._path)
         self._draw()
 
     def _draw(self) -> None:
@@ -116,14 +145,14 @@ class History:
             axes.set(xlabel="epoch", title=name, xticks=epochs[:: 1 + len(epochs) // 10])
             axes.grid(alpha=0.3)
             axes.legend()
-        figure.savefig(_replacing(self._curves), format="png", dpi=120)
-        _commit_replacement(self._curves)
+        with replacing(self._curves) as path:
+            figure.savefig(path, format="png", dpi=120)
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Writes JSON whole or not at all."""
-    _replacing(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _commit_replacement(path)
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -136,14 +165,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Fault(f"{path} is damaged ({error}); delete it and run again") from error
-
-
-def _replacing(path: Path) -> Path:
-    return path.with_name(path.name + ".new")
-
-
-def _commit_replacement(path: Path) -> None:
-    _replacing(path).replace(path)
 
 
 def _commit() -> str | None:

@@ -13,13 +13,15 @@ import tensorflow as tf
 
 from model.classifier import SentimentClassifier
 from pipeline import vocabulary
-from pipeline.errors import Mistake
+from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews, in_memory
 from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
 from trainer import devices
 from trainer.checkpoints import Checkpoints, TrainState, restore_best
-from trainer.config import TrainConfig
-from trainer.data import make_vectorizer, open_data
+from trainer.config import TrainConfig, changeable
+from trainer.data import Data, make_vectorizer, open_data
+from trainer.files import full_disk_told
+from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
 from trainer.stopping import StopSignals
 from trainer.trainer import Evaluator, Trainer
@@ -36,12 +38,16 @@ class TrainedRun:
         label_names: What labels 0 and 1 are called.
         vectorizer: Turns texts into the model's token ids.
         evaluator: Measures its model, which has its best weights.
+        best_epoch: The epoch that those are of.
+        validation_loss: Their loss on the validation split.
     """
 
     config: TrainConfig
     label_names: tuple[str, str]
     vectorizer: Vectorizer
     evaluator: Evaluator
+    best_epoch: int
+    validation_loss: float
 
     def predict(self, texts: Sequence[bytes]) -> np.ndarray:
         """Scores texts.
@@ -56,13 +62,13 @@ class TrainedRun:
         return self.evaluator.predict(in_memory(token_ids))
 
     def evaluate(
-        self, split: str, *, data_dir: str = "", stop: StopSignals | None = None
+        self, data: Data, split: str, *, stop: StopSignals | None = None
     ) -> dict[str, object]:
         """Measures the model on `train`, `validation` or `test` of its data set.
 
         Args:
+            data: The data set, opened.
             split: The split.
-            data_dir: The folder of the data set, if it is not where training found it.
             stop: Asked between batches whether to go on.
 
         Returns:
@@ -71,9 +77,8 @@ class TrainedRun:
         Raises:
             Stopped: A signal came.
         """
-        config = dataclasses.replace(self.config, data_dir=data_dir or self.config.data_dir)
-        examples = open_data(config, stop=stop).examples(split, self.vectorizer)
-        about = {"dataset": self.config.dataset, "split": split, "examples": len(examples)}
+        examples = data.examples(split, self.vectorizer)
+        about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
         return about | self.evaluator.evaluate(examples, stop=stop)
 
 
@@ -95,11 +100,18 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             f"train one: python -m scripts.train --model_dir={model_dir}"
         )
     config = record.config
+    if precision is None and record.precision != devices.precision(config.precision):
+        _log.warning(
+            "%s was trained in %s and is computed in it here as well, where %s is usual",
+            model_dir,
+            record.precision,
+            devices.precision(config.precision),
+        )
     vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), config)
     model = _build_model(config, vectorizer.vocabulary_size, precision or record.precision)
-    restore_best(model_dir, model, fingerprint=record.fingerprint)
+    best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
     evaluator = Evaluator(model, tf.distribute.get_strategy())
-    return TrainedRun(config, record.label_names, vectorizer, evaluator)
+    return TrainedRun(config, record.label_names, vectorizer, evaluator, best_epoch, loss)
 
 
 def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[str, object]:
@@ -114,12 +126,19 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         What results.json says.
 
     Raises:
-        Mistake: The settings cannot be used here.
-        Fault: Data or files are damaged, or the loss is not a number any more.
+        Mistake: The settings cannot be used here, or another process trains here.
+        Fault: Data or files are damaged, memory or disk do not suffice, or the loss is not a number
+            any more.
         Stopped: A signal came; the state is saved, and calling again goes on.
     """
+    _check_folder(model_dir)
+    with held(model_dir):
+        return _train(config, model_dir, stop)
+
+
+def _train(config: TrainConfig, model_dir: Path, stop: StopSignals) -> dict[str, object]:
     record = RunRecord.read(model_dir)
-    _check_folder(model_dir, record, config)
+    _check_record(record, config, model_dir)
     data = open_data(config, stop=stop)
     words = data.vocabulary() if record is None else _load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
@@ -147,7 +166,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     )
     if record.config != config and not trainer.is_finished():
         dataclasses.replace(record, config=config).write(model_dir)
-    return _fit(trainer, model_dir, stop)
+    return _fit(trainer, data, model_dir, stop)
 
 
 def _begin(
@@ -158,8 +177,8 @@ def _begin(
     sizes: dict[str, int],
 ) -> RunRecord:
     """Writes what a run is known by; config.json last, since with it there is a run."""
-    model_dir.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(words, model_dir / "vocabulary.txt")
+    with full_disk_told("vocabulary.txt", model_dir):
+        vocabulary.save(words, model_dir / "vocabulary.txt")
     record = RunRecord(
         config,
         precision=devices.precision(config.precision),
@@ -180,7 +199,11 @@ def make_trainer(
     training: Reviews,
     validation: Reviews,
 ) -> Trainer:
-    """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one."""
+    """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one.
+
+    Raises:
+        Fault: No checkpoint of the run can be read, or they are gone.
+    """
     if precision != devices.precision(config.precision):
         _log.warning("%s goes on in %s, as it was begun", model_dir, precision)
     strategy = devices.strategy(config.distribute)
@@ -190,6 +213,11 @@ def make_trainer(
         state = TrainState(model, optimizer, fingerprint=vocabulary.fingerprint(vectorizer.words))
     checkpoints = Checkpoints(model_dir, state)
     resumed = checkpoints.restore()
+    if not resumed and (model_dir / "history.csv").exists():
+        raise Fault(
+            f"{model_dir} has a history and no checkpoints to go on from; put them back, or train "
+            "anew in another --model_dir"
+        )
     _log.info(
         "%s, %s, %d parameters; %s step %d",
         devices.describe(),
@@ -208,7 +236,7 @@ def make_trainer(
     )
 
 
-def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, object]:
+def _fit(trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals) -> dict[str, object]:
     results = model_dir / "results.json"
     if not trainer.is_finished():
         results.unlink(missing_ok=True)  # it tells of fewer epochs
@@ -218,10 +246,10 @@ def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, obje
             "%s is trained already; larger --epochs or --early_stopping_patience go on", model_dir
         )
         return read_json(results)
-    state = trainer.state
-    measured = load(model_dir).evaluate("test", stop=stop) | {
-        "best_epoch": int(state.best_epoch),
-        "validation_loss": float(state.best_loss),
+    state, best = trainer.state, load(model_dir)
+    measured = best.evaluate(data, "test", stop=stop) | {
+        "best_epoch": best.best_epoch,
+        "validation_loss": best.validation_loss,
         "epochs": int(state.epoch),
         "steps": int(state.step),
         "train_seconds": round(float(state.seconds), 1),
@@ -231,11 +259,14 @@ def _fit(trainer: Trainer, model_dir: Path, stop: StopSignals) -> dict[str, obje
     return measured
 
 
-def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig) -> None:
+def _check_folder(model_dir: Path) -> None:
     if set(str(model_dir)) & set("*?[]"):
         raise Mistake(f"--model_dir={model_dir} has one of *?[] in it, a pattern to TensorFlow")
     if model_dir.exists() and not model_dir.is_dir():
         raise Mistake(f"--model_dir={model_dir} is a file; name a folder")
+
+
+def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
     if record is None:
         if (model_dir / "checkpoints").exists():
             raise Mistake(f"{model_dir} has checkpoints and no config.json; name another folder")
@@ -243,8 +274,8 @@ def _check_folder(model_dir: Path, record: RunRecord | None, config: TrainConfig
     differences = record.config.differences(config)
     if differences:
         raise Mistake(
-            f"{model_dir} holds a run with other settings: {', '.join(differences)}; "
-            "train with those, or name another --model_dir"
+            f"{model_dir} holds a run with other settings: {', '.join(differences)}; train with "
+            f"those, or name another --model_dir (only {', '.join(changeable())} may change)"
         )
 
 

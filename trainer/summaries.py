@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
+
+from trainer.files import full_disk_told, replacing
 
 SPLITS = ("train", "validation")
 
@@ -20,11 +23,12 @@ class Summaries:
     """
 
     def __init__(self, model_dir: Path, *, first_step: int) -> None:
-        folders = {split: model_dir / split for split in SPLITS}
-        for folder in folders.values():
+        self._folders = {split: model_dir / split for split in SPLITS}
+        for folder in self._folders.values():
             _drop_steps_from(first_step, folder)
         self._writers = {
-            split: tf.summary.create_file_writer(str(folder)) for split, folder in folders.items()
+            split: tf.summary.create_file_writer(str(folder))
+            for split, folder in self._folders.items()
         }
 
     def write(self, split: str, group: str, values: dict[str, float], *, step: int) -> None:
@@ -35,20 +39,32 @@ class Summaries:
             group: `step` or `epoch`: what the values are of.
             values: The values by name.
             step: Where on the axis; epochs too are drawn over steps.
+
+        Raises:
+            Fault: The disk is full.
         """
-        with self._writers[split].as_default(step=step):
+        with self._told(split), self._writers[split].as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", value)
 
     def flush(self) -> None:
-        """Sees to it that what was written is on disk."""
-        for writer in self._writers.values():
-            writer.flush()
+        """Sees to it that what was written is on disk.
+
+        Raises:
+            Fault: The disk is full.
+        """
+        for split, writer in self._writers.items():
+            with self._told(split):
+                writer.flush()
 
     def close(self) -> None:
         """Ends the files."""
-        for writer in self._writers.values():
-            writer.close()
+        for split, writer in self._writers.items():
+            with self._told(split):
+                writer.close()
+
+    def _told(self, split: str) -> contextlib.AbstractContextManager[None]:
+        return full_disk_told("events for TensorBoard", self._folders[split])
 
 
 def _drop_steps_from(step: int, folder: Path) -> None:
@@ -57,6 +73,8 @@ def _drop_steps_from(step: int, folder: Path) -> None:
     A restart mark in the events would be shorter, but TensorBoard's EventAccumulator heeds it for
     old kinds of events alone.
     """
+    for path in folder.glob("*.new"):  # of a process that was killed in here
+        path.unlink()
     for path in sorted(folder.glob("*tfevents*")):
         kept, is_whole = [], True
         try:
@@ -68,8 +86,6 @@ def _drop_steps_from(step: int, folder: Path) -> None:
         except tf.errors.DataLossError:  # the last words of a process that was killed
             is_whole = False
         if not is_whole:
-            rewritten = folder / "rewritten"
-            with tf.io.TFRecordWriter(str(rewritten)) as writer:
+            with replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
                 for record in kept:
                     writer.write(record)
-            rewritten.replace(path)

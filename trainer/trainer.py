@@ -23,7 +23,7 @@ from pipeline.errors import Fault
 from pipeline.reviews import Reviews
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
-from trainer.metrics import Metrics
+from trainer.metrics import Metrics, mean
 from trainer.progress import Progress
 from trainer.records import History
 from trainer.stopping import Stopped, StopSignals
@@ -32,6 +32,7 @@ from trainer.summaries import Summaries
 _log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 128  # reviews; twice as many are no faster
+_MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
 _SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
@@ -131,6 +132,9 @@ class Trainer:
         self._evaluator = Evaluator(state.model, strategy)
         with strategy.scope():  # of this process alone, for the throughput
             self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
+            self._last_loss = tf.Variable(0.0)  # of a step that was not taken
+            self._lost_steps = tf.Variable(0)
+        self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
         self._last_step = config.epochs * self._steps_per_epoch
         if config.max_steps:
@@ -152,7 +156,7 @@ class Trainer:
 
         Raises:
             Stopped: A signal came; the state is saved.
-            Fault: The loss is not a number any more.
+            Fault: The loss is not a number any more, or memory or disk do not suffice.
         """
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
@@ -162,6 +166,8 @@ class Trainer:
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()
         try:
+            if not step:
+                self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
                 trained_until = time.monotonic()
@@ -170,6 +176,12 @@ class Trainer:
         except Stopped:
             self._save()
             raise
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise Fault(
+                "there is not enough memory for --batch_size="
+                f"{self._config.batch_size} and --sequence_length={self._config.sequence_length}; "
+                "smaller ones need less, in a new model_dir"
+            ) from error
         finally:
             self._progress.close()
             self._summaries.close()
@@ -196,16 +208,29 @@ class Trainer:
         # as if they were different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
-        optimizer.apply(gradients, model.trainable_variables)
-        for metrics in (state.window, state.totals):
-            metrics.update(labels, logits, losses)
-        # Under float16 a step whose gradient overflows is skipped; it has no norm to speak of.
-        is_finite = tf.math.is_finite(norm)
-        state.gradient_norm.update_state(
-            tf.where(is_finite, norm, 0.0), sample_weight=tf.cast(is_finite, tf.float32)
-        )
+        if tf.math.is_finite(norm):
+            optimizer.apply(gradients, model.trainable_variables)
+            state.skipped.assign(0)
+            state.gradient_norm.update_state(norm)
+        else:
+            self._skip(gradients, loss)
+        if tf.math.is_finite(loss):
+            for metrics in (state.window, state.totals):
+                metrics.update(labels, logits, losses)
         self._reviews.update_state(tf.size(labels))
         self._tokens.update_state(tf.math.count_nonzero(token_ids))
+
+    def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
+        """Does not take a step that would make every weight NaN."""
+        state = self.state
+        if self._scales_loss:
+            # It applies none of it either, but halves its scale.
+            state.optimizer.apply(gradients, state.model.trainable_variables)
+        state.skipped.assign_add(1)
+        self._last_loss.assign(loss)
+        is_overflow = self._scales_loss and tf.math.is_finite(loss)  # float16's everyday life
+        if not is_overflow:
+            self._lost_steps.assign_add(1)
 
     def _train_epoch(self, stop: StopSignals) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
@@ -226,6 +251,7 @@ class Trainer:
             with pace.measured(count):
                 self.train_steps(iterator, tf.constant(count, tf.int64))
             step += count
+            self._check_skipped(step)
             self._progress.advance(count)
             if step < end:
                 if step % self._config.summary_every == 0:
@@ -243,34 +269,47 @@ class Trainer:
         """Writes a point of the curves over steps, with the throughput until that time."""
         state, seconds = self.state, until - self._window_from
         values = state.window.result()
-        values["gradient_norm"] = float(state.gradient_norm.result())
-        self._check_finite("the loss", values["loss"], step)
-        # Each overflow of float16 halves the scale, 15 in a row from the start take it below 1.
-        scale = float(state.optimizer.scale_loss(1.0))
-        if not 1.0 <= scale < math.inf:
-            self._check_finite("the gradient, under any loss scale,", math.nan, step)
+        values["gradient_norm"] = mean(state.gradient_norm)
         values["learning_rate"] = float(state.optimizer.learning_rate)
         for name, count in (("reviews", self._reviews), ("tokens", self._tokens)):
             values[f"{name}_per_second"] = float(count.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
         shown = {name: values[name] for name in ("loss", "accuracy", "reviews_per_second")}
         self._progress.tell(f"{int(state.epoch) + 1}/{self._epochs}", shown, step=step)
+        lost = int(self._lost_steps)
+        if lost:
+            _log.warning("%d steps before step %d were not taken: no finite gradient", lost, step)
+        self._lost_steps.assign(0)
         state.window.reset()
         state.gradient_norm.reset_state()
         self._start_window()
 
-    def _check_finite(self, name: str, value: float, step: int) -> None:
-        if not math.isfinite(value):
-            raise Fault(
-                f"{name} is {value} at step {step}, with a learning rate of "
-                f"{self._config.learning_rate}; try a tenth of it in a new model_dir"
-            )
+    def _check_skipped(self, step: int) -> None:
+        skipped = int(self.state.skipped)
+        if skipped < _MOST_SKIPPED:
+            return
+        loss = float(self._last_loss)
+        if self._scales_loss and math.isfinite(loss):
+            what, remedy = "the gradient overflows float16", "try --precision=float32"
+        else:
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            remedy = "try a tenth of it"
+        raise Fault(
+            f"{what}: none of the last {skipped} steps up to step {step} was taken, with a "
+            f"learning rate of {self._config.learning_rate}; {remedy} in a new model_dir. The "
+            "checkpoints are from before that"
+        )
 
     def _end_epoch(self, validation: dict[str, float], trained_until: float) -> None:
         """Records an epoch everywhere, keeps the model if it is the best, and saves the state."""
         state = self.state
         step, train = int(state.step), state.totals.result()
-        self._check_finite("the validation loss", validation["loss"], step)
+        if not math.isfinite(validation["loss"]):
+            raise Fault(
+                f"the validation loss is {validation['loss']} at step {step}, with a learning "
+                f"rate of {self._config.learning_rate}; try a tenth of it in a new model_dir"
+            )
+        self._warn_of_collapse(validation["accuracy"])
         self._end_window(step, trained_until)
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
@@ -295,6 +334,21 @@ class Trainer:
             _in_words(validation),
             "  (the best so far)" if is_best else "",
         )
+
+    def _warn_of_collapse(self, accuracy: float) -> None:
+        share = float(self._validation.labels.mean())
+        guessing, error = max(share, 1 - share), 0.5 / math.sqrt(len(self._validation))
+        best = max(self._history.accuracies(), default=0.0)
+        if accuracy <= guessing + 2 * error < best - 2 * error:
+            _log.warning(
+                "training has collapsed: validation accuracy fell from %.3f to %.3f, and guessing "
+                "reaches %.3f. The model of epoch %d stays the best, and is the one that is used; "
+                "a smaller --learning_rate or --clip_norm is steadier",
+                best,
+                accuracy,
+                guessing,
+                int(self.state.best_epoch),
+            )
 
     def _save(self) -> None:
         now = time.monotonic()
