@@ -16,6 +16,7 @@ from pipeline.errors import Fault, Mistake
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
+_UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts have no brackets
 
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
 
@@ -128,7 +129,7 @@ def load(path: Path) -> list[str]:
 
     Raises:
         Mistake: There is no such file.
-        Fault: The file is not UTF-8, or has an empty line.
+        Fault: The file is not UTF-8, or has a line that `save` does not write.
     """
     if not path.is_file():
         raise Mistake(f"there is no vocabulary at {path}; train a model there first")
@@ -138,6 +139,11 @@ def load(path: Path) -> list[str]:
         raise Fault(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     if not all(words):
         raise Fault(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
+    if _UNKNOWN in words:
+        raise Fault(f"{path} has {_UNKNOWN!r}, which stands for unknown words; it is damaged")
+    if len(set(words)) < len(words):
+        word, _ = collections.Counter(words).most_common(1)[0]
+        raise Fault(f"{path} has {word!r} twice; it is damaged")
     return words
 
 

@@ -84,7 +84,7 @@ def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
-    with pytest.raises(Fault, match=f"{name} is not in .*--data_dir"):
+    with pytest.raises(Fault, match=rf"{name} is not in .*--data_dir"):
         open_dataset(name, data_dir=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
 
