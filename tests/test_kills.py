@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -58,15 +59,19 @@ def test_a_run_killed_at_a_random_moment_ends_in_the_same_bits(
 ):
     model_dir, (whole_dir, seconds) = tmp_path / "run", whole
     train = ("train", f"--model_dir={model_dir}", *longer_flags)
-    killed = start(*train)
-    while not model_dir.exists():
-        assert killed.poll() is None
-        time.sleep(0.01)
-    # From the vocabulary on, to the evaluation on the test split.
-    time.sleep(random.Random(number).uniform(0, seconds))
-    killed.kill()
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    moments, returncode = random.Random(number), 0
+    while returncode == 0:  # it may have ended before its moment came
+        shutil.rmtree(model_dir, ignore_errors=True)
+        process = start(*train)
+        while not model_dir.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        # From the vocabulary on, to the evaluation on the test split.
+        time.sleep(moments.uniform(0, seconds))
+        process.kill()
+        process.communicate()
+        returncode = process.returncode
+    assert returncode == -signal.SIGKILL
     done = run(*train)
     assert done.returncode == 0, done.stderr.decode()
     assert_same_run(model_dir, whole_dir)
