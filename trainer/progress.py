@@ -86,11 +86,12 @@ def watched(
         total=total, desc=what, unit=" reviews", disable=not sys.stderr.isatty(), leave=False
     )
     with bar:
-        for number, part in enumerate(parts):
+        for number, part in enumerate(parts, start=1):
             yield part
-            bar.update(per_part)
+            done = min(number * per_part, total)
+            bar.update(done - bar.n)
             if bar.disable and time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
-                _log.info("%s: %d of %d reviews", what, (number + 1) * per_part, total)
+                _log.info("%s: %d of %d reviews", what, done, total)
                 told = time.monotonic()
             if stop:
                 stop.check()
