@@ -12,7 +12,8 @@ def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tenso
     """Runs a Keras LSTM without a mask: by cuDNN's kernel where there is a GPU, else by ours.
 
     Ours is TensorFlow's fused LSTM with a gradient of our own, where Keras has a loop of a dozen
-    small operations a step and differentiates that.
+    small operations a step and differentiates that. It goes forward in float32 under any policy;
+    the products of its gradient are in the precision of the sequences.
 
     Args:
         lstm: Built, with Keras' own activations and return_sequences.
@@ -25,9 +26,7 @@ def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tenso
         outputs = lstm(tf.transpose(sequences, [1, 0, 2]))
         return tf.transpose(outputs, [1, 0, 2])
     weights = (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)
-    # The fused LSTM knows no bfloat16.
-    inputs = [tf.cast(tensor, tf.float32) for tensor in (sequences, *weights)]
-    return tf.cast(_lstm(*inputs), sequences.dtype)
+    return _lstm(sequences, *(tf.cast(weight, sequences.dtype) for weight in weights))
 
 
 @tf.custom_gradient
@@ -45,19 +44,19 @@ def _lstm(
     Returns:
         Outputs [T, B, U], and their gradient.
     """
-    units = recurrent_kernel.shape[0]
+    dtype, units = sequences.dtype, recurrent_kernel.shape[0]
     start = tf.zeros([tf.shape(sequences)[1], units])
     no_peephole = tf.zeros([units])
     kept = tf.raw_ops.BlockLSTMV2(
         seq_len_max=tf.shape(sequences, tf.int64)[0],
-        x=sequences,
+        x=tf.cast(sequences, tf.float32),  # it knows no bfloat16
         cs_prev=start,
         h_prev=start,
-        w=tf.concat([kernel, recurrent_kernel], axis=0),
+        w=tf.cast(tf.concat([kernel, recurrent_kernel], axis=0), tf.float32),
         wci=no_peephole,
         wcf=no_peephole,
         wco=no_peephole,
-        b=bias,
+        b=tf.cast(bias, tf.float32),
         cell_clip=0.0,
         use_peephole=False,
     )
@@ -67,10 +66,11 @@ def _lstm(
         by_sequences = tf.tensordot(by_gates, kernel, axes=[[2], [1]])
         by_kernel = _summed_products(sequences, by_gates)
         # Outputs of one step meet the gates of the next.
-        by_recurrent = _summed_products(kept.h[:-1], by_gates[1:])
-        return by_sequences, by_kernel, by_recurrent, tf.reduce_sum(by_gates, axis=[0, 1])
+        by_recurrent = _summed_products(tf.cast(kept.h[:-1], dtype), by_gates[1:])
+        by_bias = tf.reduce_sum(tf.cast(by_gates, tf.float32), axis=[0, 1])
+        return by_sequences, by_kernel, by_recurrent, tf.cast(by_bias, dtype)
 
-    return kept.h, gradient
+    return tf.cast(kept.h, dtype), gradient
 
 
 def _summed_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
@@ -96,14 +96,15 @@ def _gradient_over_time(
     through_sigmoid, through_tanh = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
     cells_before = tf.pad(kept.cs[:-1], [[1, 0], [0, 0], [0, 0]])
     back_kernel = tf.transpose(recurrent_kernel)
-    length, start = tf.shape(by_outputs)[0], tf.zeros_like(by_outputs[0])
+    dtype, length = by_outputs.dtype, tf.shape(by_outputs)[0]
+    start = tf.zeros_like(kept.h[0])
 
     def step_back(
         t: tf.Tensor, by_output: tf.Tensor, by_cell: tf.Tensor, by_gates_at: tf.TensorArray
     ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
         input_gate, forget_gate, output_gate = kept.i[t], kept.f[t], kept.o[t]
         candidate, squashed = kept.ci[t], kept.co[t]
-        by_output += by_outputs[t]
+        by_output += tf.cast(by_outputs[t], tf.float32)
         by_cell += through_tanh(y=squashed, dy=by_output * output_gate)
         by_gates = tf.concat(
             [
@@ -114,10 +115,11 @@ def _gradient_over_time(
             ],
             axis=1,
         )
-        by_output = tf.matmul(by_gates, back_kernel)
+        by_gates = tf.cast(by_gates, dtype)
+        by_output = tf.cast(tf.matmul(by_gates, back_kernel), tf.float32)
         return t - 1, by_output, by_cell * forget_gate, by_gates_at.write(t, by_gates)
 
-    empty = tf.TensorArray(tf.float32, size=length, element_shape=[None, back_kernel.shape[0]])
+    empty = tf.TensorArray(dtype, size=length, element_shape=[None, back_kernel.shape[0]])
     *_, by_gates_at = tf.while_loop(
         lambda t, *_: t >= 0, step_back, (length - 1, start, start, empty)
     )

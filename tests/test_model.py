@@ -116,3 +116,21 @@ def test_logits_and_weights_are_float32_under_mixed_precision(policy):
     assert model(token_ids).dtype == tf.float32
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
     np.testing.assert_allclose(model(token_ids), make()(token_ids), atol=0.02)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_gradients_under_mixed_precision_are_those_of_float32_rounded(policy):
+    token_ids = reviews(16, 40).to_tensor()
+
+    def gradients(dtype):
+        model = make(dtype=dtype)
+        with tf.GradientTape() as tape:
+            losses = tf.nn.softplus(model(token_ids, training=True))
+            loss = tf.reduce_sum(losses)
+        return map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables))
+
+    errors = []
+    for ours, exact in zip(gradients(keras.DTypePolicy(policy)), gradients(FLOAT32), strict=True):
+        assert ours.dtype == tf.float32
+        errors.append(np.linalg.norm(ours - exact) / np.linalg.norm(exact))
+    assert 1e-4 < max(errors) < 0.02
