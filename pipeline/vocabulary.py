@@ -19,9 +19,10 @@ FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
 _UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts have no brackets
 
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
+_PUNCTUATION = r"!?.…,:;\"()*\-"  # as RE2 writes it inside brackets
 
 
-def standardize(texts: tf.Tensor) -> tf.Tensor:
+def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
     """Reduces texts to lower-case words divided by single spaces.
 
     HTML tags and entities, control characters and bytes that are not UTF-8 become spaces, as does
@@ -30,19 +31,24 @@ def standardize(texts: tf.Tensor) -> tf.Tensor:
 
     Args:
         texts: <string>[...], UTF-8; other bytes are allowed.
+        punctuation: `drop`, or `keep`, by which each of !?.,:;"()*- is a token of its own, and a
+            row of dots one token `…`.
 
     Returns:
-        <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`.
+        <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`, or `it's good ! 8/10`.
     """
+    kept = _PUNCTUATION if punctuation == "keep" else ""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))
     texts = tf.strings.regex_replace(texts, r"<[/!]?[a-zA-Z][^<>]*>", " ")
     for entity, character in _ENTITIES.items():
         texts = tf.strings.regex_replace(texts, entity, character)
     texts = tf.strings.regex_replace(texts, r"&#?\w+;", " ")
     texts = tf.strings.regex_replace(texts, "[\u2018\u2019\u00b4`]", "'")
-    texts = tf.strings.regex_replace(texts, r"[^\pL\pM\pN\p{So}'/ ]+", " ")
+    if kept:
+        texts = tf.strings.regex_replace(texts, r"\.{2,}", "…")
+    texts = tf.strings.regex_replace(texts, rf"[^\pL\pM\pN\p{{So}}'/ {kept}]+", " ")
     texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier: it ends at a NUL
-    texts = tf.strings.regex_replace(texts, r"\p{So}", r" \0 ")
+    texts = tf.strings.regex_replace(texts, rf"[\p{{So}}{kept}]", r" \0 ")
     # An apostrophe or slash stays only between two other characters.
     for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
         texts = tf.strings.regex_replace(texts, outside, " ")
@@ -58,7 +64,14 @@ class Vectorizer:
         layer: The TextVectorization layer, which an export has to track.
     """
 
-    def __init__(self, words: Sequence[str], *, sequence_length: int, truncate: str) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        sequence_length: int,
+        truncate: str,
+        punctuation: str = "drop",
+    ) -> None:
         self.words = list(words)
         self.vocabulary_size = len(self.words) + FIRST_WORD_ID
         self.layer = keras.layers.TextVectorization(
@@ -66,15 +79,21 @@ class Vectorizer:
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
+        self._punctuation = punctuation
 
     @property
     def identity(self) -> list[object]:
         """All that its answers depend on, the code apart."""
-        return [fingerprint(self.words), self._sequence_length, self._truncate]
+        return [
+            fingerprint(self.words),
+            self._sequence_length,
+            self._truncate,
+            self._punctuation,
+        ]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Vectorizes a batch of texts <string>[B]; see `look_up` for what it returns."""
-        return self.look_up(standardize(texts))
+        return self.look_up(standardize(texts, punctuation=self._punctuation))
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Vectorizes a batch of texts that are standardized already.

@@ -159,13 +159,11 @@ def _our_training(config: TrainConfig) -> Measured:
 def _our_scoring(work: str) -> Callable[[TrainConfig], Measured]:
     def measure(config: TrainConfig) -> Measured:
         vectorizer, examples = _read(config, "test")
-        import tensorflow as tf
-
         from trainer.trainer import Evaluator
 
         with tempfile.TemporaryDirectory() as name:
             model = _trainer(config, vectorizer, examples, Path(name)).state.model
-        evaluator = Evaluator(model, tf.distribute.get_strategy())
+        evaluator = Evaluator(model)
         seconds = _seconds(lambda: getattr(evaluator, work)(examples))
         return _about(examples, seconds, _products(model))
 

@@ -96,10 +96,11 @@ def test_log_tensorboard_history_and_results_tell_the_same(trained):
     told = re.findall(r"(\w+) (\d\.\d{4})", " ".join(epochs))
     assert [row["epoch"] for row in history] == ["1", "2"]
     shown = []
-    for split in ("train", "validation"):
+    names = ["loss", "accuracy", "auc"]
+    for split, measured in (("train", names), ("validation", [*names, "calibration_error"])):
         curves = scalars(model_dir / split)
         for row in history:
-            for name in ("loss", "accuracy", "auc"):
+            for name in measured:
                 value = float(row[f"{split}_{name}"])
                 assert np.float32(value) == np.float32(curves[f"epoch/{name}", int(row["step"])])
                 shown.append((name, f"{value:.4f}"))
@@ -132,7 +133,8 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert done.returncode == 0
     assert done.stderr == b""
     figures = dict(line.split("\t") for line in done.stdout.decode().splitlines())
-    assert list(figures) == ["dataset", "split", "examples", "loss", "accuracy", "auc"]
+    measured = ["loss", "accuracy", "auc", "calibration_error"]
+    assert list(figures) == ["dataset", "split", "examples", *measured]
     assert figures == {name: str(results[name]) for name in figures}
 
 

@@ -155,8 +155,11 @@ def test_the_best_model_before_serves_when_the_best_is_damaged(tmp_path, trained
     """The one before is a copy here, so that its answer is known."""
     folder = copy(trained[0], tmp_path)
     newest = max(folder.glob("best/*.index"), key=lambda path: int(path.stem[5:])).stem
-    for path in folder.glob(f"best/{newest}.*"):
-        shutil.copy(path, path.with_name(path.name.replace(newest, "ckpt-1")))
+    for path in folder.glob("best/ckpt-*"):
+        if path.name.startswith(f"{newest}."):
+            shutil.copy(path, path.with_name(path.name.replace(newest, "ckpt-1")))
+        else:
+            path.unlink()
     paths = sorted(folder.glob("best/*.data-*"))
     os.truncate(folder / "best" / f"{newest}.data-00000-of-00001", 1000)
     assert runs.load(folder).best_epoch == runs.load(trained[0]).best_epoch

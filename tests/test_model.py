@@ -9,11 +9,12 @@ from model.classifier import SentimentClassifier
 FLOAT32 = keras.DTypePolicy("float32")
 
 
-def make(encoder="stacked_lstm", *, dropout=0.0, branches=2, seed=0, dtype=FLOAT32):
+def make(encoder="stacked_lstm", *, ngrams=0, dropout=0.0, branches=2, seed=0, dtype=FLOAT32):
     model = SentimentClassifier(
         vocabulary_size=50,
         embedding_dim=12,
         encoder=encoder,
+        ngrams=ngrams,
         dropout=dropout,
         branches=branches,
         seed=seed,

@@ -51,7 +51,7 @@ def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
     trainer = trainer_of(config, data, tmp_path, training=eight)
     for epoch in range(60):
         trainer.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
-    measured = Evaluator(trainer.state.model, tf.distribute.get_strategy()).evaluate(eight)
+    measured = Evaluator(trainer.state.model).evaluate(eight)
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
 
@@ -64,12 +64,11 @@ def test_steps_are_traced_once_for_all_lengths(small_config, data, tmp_path):
         trainer.train_steps(iter(batches), count)
     assert int(trainer.state.step) == 8
     assert trainer.train_steps.experimental_get_tracing_count() == 1
-    evaluator = Evaluator(trainer.state.model, tf.distribute.get_strategy())
+    evaluator = Evaluator(trainer.state.model)
     evaluator.evaluate(data[1])
     evaluator.evaluate(data[2])
     evaluator.predict(data[2])
-    assert evaluator.eval_step.experimental_get_tracing_count() == 1
-    assert evaluator.predict_step.experimental_get_tracing_count() == 1
+    assert evaluator.score_step.experimental_get_tracing_count() == 1
 
 
 def test_steps_in_one_call_are_those_of_many_calls(small_config, data, tmp_path):
@@ -95,7 +94,7 @@ def test_evaluation_counts_each_review_once(small_config, data, tmp_path, count)
     scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as sure as a trained one
     model.logit.kernel.assign(model.logit.kernel * scale)
     model.logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
-    evaluator = Evaluator(model, tf.distribute.get_strategy())
+    evaluator = Evaluator(model)
     assert len(examples) == count
     measured, probabilities = evaluator.evaluate(examples), evaluator.predict(examples)
     labels = examples.labels
@@ -111,7 +110,7 @@ def test_evaluation_counts_each_review_once(small_config, data, tmp_path, count)
 def test_predictions_are_in_the_order_of_the_reviews(small_config, data, tmp_path):
     model = trainer_of(small_config, data, tmp_path).state.model
     examples = data[1]
-    predicted = Evaluator(model, tf.distribute.get_strategy()).predict(examples)
+    predicted = Evaluator(model).predict(examples)
     one_by_one = [
         tf.sigmoid(model(tf.cast(examples.row(i)[np.newaxis], tf.int32)))[0] for i in range(10)
     ]
@@ -285,7 +284,7 @@ def test_predictions_one_by_one_trace_once(trained):
     run = runs.load(trained[0])
     for texts in ([b"good"], [b"bad", b"worse"], [b""]):
         run.predict(texts)
-    assert run.evaluator.predict_step.experimental_get_tracing_count() == 1
+    assert run.evaluator.score_step.experimental_get_tracing_count() == 1
 
 
 def test_the_whole_of_a_run_as_one_call(small_config, tmp_path):

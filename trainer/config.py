@@ -49,6 +49,9 @@ class TrainConfig:
     validation_fraction: float = _setting(
         0.2, "share of the train split that is cut off for validation", minimum=0.001, maximum=0.9
     )
+    punctuation: str = _setting(
+        "drop", "whether marks such as ! are tokens of their own", choices=("drop", "keep")
+    )
     vocab_size: int = _setting(
         10_000, "token ids, padding and unknown included", minimum=3, maximum=10_000_000
     )
@@ -59,7 +62,15 @@ class TrainConfig:
         "tail", "which end of a longer review is kept", choices=("head", "tail")
     )
     encoder: str = _setting(
-        "stacked_lstm", "what stands between embedding and logit", choices=tuple(ENCODERS)
+        "stacked_lstm",
+        "what stands between embedding and logit; none: the n-grams alone",
+        choices=(*ENCODERS, "none"),
+    )
+    ngrams: int = _setting(
+        0,
+        "tokens in the longest phrases that are scored by themselves; 0: none are",
+        minimum=0,
+        maximum=8,
     )
     embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
     dropout: float = _setting(
@@ -99,6 +110,8 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        if self.encoder == "none" and not self.ngrams:
+            raise Mistake("--encoder=none leaves nothing to train; add --ngrams=3")
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists the settings that differ and must not, as `name (this value, not the other)`."""

@@ -56,7 +56,11 @@ class Data:
         self._config = config
         self._stop = stop
         self._cache = Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
-        self._identity = {**self.dataset.identity, "code": _code_hash()}
+        self._identity = {
+            **self.dataset.identity,
+            "code": _code_hash(),
+            "punctuation": config.punctuation,
+        }
 
     def vocabulary(self) -> list[str]:
         """Collects the vocabulary, from the training part alone."""
@@ -101,7 +105,7 @@ class Data:
         """Standardizes a split of the data set."""
 
         def prepare(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            standard = standardize(texts)
+            standard = standardize(texts, punctuation=self._config.punctuation)
             lengths = tf.strings.length(standard)  # bytes
             return tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
 
@@ -169,4 +173,9 @@ def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:
 
 def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:
     """Makes what turns texts into token ids by the settings."""
-    return Vectorizer(words, sequence_length=config.sequence_length, truncate=config.truncate)
+    return Vectorizer(
+        words,
+        sequence_length=config.sequence_length,
+        truncate=config.truncate,
+        punctuation=config.punctuation,
+    )

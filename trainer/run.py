@@ -72,7 +72,7 @@ class TrainedRun:
             stop: Asked between batches whether to go on.
 
         Returns:
-            dataset, split, examples, loss, accuracy and auc.
+            dataset, split, examples, loss, accuracy, auc and calibration_error.
 
         Raises:
             Stopped: A signal came.
@@ -110,7 +110,7 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
     vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), config)
     model = _build_model(config, vectorizer.vocabulary_size, precision or record.precision)
     best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
-    evaluator = Evaluator(model, tf.distribute.get_strategy())
+    evaluator = Evaluator(model)
     return TrainedRun(config, record.label_names, vectorizer, evaluator, best_epoch, loss)
 
 
@@ -304,6 +304,7 @@ def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> S
         vocabulary_size=vocabulary_size,
         embedding_dim=config.embedding_dim,
         encoder=config.encoder,
+        ngrams=config.ngrams,
         dropout=config.dropout,
         branches=devices.branches(config.batch_size),
         seed=config.seed,

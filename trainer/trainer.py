@@ -21,10 +21,11 @@ from pipeline.batches import (
 )
 from pipeline.errors import Fault
 from pipeline.reviews import Reviews
+from trainer.calibration import calibration_error, fit_temperature
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.metrics import Metrics, mean
-from trainer.progress import Progress
+from trainer.progress import Progress, watched
 from trainer.records import History
 from trainer.stopping import Stopped, StopSignals
 from trainer.summaries import Summaries
@@ -42,17 +43,13 @@ class Evaluator:
 
     Args:
         model: The model, built.
-        strategy: The strategy in whose scope it was built.
 
     Attributes:
         model: As given.
     """
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
-        self._strategy = strategy
-        with strategy.scope():
-            self._metrics = Metrics()
 
     def evaluate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Measures the model on a split, each review once.
@@ -62,40 +59,47 @@ class Evaluator:
             stop: Asked between batches whether to go on.
 
         Returns:
-            loss, accuracy and auc.
+            loss, accuracy, auc and calibration_error.
 
         Raises:
             Stopped: A signal came.
         """
-        self._metrics.reset()
-        for batch in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
-            self.eval_step(*batch)
-            if stop:
-                stop.check()
-        return self._metrics.result()
+        return self._measured(examples.labels, self.logits(examples, stop=stop))
+
+    def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
+        """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
+        self.model.temperature.assign(1.0)
+        logits = self.logits(examples, stop=stop)
+        if not np.isfinite(logits).all():  # the loss will tell
+            return self._measured(examples.labels, logits)
+        temperature = np.float32(fit_temperature(logits, examples.labels))
+        self.model.temperature.assign(temperature)
+        return self._measured(examples.labels, logits / temperature)
 
     def predict(self, examples: Reviews) -> np.ndarray:
         """Returns the probability of label 1 of each review, <float32>[N], in their order."""
-        batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH)
-        probabilities = np.empty(len(examples), np.float32)
-        probabilities[evaluation_order(examples.lengths)] = np.concatenate(
-            [self.predict_step(token_ids) for token_ids, _ in batches]
-        )
-        return probabilities
+        return tf.sigmoid(self.logits(examples)).numpy()
+
+    def logits(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
+        """Returns the logit of each review, <float32>[N], in their order."""
+        parts = [np.empty(0, np.float32)]
+        for token_ids, _ in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
+            parts.append(self.score_step(token_ids))
+            if stop:
+                stop.check()
+        logits = np.empty(len(examples), np.float32)
+        logits[evaluation_order(examples.lengths)] = np.concatenate(parts)
+        return logits
 
     @tf.function(input_signature=_BATCH_SIGNATURE[:1])
-    def predict_step(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the probabilities <float32>[B] of token_ids <int32>[B, T]."""
-        return tf.sigmoid(self.model(token_ids, training=False))
+    def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
+        return self.model(token_ids, training=False)
 
-    @tf.function(input_signature=_BATCH_SIGNATURE)
-    def eval_step(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
-        """Counts one batch: token_ids <int32>[B, T], labels <float32>[B]."""
-        self._strategy.run(self._eval_replica, args=(token_ids, labels))
-
-    def _eval_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
-        logits = self.model(token_ids, training=False)
-        self._metrics.update(labels, logits, _losses(labels, logits))
+    def _measured(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+        metrics = Metrics()
+        metrics.update(labels, logits, _losses(labels, logits))
+        return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
 
 
 class Trainer:
@@ -129,7 +133,7 @@ class Trainer:
         self._validation = validation
         self._strategy = strategy
         self._checkpoints = checkpoints
-        self._evaluator = Evaluator(state.model, strategy)
+        self._evaluator = Evaluator(state.model)
         with strategy.scope():  # of this process alone, for the throughput
             self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
             self._last_loss = tf.Variable(0.0)  # of a step that was not taken
@@ -167,11 +171,12 @@ class Trainer:
         self._saved_at = time.monotonic()
         try:
             if not step:
+                self._count(stop)
                 self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
                 trained_until = time.monotonic()
-                validation = self._evaluator.evaluate(self._validation, stop=stop)
+                validation = self._evaluator.calibrate(self._validation, stop=stop)
                 self._end_epoch(validation, trained_until)
         except Stopped:
             self._save()
@@ -259,6 +264,14 @@ class Trainer:
                 if step % self._config.checkpoint_every == 0:
                     self._save()
                 stop.check()
+
+    def _count(self, stop: StopSignals) -> None:
+        size = EVALUATION_BATCH
+        batches = evaluation_batches(self._training, batch_size=size)
+        total = len(self._training)
+        self.state.model.count(
+            watched(batches, total=total, per_part=size, what="counting n-grams", stop=stop)
+        )
 
     def _start_window(self) -> None:
         for metric in (self._reviews, self._tokens):

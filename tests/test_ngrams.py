@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.feature_extraction.text import CountVectorizer
+
+from model.ngrams import FEATURES, ngram_features
+from tests.test_model import make, reviews
+
+LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
+
+
+def make_counted(longest, token_ids, *, encoder="none"):
+    """A model of n-grams whose ratios are of these reviews and whose weights are random."""
+    model = make(encoder, ngrams=longest)
+    model.count(
+        [(token_ids[:16].to_tensor(), LABELS[:16]), (token_ids[16:].to_tensor(), LABELS[16:])]
+    )
+    weights = np.random.default_rng(0).normal(size=FEATURES)
+    model.ngrams.importance.assign(weights)
+    return model
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_ratios_are_those_of_naive_bayes(longest):
+    """The reference counts n-grams with scikit-learn."""
+    token_ids = reviews(40, 30)
+    model = make_counted(longest, token_ids)
+    model.ngrams.importance.assign(tf.ones([FEATURES]))
+    logits = model(token_ids.to_tensor()).numpy()
+    texts = [" ".join(f"w{id}" for id in row) for row in token_ids.to_list()]
+    counter = CountVectorizer(binary=True, ngram_range=(1, longest), token_pattern=r"\S+")
+    present = counter.fit_transform(texts).toarray()
+    counts = np.stack([present[label == LABELS].sum(axis=0) + 1 for label in (0, 1)])
+    unseen = FEATURES - present.shape[1]
+    frequencies = counts / (counts.sum(axis=1, keepdims=True) + unseen)
+    ratios = np.log(frequencies[1] / frequencies[0])
+    np.testing.assert_allclose(
+        logits / np.std(logits), present @ ratios / np.std(present @ ratios), atol=1e-3
+    )
+    assert np.std(logits) > 1
+
+
+@pytest.mark.parametrize("longest", [1, 3])
+def test_padding_batch_mates_and_branches_change_no_logit(longest):
+    token_ids = reviews(40, 30)
+    model = make_counted(longest, token_ids)
+    together = model(token_ids.to_tensor(shape=[None, 48])).numpy()
+    alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])
+    np.testing.assert_allclose(together, alone, atol=1e-4, rtol=1e-5)
+    assert together.std() > 1
+
+
+def test_an_ngram_counts_once_a_review_and_its_words_in_their_order():
+    def features(*ids):
+        rows, found = ngram_features(tf.constant([ids]), 2)
+        assert (rows.numpy() == 0).all()
+        assert len(set(found.numpy())) == len(found)
+        return set(found.numpy())
+
+    assert len(features(5)) == 1
+    assert len(features(5, 6)) == 3
+    assert features(5, 6, 5, 6, 0, 0) == features(5, 6) | features(6, 5)
+    assert features(5, 6) != features(6, 5)
+
+
+def test_features_are_spread():
+    """Hashing loses few of the n-grams of a small vocabulary."""
+    ids = np.random.default_rng(0).integers(1, 10_000, [64, 200])
+    _, features = ngram_features(tf.constant(ids, tf.int32), 2)
+    different = len(set(zip(ids[:, :-1].ravel(), ids[:, 1:].ravel(), strict=True))) + len(
+        set(ids.ravel())
+    )
+    assert len(set(features.numpy())) > 0.995 * different
+
+
+def test_both_parts_are_added():
+    token_ids = reviews(40, 30)
+    both = make_counted(2, token_ids, encoder="stacked_lstm")
+    wide = make_counted(2, token_ids)
+    deep = make("stacked_lstm")
+    padded = token_ids.to_tensor()
+    np.testing.assert_allclose(both(padded), wide(padded) + deep(padded), atol=1e-4, rtol=1e-5)
