@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import Mistake
 from scripts import command_line
 from scripts.command_line import FLAGS
 
@@ -80,15 +78,9 @@ def _names(part: str) -> list[str]:
 
 def _in_process(name: str) -> Measured:
     """Runs this command again for one measurement."""
-    command = [sys.executable, "-m", "scripts.benchmark", *sys.argv[1:], f"--measure={name}"]
-    environment = dict(os.environ)
-    if name == "peak" or name.startswith("keras"):
-        environment["TF_NUM_INTRAOP_THREADS"] = "0"  # TensorFlow's own default
-    try:
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    except subprocess.CalledProcessError as error:
-        raise Fault(f"{' '.join(command)} ended with exit code {error.returncode}") from error
-    return json.loads(done.stdout)
+    is_theirs = name == "peak" or name.startswith("keras")
+    threads = {"TF_NUM_INTRAOP_THREADS": "0"} if is_theirs else {}  # TensorFlow's own default
+    return command_line.measured_apart(f"--measure={name}", environment=threads)
 
 
 def _peak_megabytes() -> int:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -155,6 +158,26 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
             f"{type(error).__name__}: {(error.message or 'no reason given').splitlines()[0]}"
         )
         return 2
+
+
+def measured_apart(*arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Runs this command again, in a process of its own, for the JSON object that it prints.
+
+    Args:
+        arguments: Added to those of this process.
+        environment: Added to that of this process.
+
+    Raises:
+        Fault: It failed; what it said is on stderr.
+    """
+    command = [sys.executable, *sys.orig_argv[1:], *arguments]
+    try:
+        done = subprocess.run(
+            command, env=os.environ | (environment or {}), stdout=subprocess.PIPE, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        raise Fault(f"{' '.join(command)} ended with exit code {error.returncode}") from error
+    return json.loads(done.stdout)
 
 
 def note(message: object) -> None:

@@ -133,13 +133,34 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     _check_folder(model_dir)
     with held(model_dir):
-        return _train(config, model_dir, stop)
+        record = RunRecord.read(model_dir)
+        _check_record(record, config, model_dir)
+        data = open_data(config, stop=stop)
+        trainer = make_run(config, data, model_dir, record=record, stop=stop)
+        return _fit(trainer, data, model_dir, stop)
 
 
-def _train(config: TrainConfig, model_dir: Path, stop: StopSignals) -> dict[str, object]:
-    record = RunRecord.read(model_dir)
-    _check_record(record, config, model_dir)
-    data = open_data(config, stop=stop)
+def make_run(
+    config: TrainConfig,
+    data: Data,
+    model_dir: Path,
+    *,
+    record: RunRecord | None = None,
+    stop: StopSignals,
+) -> Trainer:
+    """Makes the trainer of a run, and what the run is known by in its folder.
+
+    Args:
+        config: The settings.
+        data: The data set that they name.
+        model_dir: The run's folder.
+        record: Its config.json; None where the run is new.
+        stop: Asked between parts of long work whether to go on.
+
+    Raises:
+        Mistake, Fault: As `train` does.
+        Stopped: A signal came.
+    """
     words = data.vocabulary() if record is None else _load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
@@ -166,7 +187,7 @@ def _train(config: TrainConfig, model_dir: Path, stop: StopSignals) -> dict[str,
     )
     if record.config != config and not trainer.is_finished():
         dataclasses.replace(record, config=config).write(model_dir)
-    return _fit(trainer, data, model_dir, stop)
+    return trainer
 
 
 def _begin(

@@ -33,6 +33,7 @@ from trainer.summaries import Summaries
 _log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 128  # reviews; twice as many are no faster
+_COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
 _MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
 _SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
@@ -266,12 +267,9 @@ class Trainer:
                 stop.check()
 
     def _count(self, stop: StopSignals) -> None:
-        size = EVALUATION_BATCH
-        batches = evaluation_batches(self._training, batch_size=size)
-        total = len(self._training)
-        self.state.model.count(
-            watched(batches, total=total, per_part=size, what="counting n-grams", stop=stop)
-        )
+        batches = evaluation_batches(self._training, batch_size=_COUNTING_BATCH)
+        about = {"total": len(self._training), "per_part": _COUNTING_BATCH, "what": "counting"}
+        self.state.model.count(watched(batches, **about, stop=stop))
 
     def _start_window(self) -> None:
         for metric in (self._reviews, self._tokens):
