@@ -80,7 +80,7 @@ def _in_process(name: str) -> Measured:
     """Runs this command again for one measurement."""
     is_theirs = name == "peak" or name.startswith("keras")
     threads = {"TF_NUM_INTRAOP_THREADS": "0"} if is_theirs else {}  # TensorFlow's own default
-    return command_line.measured_apart(f"--measure={name}", environment=threads)
+    return command_line.measured_apart([*sys.argv[1:], f"--measure={name}"], threads)
 
 
 def _peak_megabytes() -> int:

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,21 +160,22 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
         return 2
 
 
-def measured_apart(*arguments: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Runs this command again, in a process of its own, for the JSON object that it prints.
+def measured_apart(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Runs this command in a process of its own, for the JSON object that it prints.
 
     Args:
-        arguments: Added to those of this process.
-        environment: Added to that of this process.
+        arguments: All of its arguments.
+        environment: What is added to this process' environment.
 
     Raises:
         Fault: It failed; what it said is on stderr.
     """
-    command = [sys.executable, *sys.orig_argv[1:], *arguments]
+    command = [sys.executable, "-m", sys.modules["__main__"].__spec__.name, *arguments]
+    environment = os.environ | (environment or {})
     try:
-        done = subprocess.run(
-            command, env=os.environ | (environment or {}), stdout=subprocess.PIPE, check=True
-        )
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     except subprocess.CalledProcessError as error:
         raise Fault(f"{' '.join(command)} ended with exit code {error.returncode}") from error
     return json.loads(done.stdout)

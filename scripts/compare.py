@@ -13,6 +13,7 @@ import importlib
 import json
 import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -57,7 +58,8 @@ def main(arguments: list[str]) -> None:
     for method in FLAGS.methods or known:
         for seed in range(FLAGS.seeds if method not in _EXACT else 1):
             recipe = [f"--flagfile={_RECIPES / method}.flags"] if method in _COMPARED else []
-            result = command_line.measured_apart(*recipe, f"--seed={seed}", f"--measure={method}")
+            chosen = [*recipe, *sys.argv[1:], f"--seed={seed}", f"--measure={method}"]
+            result = command_line.measured_apart(chosen)
             command_line.note(f"{method}, seed {seed}: {result}")
             measured.setdefault(method, []).append(result)
     print(_table(measured))

@@ -152,11 +152,24 @@ def test_evaluate_reads_the_data_set_from_where_it_is_told_to(trained, run, data
     assert str(moved) in done.stderr.decode()
 
 
-def test_evaluate_predict_and_the_export_agree_on_each_text(trained, run, tmp_path, small_config):
+@pytest.fixture(scope="module")
+def trained_with_ngrams(tmp_path_factory, run, flags):
+    """As `trained`, with n-grams beside the encoder and punctuation among the tokens."""
+    model_dir = tmp_path_factory.mktemp("ngrams")
+    settings = ["--ngrams=2", "--punctuation=keep", "--checkpoint_every=1000", "--epochs=1"]
+    done = run("train", f"--model_dir={model_dir}", *flags, *settings)
+    assert done.returncode == 0, done.stderr.decode()
+    return model_dir, done
+
+
+@pytest.mark.parametrize("model", ["trained", "trained_with_ngrams"])
+def test_evaluate_predict_and_the_export_agree_on_each_text(
+    model, request, run, tmp_path, small_config
+):
     """The SavedModel is read by a process that knows TensorFlow and nothing of this project."""
     from pipeline.datasets import open_dataset
 
-    model_dir, _ = trained
+    model_dir, _ = request.getfixturevalue(model)
     reviews = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)
     batches = list(reviews.read("test"))
     labels = np.concatenate([labels for _, labels in batches])

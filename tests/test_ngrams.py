@@ -1,10 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.feature_extraction.text import CountVectorizer
 
 from model.ngrams import FEATURES, ngram_features
+from pipeline.errors import Mistake
+from tests.test_checkpoints import StopAfter, same, variables
 from tests.test_model import make, reviews
+from tests.test_trainer import data, trainer_of
+from trainer.stopping import Stopped, StopSignals
+
+__all__ = ["data"]  # a fixture
 
 LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
 
@@ -80,3 +88,48 @@ def test_both_parts_are_added():
     deep = make("stacked_lstm")
     padded = token_ids.to_tensor()
     np.testing.assert_allclose(both(padded), wide(padded) + deep(padded), atol=1e-4, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def wide_config(small_config):
+    return dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1, clip_norm=0.0)
+
+
+def test_ratios_are_counted_once_from_the_training_part(wide_config, data, tmp_path):
+    _, training, _ = data
+    trainer = trainer_of(wide_config, data, tmp_path)
+    trainer.fit(tmp_path, stop=StopSignals())
+    ratios = trainer.state.model.ngrams.ratios.numpy()
+    seen = np.zeros(FEATURES, bool)
+    for position in range(len(training)):
+        row = tf.constant(training.row(position)[np.newaxis], tf.int32)
+        seen[ngram_features(row, 2)[1].numpy()] = True
+    assert (ratios[~seen] == ratios[~seen][0]).all()  # so nothing of the validation part is in
+    assert np.std(ratios[seen]) > 0
+
+
+def test_a_stopped_run_keeps_its_ratios(wide_config, data, tmp_path, monkeypatch):
+    whole = trainer_of(wide_config, data, tmp_path / "whole")
+    whole.fit(tmp_path / "whole", stop=StopSignals())
+    monkeypatch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
+    folder = tmp_path / "stopped"
+    with pytest.raises(Stopped):
+        trainer_of(wide_config, data, folder).fit(folder, stop=StopAfter(6))
+    resumed = trainer_of(wide_config, data, folder)
+    assert int(resumed.state.step) > 0
+    monkeypatch.setattr(resumed, "_count", None)  # not to be called again
+    resumed.fit(folder, stop=StopSignals())
+    assert same(variables(resumed.state), variables(whole.state))
+
+
+def test_ngrams_alone_learn(wide_config, data, tmp_path):
+    longer = dataclasses.replace(wide_config, epochs=3)
+    trainer = trainer_of(longer, data, tmp_path)
+    trainer.fit(tmp_path, stop=StopSignals())
+    (*_, last) = (tmp_path / "history.csv").read_text().splitlines()
+    assert float(last.split(",")[3]) > 0.9, last
+
+
+def test_nothing_to_train_is_refused(small_config):
+    with pytest.raises(Mistake, match="--encoder=none leaves nothing to train; add --ngrams=3"):
+        dataclasses.replace(small_config, encoder="none")

@@ -33,13 +33,29 @@ def test_standardize(text, expected):
     assert standardize(tf.constant([text])).numpy()[0].decode() == expected
 
 
-def test_standardize_twice_is_standardize_once(data_dir):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It's GOOD!<br />8/10", "it's good ! 8/10"),
+        ("well-made, (really)...", "well - made , ( really ) …"),
+        ("what?! &quot;this&quot; * 7.5", 'what ? ! " this " * 7 . 5'),
+        ("[a] {b} #c $d…", "a b c d …"),
+        ("'quoted'.", "quoted ."),
+    ],
+)
+def test_punctuation_can_be_kept(text, expected):
+    standard = standardize(tf.constant([text]), punctuation="keep")
+    assert standard.numpy()[0].decode() == expected
+
+
+@pytest.mark.parametrize("punctuation", ["drop", "keep"])
+def test_standardize_twice_is_standardize_once(data_dir, punctuation):
     from pipeline.datasets import open_dataset
 
     reviews = open_dataset("imdb_offline", data_dir=str(data_dir), download=False)
     for texts, _ in reviews.read("train"):
-        once = standardize(texts)
-        assert (standardize(once).numpy() == once.numpy()).all()
+        once = standardize(texts, punctuation=punctuation)
+        assert (standardize(once, punctuation=punctuation).numpy() == once.numpy()).all()
 
 
 def test_vocabulary_is_that_of_text_vectorization():
