@@ -94,7 +94,7 @@ class SentimentClassifier(keras.Model):
     def _score(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
         parts = []
         if self.ngrams:
-            parts.append(self.ngrams(token_ids))
+            parts.append(self.ngrams(token_ids, training=training))
         if self.encoder:
             parts.append(self._read(token_ids, training))
         return tf.add_n(parts)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from sklearn.feature_extraction.text import CountVectorizer
 
-from model.ngrams import FEATURES, ngram_features
+from model.ngrams import FEATURES, HINT, RARE, ngram_features
 from pipeline.errors import Mistake
 from tests.test_checkpoints import StopAfter, same, variables
 from tests.test_model import make, reviews
@@ -20,10 +20,9 @@ LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
 def make_counted(longest, token_ids, *, encoder="none"):
     """A model of n-grams whose ratios are of these reviews and whose weights are random."""
     model = make(encoder, ngrams=longest)
-    model.count(
-        [(token_ids[:16].to_tensor(), LABELS[:16]), (token_ids[16:].to_tensor(), LABELS[16:])]
-    )
-    weights = np.random.default_rng(0).normal(size=FEATURES)
+    parts = (slice(16), slice(16, None))
+    model.count([(token_ids[part].to_tensor(), LABELS[part]) for part in parts])
+    weights = np.random.default_rng(0).normal(size=model.ngrams.importance.shape)
     model.ngrams.importance.assign(weights)
     return model
 
@@ -33,19 +32,17 @@ def test_ratios_are_those_of_naive_bayes(longest):
     """The reference counts n-grams with scikit-learn."""
     token_ids = reviews(40, 30)
     model = make_counted(longest, token_ids)
-    model.ngrams.importance.assign(tf.ones([FEATURES]))
-    logits = model(token_ids.to_tensor()).numpy()
+    model.ngrams.importance.assign(tf.fill(model.ngrams.importance.shape, 1 / 7))
     texts = [" ".join(f"w{id}" for id in row) for row in token_ids.to_list()]
     counter = CountVectorizer(binary=True, ngram_range=(1, longest), token_pattern=r"\S+")
     present = counter.fit_transform(texts).toarray()
-    counts = np.stack([present[label == LABELS].sum(axis=0) + 1 for label in (0, 1)])
-    unseen = FEATURES - present.shape[1]
-    frequencies = counts / (counts.sum(axis=1, keepdims=True) + unseen)
-    ratios = np.log(frequencies[1] / frequencies[0])
-    np.testing.assert_allclose(
-        logits / np.std(logits), present @ ratios / np.std(present @ ratios), atol=1e-3
-    )
-    assert np.std(logits) > 1
+    counts = np.stack([present[label == LABELS].sum(axis=0) for label in (0, 1)])
+    shares = (counts + 1) / (counts.sum(axis=1, keepdims=True) + FEATURES)
+    weights = np.where(counts.sum(axis=0) < RARE, HINT, 1)
+    expected = present @ (weights * np.log(shares[1] / shares[0]))
+    np.testing.assert_allclose(model(token_ids.to_tensor()), expected, atol=0.01)
+    assert np.std(expected) > 1
+    assert 0 < np.mean(weights == HINT) < 1 or longest == 1
 
 
 @pytest.mark.parametrize("longest", [1, 3])
