@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from trainer.config import TrainConfig
 
 _RECIPES = Path(__file__).parent / "recipes"
-_COMPARED = ("fast", "quick", "tutorial")
+_COMPARED = ("fast", "tutorial")  # recipes
 
-flags.DEFINE_list("methods", "", "what to measure; empty for all but the slowest")
+flags.DEFINE_list("methods", "", "what to measure; empty for all")
 flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)
 flags.DEFINE_string("picture", "", "file that a picture of accuracy against time is written to")
 flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
