@@ -132,7 +132,7 @@ def _tf_idf(words: int | None, longest: int) -> Callable[..., Fitted]:
         from sklearn.pipeline import make_pipeline
 
         vectorizer = TfidfVectorizer(
-            max_features=words, ngram_range=(1, longest), min_df=2, sublinear_tf=longest > 1
+            max_features=words, ngram_range=(1, longest), min_df=2, sublinear_tf=True
         )
         model = make_pipeline(
             vectorizer, LogisticRegression(C=10 if longest > 1 else 1, max_iter=1000)
@@ -188,7 +188,7 @@ _PEERS: dict[str, Callable[..., Fitted]] = {
     "TF-IDF of words and pairs": _tf_idf(None, 2),
     "NB-SVM": _nb_svm,
     "fastText": _fast_text(1),
-    "fastText, pairs": _fast_text(2),
+    "fastText of pairs": _fast_text(2),
 }
 _EXACT = ("TF-IDF of words", "TF-IDF of words and pairs", "NB-SVM")  # draw no random numbers
 
