@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 _BITS = 24
-FEATURES = 2**_BITS  # IMDB's training reviews have 7 million different phrases of up to 3 words
-_WEIGHTS = 2**21  # and half a million of them more often than RARE
+FEATURES = 2**_BITS  # IMDB's training reviews have 5 million different phrases of up to 3 words,
+_WEIGHTS = 2**21  # 0.4 million of which are not rare
 RARE = 4  # an n-gram of fewer training reviews than this has no weight of its own,
 HINT = 0.04  # but this one
 _SMOOTHING = 1.0  # reviews of either label that each n-gram is taken to have stood in as well

@@ -213,6 +213,7 @@ def _table(measured: dict[str, list[dict[str, float]]]) -> str:
 
 def _draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -229,6 +230,9 @@ def _draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
             fontweight="bold" if is_ours else "normal",
         )
     axes.set(xscale="log", xlabel="seconds to train", ylabel="test accuracy")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.25, y=0.1)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
