@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
 
-from model.encoders import make_encoder
+from model.deep import DeepScores
 from model.ngrams import NgramScores
+
+_SEEDS_A_PART = 10  # seeds that the layers of a part use up, with some to spare
 
 
 class SentimentClassifier(keras.Model):
-    """A deep part, a wide part, or both: their logits are added.
+    """One part or several, each of which scores reviews by itself; the mean of their logits counts.
 
-    The deep part is an embedding, an encoder and a logit; the wide one the scores of n-grams.
+    Each part is trained on a loss of its own. Trained on one loss of their sum, n-grams would fit
+    the labels within an epoch and leave a network nothing to learn.
 
     Args:
         vocabulary_size: Number of token ids; id 0 is padding.
         embedding_dim: Size of a token's vector.
-        encoder: A key of `model.ENCODERS`, or `none` for no deep part.
+        embedding_rate: See `DeepScores`.
+        encoders: Keys of `model.ENCODERS`, one for each deep part.
+        encoder_length: Tokens that the deep parts read of a review, at its end; 0: all of them.
         ngrams: Tokens in the longest n-grams of the wide part; 0 for no wide part.
-        dropout: Share of the embedding's and the encoder's outputs that training drops.
+        dropout: Share of an embedding's and an encoder's outputs that training drops.
         branches: Parts into which a batch is cut, side by side in the graph: on a CPU each keeps a
             core busy, where the many small products of a recurrence would not share theirs.
+        is_student: Whether all parts but the last are a teacher's, which training leaves as they
+            are.
         seed: Decides the initial weights and the dropout.
         dtype: Precision policy of the layers; logits are float32 under every policy.
+
+    Attributes:
+        parts: The wide part, if there is one, and then the deep ones.
+        learning: Those of them that are trained.
+        temperature: What a trained model's logits are divided by, so that its probabilities are
+            honest.
     """
 
     def __init__(
@@ -34,37 +47,38 @@ class SentimentClassifier(keras.Model):
         *,
         vocabulary_size: int,
         embedding_dim: int,
-        encoder: str,
+        embedding_rate: float,
+        encoders: Sequence[str],
+        encoder_length: int,
         ngrams: int,
         dropout: float,
         branches: int,
+        is_student: bool,
         seed: int,
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
         self._branches = branches
-        # What a trained model's logits are divided by, so that its probabilities are honest.
         self.temperature = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="temperature", dtype="float32"
         )
-        self.ngrams = NgramScores(ngrams) if ngrams else None
-        self.encoder = None
-        if encoder != "none":
-            self.embedding = keras.layers.Embedding(
-                vocabulary_size,
-                embedding_dim,
-                embeddings_initializer=keras.initializers.RandomUniform(seed=seed),
+        self.parts = [NgramScores(ngrams)] if ngrams else []
+        self.parts += [
+            DeepScores(
+                encoder,
+                vocabulary_size=vocabulary_size,
+                embedding_dim=embedding_dim,
+                embedding_rate=embedding_rate,
+                longest=encoder_length,
+                dropout=dropout,
+                seed=seed + _SEEDS_A_PART * number,
                 dtype=dtype,
             )
-            self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=dtype)
-            self.encoder = make_encoder(encoder, seed=seed, dtype=dtype)
-            self.encoding_dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=dtype)
-            self.logit = keras.layers.Dense(
-                1,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
-                # float16 logits would round the loss of a confident prediction to 0.
-                dtype="float32",
-            )
+            for number, encoder in enumerate(encoders)
+        ]
+        self.learning = self.parts[-1:] if is_student else self.parts
+        for part in self.parts:
+            part.trainable = part in self.learning
 
     def count(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
         """Takes from the training reviews what is counted, not trained; once, before training.
@@ -72,38 +86,32 @@ class SentimentClassifier(keras.Model):
         Args:
             batches: Of token_ids <int32>[B, T] and labels <float32>[B].
         """
-        if self.ngrams:
-            self.ngrams.count(batches)
+        for part in self.learning:
+            if isinstance(part, NgramScores):
+                part.count(batches)
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores a batch of reviews.
 
         Args:
             token_ids: <int32>[B, T], each row at least one token, then padding (0).
-            training: Whether dropout is on, and the temperature out of it.
+            training: Whether dropout is on, and the temperature and a teacher's parts out of it.
 
         Returns:
             Logits <float32>[B]; their sigmoid is the probability that a review is positive.
         """
-        size = tf.shape(token_ids)[0]
-        ends = [size * branch // self._branches for branch in range(self._branches + 1)]
-        parts = [token_ids[start:end] for start, end in itertools.pairwise(ends)]
-        logits = tf.concat([self._score(part, training) for part in parts], axis=0)
+        logits = tf.reduce_mean(self.part_logits(token_ids, training=training), axis=1)
         return logits if training else logits / self.temperature
 
-    def _score(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
-        parts = []
-        if self.ngrams:
-            parts.append(self.ngrams(token_ids, training=training))
-        if self.encoder:
-            parts.append(self._read(token_ids, training))
-        return tf.add_n(parts)
+    def part_logits(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Scores a batch of reviews by each part; see `call`.
 
-    def _read(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
-        """Scores by the deep part, which reads a review word by word."""
-        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
-        embedded = self.embedding(token_ids)  # [B, T, E]
-        embedded = self.embedding_dropout(embedded, training=training)
-        encoding = self.encoder(embedded, lengths, training=training)  # [B, D]
-        encoding = self.encoding_dropout(encoding, training=training)
-        return tf.squeeze(self.logit(encoding), axis=-1)
+        Returns:
+            Logits <float32>[B, P] of all parts; in training, of those that are trained.
+        """
+        parts = self.learning if training else self.parts
+        size = tf.shape(token_ids)[0]
+        ends = [size * branch // self._branches for branch in range(self._branches + 1)]
+        rows = [token_ids[start:end] for start, end in itertools.pairwise(ends)]
+        scores = [[part(some, training=training) for part in parts] for some in rows]
+        return tf.concat([tf.stack(by_part, axis=1) for by_part in scores], axis=0)

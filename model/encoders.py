@@ -79,6 +79,41 @@ class StackedLSTM(keras.layers.Layer):
         return tf.gather_nd(outputs, last)
 
 
+class PooledLSTM(keras.layers.Layer):
+    """An LSTM of 128 units; answers the maximum and the mean of each over a review.
+
+    Every word is one pooling away from the logit, and what stood at the beginning need not be
+    remembered to the end (Johnson & Zhang, Supervised and semi-supervised text categorization using
+    LSTM for region embeddings, ICML 2016).
+    """
+
+    def __init__(self, *, seed: int, dtype: keras.DTypePolicy) -> None:
+        super().__init__(dtype=dtype)
+        self.lstm = keras.layers.LSTM(
+            128,
+            return_sequences=True,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 1),
+            seed=seed,
+            dtype=dtype,
+        )
+
+    def build(self, embedded_shape: tuple[int | None, ...], lengths_shape: tuple[int, ...]) -> None:
+        """Makes the weights for embedded [B, T, E]."""
+        del lengths_shape
+        self.lstm.build(embedded_shape)
+
+    def call(self, embedded: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Encodes [B, T, E] with lengths [B] as [B, 256]."""
+        outputs = outputs_over_time(self.lstm, tf.transpose(embedded, [1, 0, 2]))  # [T, B, units]
+        is_token = tf.sequence_mask(lengths, tf.shape(outputs)[0], dtype=outputs.dtype)  # [B, T]
+        is_token = tf.transpose(is_token)[..., tf.newaxis]
+        # Outputs are between -1 and 1, so that padding, at -2, is never the maximum.
+        largest = tf.reduce_max(outputs * is_token - 2 * (1 - is_token), axis=0)
+        mean = tf.reduce_sum(outputs * is_token, axis=0) / tf.reduce_sum(is_token, axis=0)
+        return tf.concat([largest, mean], axis=1)
+
+
 def make_encoder(name: str, *, seed: int, dtype: keras.DTypePolicy) -> keras.layers.Layer:
     """Makes the encoder that `model.ENCODERS` lists under this name."""
     return globals()[ENCODERS[name]](seed=seed, dtype=dtype)

@@ -52,6 +52,11 @@ class ReviewDataset:
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files],
         }
 
+    @property
+    def splits(self) -> set[str]:
+        """Names its splits."""
+        return set(self.builder.info.splits)
+
     def size(self, split: str) -> int:
         """Returns how many reviews a split has."""
         return self.builder.info.splits[split].num_examples

@@ -52,11 +52,11 @@ class Reviews:
         values: The row; on disk or in memory.
         starts: <int64>[N], where in it each review starts.
         lengths: <int32>[N], how long each is.
-        labels: <float32>[N], 0 or 1.
+        labels: <float32>[N], 0 or 1; between them where they are a teacher's probabilities.
         buckets: <uint16>[N], a hash of each text; it decides what is cut off for validation.
     """
 
-    values: NumberFile | np.ndarray
+    values: NumberFile | np.ndarray | _TwoRows
     starts: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
@@ -80,9 +80,38 @@ class Reviews:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
+    def labelled(self, labels: np.ndarray) -> Reviews:
+        """Gives the reviews other labels <float32>[N]."""
+        return dataclasses.replace(self, labels=labels)
+
+    def joined(self, others: Reviews) -> Reviews:
+        """Adds other reviews after these; no row is read for it."""
+        end = int((self.starts + self.lengths).max(initial=0))
+        return Reviews(
+            _TwoRows(self.values, end, others.values),
+            np.concatenate([self.starts, others.starts + end]),
+            np.concatenate([self.lengths, others.lengths]),
+            np.concatenate([self.labels, others.labels]),
+            np.concatenate([self.buckets, others.buckets]),
+        )
+
     def texts(self) -> list[bytes]:
         """Returns the reviews as bytes, where the row is one of bytes."""
         return [self.row(position).tobytes() for position in range(len(self))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _TwoRows:
+    """The first `end` numbers of a row, and after them another row; no slice has parts of both."""
+
+    first: NumberFile | np.ndarray
+    end: int
+    second: NumberFile | np.ndarray
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        if part.start < self.end:
+            return self.first[part]
+        return self.second[part.start - self.end : part.stop - self.end]
 
 
 def in_memory(token_ids: tf.RaggedTensor) -> Reviews:

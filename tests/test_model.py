@@ -7,19 +7,20 @@ from model import ENCODERS
 from model.classifier import SentimentClassifier
 
 FLOAT32 = keras.DTypePolicy("float32")
+SMALL = {
+    "embedding_dim": 12,
+    "embedding_rate": 1.0,
+    "encoder_length": 0,
+    "ngrams": 0,
+    "dropout": 0.0,
+    "branches": 2,
+    "is_student": False,
+}
 
 
-def make(encoder="stacked_lstm", *, ngrams=0, dropout=0.0, branches=2, seed=0, dtype=FLOAT32):
-    model = SentimentClassifier(
-        vocabulary_size=50,
-        embedding_dim=12,
-        encoder=encoder,
-        ngrams=ngrams,
-        dropout=dropout,
-        branches=branches,
-        seed=seed,
-        dtype=dtype,
-    )
+def make(*encoders, **settings):
+    settings = {"seed": 0, "dtype": FLOAT32, **SMALL, **settings}
+    model = SentimentClassifier(vocabulary_size=50, encoders=encoders, **settings)
     model(tf.constant([[1]]))
     return model
 
@@ -33,7 +34,8 @@ def reviews(count, longest, seed=0):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_padding_and_batch_mates_change_no_logit(encoder):
     model, token_ids = make(encoder), reviews(20, 60)
-    for variable in (model.embedding.embeddings, model.logit.kernel):
+    (part,) = model.parts
+    for variable in (part.embedding.embeddings, part.logit.kernel):
         variable.assign(variable * 20)  # as large as in a trained model
     together = model(token_ids.to_tensor(shape=[None, 80])).numpy()
     alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])
@@ -63,7 +65,7 @@ def test_every_token_counts(encoder):
 @pytest.mark.parametrize("training", [False, True])
 def test_stacked_lstm_is_keras_masked_stack_gradients_included(training):
     """The reference is the tutorial's Sequential model, with masks."""
-    model = make()
+    model = make("stacked_lstm")
     reference = keras.Sequential(
         [
             keras.layers.Embedding(50, 12, mask_zero=True),
@@ -94,7 +96,7 @@ def test_stacked_lstm_is_keras_masked_stack_gradients_included(training):
 
 
 def test_dropout_is_on_in_training_alone():
-    model, token_ids = make(dropout=0.5), reviews(8, 20).to_tensor()
+    model, token_ids = make("stacked_lstm", dropout=0.5), reviews(8, 20).to_tensor()
     assert (model(token_ids).numpy() == model(token_ids).numpy()).all()
     first, second = (model(token_ids, training=True).numpy() for _ in range(2))
     assert (first != second).any()
@@ -104,7 +106,7 @@ def test_the_seed_decides_weights_and_dropout():
     token_ids = reviews(8, 20).to_tensor()
 
     def logits(seed):
-        return make(dropout=0.5, seed=seed)(token_ids, training=True).numpy()
+        return make("stacked_lstm", dropout=0.5, seed=seed)(token_ids, training=True).numpy()
 
     assert (logits(0) == logits(0)).all()
     assert (logits(0) != logits(1)).all()
@@ -112,11 +114,11 @@ def test_the_seed_decides_weights_and_dropout():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_logits_and_weights_are_float32_under_mixed_precision(policy):
-    model = make(dtype=keras.DTypePolicy(policy))
+    model = make("stacked_lstm", dtype=keras.DTypePolicy(policy))
     token_ids = reviews(8, 20).to_tensor()
     assert model(token_ids).dtype == tf.float32
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
-    np.testing.assert_allclose(model(token_ids), make()(token_ids), atol=0.02)
+    np.testing.assert_allclose(model(token_ids), make("stacked_lstm")(token_ids), atol=0.02)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -124,7 +126,7 @@ def test_gradients_under_mixed_precision_are_those_of_float32_rounded(policy):
     token_ids = reviews(16, 40).to_tensor()
 
     def gradients(dtype):
-        model = make(dtype=dtype)
+        model = make("stacked_lstm", dtype=dtype)
         with tf.GradientTape() as tape:
             losses = tf.nn.softplus(model(token_ids, training=True))
             loss = tf.reduce_sum(losses)

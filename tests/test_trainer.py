@@ -92,8 +92,8 @@ def test_evaluation_counts_each_review_once(small_config, data, tmp_path, count)
         [model(ids) for ids, _ in evaluation_batches(examples, batch_size=64)], axis=0
     )
     scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as sure as a trained one
-    model.logit.kernel.assign(model.logit.kernel * scale)
-    model.logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
+    model.parts[0].logit.kernel.assign(model.parts[0].logit.kernel * scale)
+    model.parts[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model)
     assert len(examples) == count
     measured, probabilities = evaluator.evaluate(examples), evaluator.predict(examples)
@@ -206,7 +206,7 @@ def test_many_losses_in_a_row_that_are_no_numbers_are_a_fault(
 ):
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     trainer = trainer_of(config, data, tmp_path)
-    trainer.state.model.logit.bias.assign([float("nan")])
+    trainer.state.model.parts[0].logit.bias.assign([float("nan")])
     told = r"the loss is nan: none of the last 2\d steps .* learning rate of 0\.005; try a tenth"
     with pytest.raises(Fault, match=told):
         trainer.fit(tmp_path, stop=StopSignals())
@@ -219,7 +219,7 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_the_others_are(
     """A word of few reviews has become NaN; the rest is trained as if those were not there."""
     monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
     trainer = trainer_of(small_config, data, tmp_path)
-    state, table = trainer.state, trainer.state.model.embedding.embeddings
+    state, table = trainer.state, trainer.state.model.parts[0].embedding.embeddings
     batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
     ids = [set(np.unique(token_ids)) for token_ids, _ in batches]
     rare = next(i for i in range(table.shape[0]) if 0 < sum(i in batch for batch in ids) < 4)
@@ -263,7 +263,9 @@ def test_a_collapse_is_told_and_the_best_model_stays(
     best = int(trainer.state.best_epoch)
     longer = dataclasses.replace(config, epochs=13)
     trainer = trainer_of(longer, (data[0], train, train), tmp_path)
-    trainer.state.model.logit.kernel.assign(tf.zeros_like(trainer.state.model.logit.kernel))
+    trainer.state.model.parts[0].logit.kernel.assign(
+        tf.zeros_like(trainer.state.model.parts[0].logit.kernel)
+    )
     trainer.state.optimizer.learning_rate.assign(1e-9)
     trainer.fit(tmp_path, stop=StopSignals())
     assert "training has collapsed: validation accuracy fell from" in caplog.text

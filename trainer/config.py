@@ -63,8 +63,14 @@ class TrainConfig:
     )
     encoder: str = _setting(
         "stacked_lstm",
-        "what stands between embedding and logit; none: the n-grams alone",
-        choices=(*ENCODERS, "none"),
+        f"what reads a review word by word: {', '.join(ENCODERS)}; several, with commas between "
+        "them, score it together; none: the n-grams alone",
+    )
+    encoder_length: int = _setting(
+        0,
+        "tokens that encoders read of a review, at the end of those that are kept; 0: all",
+        minimum=0,
+        maximum=100_000,
     )
     ngrams: int = _setting(
         0,
@@ -72,7 +78,18 @@ class TrainConfig:
         minimum=0,
         maximum=8,
     )
+    teacher: str = _setting(
+        "",
+        "model_dir of a run that has all parts of this one but the last encoder: they are taken "
+        "over, and its probabilities are the labels of the unlabelled reviews; empty for none",
+    )
     embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
+    embedding_rate: float = _setting(
+        1.0,
+        "how many times longer a step of the embedding is than one of other weights",
+        minimum=1e-3,
+        maximum=1e3,
+    )
     dropout: float = _setting(
         0.3, "share of embeddings and encodings dropped in training", minimum=0.0, maximum=0.95
     )
@@ -110,8 +127,22 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        if self.encoder == "none" and not self.ngrams:
+        for encoder in self.encoders:
+            if encoder not in ENCODERS:
+                known = " or ".join((*ENCODERS, "none"))
+                raise Mistake(f"--encoder={encoder} is unknown; choose {known}")
+        if not self.encoders and not self.ngrams:
             raise Mistake("--encoder=none leaves nothing to train; add --ngrams=3")
+        if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
+            raise Mistake(
+                "--teacher is the model without its last encoder, and this one has no other part; "
+                "add --ngrams or an encoder that the teacher has"
+            )
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names the encoder of each deep part."""
+        return () if self.encoder == "none" else tuple(self.encoder.split(","))
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists the settings that differ and must not, as `name (this value, not the other)`."""

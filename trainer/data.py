@@ -34,6 +34,8 @@ from trainer.stopping import StopSignals
 
 _T = TypeVar("_T")
 
+_UNLABELLED = "unsupervised"  # the split, as tensorflow-datasets calls it
+
 
 class Data:
     """The reviews of a run.
@@ -93,6 +95,22 @@ class Data:
                 f"--validation_fraction={self._config.validation_fraction}; try another"
             )
         return examples
+
+    def unlabelled(self, vectorizer: Vectorizer) -> Reviews:
+        """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
+
+        Raises:
+            Mistake: The data set has none.
+            Fault: It is damaged.
+        """
+        if _UNLABELLED not in self.dataset.splits:
+            raise Mistake(
+                f"{self._config.dataset} has no unlabelled reviews, which --teacher is for; train "
+                "without it, or on --dataset=imdb_reviews"
+            )
+        stored = self._token_ids(_UNLABELLED, vectorizer)
+        fraction = self._config.validation_fraction
+        return stored[~in_validation(stored.buckets, validation_fraction=fraction)]
 
     def _cut(self, split: str, stored: Reviews) -> Reviews:
         if _stored(split) != "train":

@@ -22,8 +22,12 @@ class Metrics:
         self._all = (self._loss, self._accuracy, self._auc)
 
     def update(self, labels: tf.Tensor, logits: tf.Tensor, losses: tf.Tensor) -> None:
-        """Counts a batch: labels, logits and losses are <float32>[B]."""
+        """Counts a batch: labels, logits and losses are <float32>[B].
+
+        Where a label is a probability, the likelier class counts as the right one.
+        """
         self._loss.update_state(losses)
+        labels = tf.round(labels)
         # BinaryAccuracy takes the last axis for the classes of one example.
         self._accuracy.update_state(labels[:, tf.newaxis], logits[:, tf.newaxis])
         self._auc.update_state(labels, logits)

@@ -24,6 +24,7 @@ from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
 from trainer.stopping import StopSignals
+from trainer.teacher import TaughtLabels, check_is_teacher, take_over
 from trainer.trainer import Evaluator, Trainer
 
 _log = logging.getLogger(__name__)
@@ -164,19 +165,21 @@ def make_run(
     words = data.vocabulary() if record is None else _load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
-    _log.info(
-        "%s: %d reviews to train on, %d to validate; vocabulary of %d ids",
-        config.dataset,
-        len(training),
-        len(validation),
-        vectorizer.vocabulary_size,
-    )
-    stop.check()
     sizes = {"train": len(training), "validation": len(validation)}
+    unlabelled = data.unlabelled(vectorizer) if config.teacher else None
+    if unlabelled:
+        sizes["unlabelled"] = len(unlabelled)
+    counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
+    _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
+    stop.check()
     if record is None:
+        if unlabelled:
+            _ask_teacher(config, model_dir, words, unlabelled, stop)
         record = _begin(model_dir, config, words, data.dataset.label_names, sizes)
     else:
         _check_sizes(record, sizes, model_dir)
+    if unlabelled:
+        training = training.joined(TaughtLabels(model_dir).given_to(unlabelled))
     trainer = make_trainer(
         config,
         model_dir,
@@ -185,9 +188,30 @@ def make_run(
         training=training,
         validation=validation,
     )
+    if config.teacher and not int(trainer.state.step):
+        take_over(trainer.state.model, load(_teacher_dir(config)).evaluator.model)
     if record.config != config and not trainer.is_finished():
         dataclasses.replace(record, config=config).write(model_dir)
     return trainer
+
+
+def _teacher_dir(config: TrainConfig) -> Path:
+    return Path(config.teacher).expanduser()
+
+
+def _ask_teacher(
+    config: TrainConfig, model_dir: Path, words: list[str], unlabelled: Reviews, stop: StopSignals
+) -> None:
+    """Keeps what the teacher makes of the unlabelled reviews."""
+    teacher = load(_teacher_dir(config))
+    check_is_teacher(teacher.config, config)
+    if teacher.vectorizer.words != words:
+        raise Mistake(
+            f"--teacher={config.teacher} has another vocabulary: it was trained on other reviews "
+            f"of the name {config.dataset}"
+        )
+    _log.info("asking %s about %d unlabelled reviews", config.teacher, len(unlabelled))
+    TaughtLabels(model_dir).write(teacher.evaluator.predict(unlabelled, stop=stop))
 
 
 def _begin(
@@ -324,10 +348,13 @@ def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> S
     model = SentimentClassifier(
         vocabulary_size=vocabulary_size,
         embedding_dim=config.embedding_dim,
-        encoder=config.encoder,
+        embedding_rate=config.embedding_rate,
+        encoders=config.encoders,
+        encoder_length=config.encoder_length,
         ngrams=config.ngrams,
         dropout=config.dropout,
         branches=devices.branches(config.batch_size),
+        is_student=bool(config.teacher),
         seed=config.seed,
         dtype=devices.policy(precision),
     )

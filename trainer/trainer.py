@@ -77,9 +77,9 @@ class Evaluator:
         self.model.temperature.assign(temperature)
         return self._measured(examples.labels, logits / temperature)
 
-    def predict(self, examples: Reviews) -> np.ndarray:
+    def predict(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
         """Returns the probability of label 1 of each review, <float32>[N], in their order."""
-        return tf.sigmoid(self.logits(examples)).numpy()
+        return tf.sigmoid(self.logits(examples, stop=stop)).numpy()
 
     def logits(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
         """Returns the logit of each review, <float32>[N], in their order."""
@@ -204,8 +204,8 @@ class Trainer:
     def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
         with tf.GradientTape() as tape:
-            logits = model(token_ids, training=True)
-            losses = _losses(labels, logits)
+            logits = model.part_logits(token_ids, training=True)  # [B, P]
+            losses = _losses(tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits)), logits)
             # By the batch size of the settings: a smaller last batch is a smaller step.
             loss = tf.reduce_sum(losses) / self._config.batch_size
             scaled_loss = optimizer.scale_loss(loss)
@@ -221,8 +221,9 @@ class Trainer:
         else:
             self._skip(gradients, loss)
         if tf.math.is_finite(loss):
+            logits = tf.reduce_mean(logits, axis=1)
             for metrics in (state.window, state.totals):
-                metrics.update(labels, logits, losses)
+                metrics.update(labels, logits, _losses(labels, logits))
         self._reviews.update_state(tf.size(labels))
         self._tokens.update_state(tf.math.count_nonzero(token_ids))
 

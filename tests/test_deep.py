@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.deep import last_tokens
+from tests.test_model import make, reviews
+
+
+@pytest.mark.parametrize("longest", [1, 7, 40])
+def test_the_last_tokens_are_taken(longest):
+    token_ids = reviews(20, 30)
+    taken = last_tokens(token_ids.to_tensor(shape=[None, 32]), longest)
+    assert taken.shape == (20, min(longest, 32))
+    for row, ours in zip(token_ids.to_list(), taken.numpy(), strict=True):
+        assert ours.tolist()[: len(row)] == row[-longest:]
+        assert not ours[len(row) :].any()
+
+
+@pytest.mark.parametrize("encoder", ["stacked_lstm", "pooled_lstm"])
+def test_an_encoder_reads_the_last_tokens_alone(encoder):
+    whole, short = make(encoder), make(encoder, encoder_length=5)
+    token_ids = tf.constant([[7, 8, 9, 1, 2, 3, 4, 5], [4, 5, 6, 7, 0, 0, 0, 0]])
+    last = tf.constant([[1, 2, 3, 4, 5], [4, 5, 6, 7, 0]])
+    np.testing.assert_allclose(short(token_ids), whole(last), atol=1e-6)
+
+
+def test_the_embedding_learns_faster_by_its_rate():
+    """A step of the stored table, whatever its size, moves the vectors by so many times as much."""
+    token_ids = reviews(8, 20).to_tensor()
+    slow, fast = make("pooled_lstm"), make("pooled_lstm", embedding_rate=5.0)
+    for model, size in ((slow, 1.0), (fast, 0.2)):
+        table = model.parts[0].embedding.embeddings
+        table.assign(size * slow.parts[0].embedding.embeddings)
+    np.testing.assert_allclose(fast(token_ids), slow(token_ids), atol=1e-6)
+    for model in (slow, fast):
+        model.parts[0].embedding.embeddings.assign_add(
+            0.01 * tf.ones_like(model.parts[0].embedding.embeddings)
+        )
+    moved = make("pooled_lstm")
+    moved.parts[0].embedding.embeddings.assign_add(
+        0.05 * tf.ones_like(moved.parts[0].embedding.embeddings)
+    )
+    np.testing.assert_allclose(fast(token_ids), moved(token_ids), atol=1e-6)
