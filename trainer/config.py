@@ -99,6 +99,11 @@ class TrainConfig:
     )
     max_steps: int = _setting(0, "stop after this many steps; 0: no bound", minimum=0)
     learning_rate: float = _setting(1e-3, "Adam's step size", minimum=1e-9, maximum=10.0)
+    decay: str = _setting(
+        "none",
+        "how the learning rate falls to a hundredth of itself until the last step",
+        choices=("none", "linear", "cosine"),
+    )
     clip_norm: float = _setting(
         1.0, "bound on the norm of the gradient; 0: none", minimum=0.0, maximum=1e9
     )
@@ -149,9 +154,13 @@ class TrainConfig:
         return [
             f"{field.name} ({getattr(self, field.name)}, not {getattr(other, field.name)})"
             for field in dataclasses.fields(self)
-            if not field.metadata["may_change"]
+            if not (field.metadata["may_change"] and self._is_free(field.name))
             and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+    def _is_free(self, name: str) -> bool:
+        """Says whether nothing that was done so far depends on a setting."""
+        return name != "epochs" or self.decay == "none"  # the last epoch decides each step's rate
 
 
 def changeable() -> list[str]:

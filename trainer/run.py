@@ -25,9 +25,11 @@ from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
 from trainer.stopping import StopSignals
 from trainer.teacher import TaughtLabels, check_is_teacher, take_over
-from trainer.trainer import Evaluator, Trainer
+from trainer.trainer import Evaluator, Trainer, last_step
 
 _log = logging.getLogger(__name__)
+
+_LAST_RATE = 0.01  # what --decay leaves of the learning rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +256,7 @@ def make_trainer(
     strategy = devices.strategy(config.distribute)
     with strategy.scope():
         model = _build_model(config, vectorizer.vocabulary_size, precision)
-        optimizer = _build_optimizer(config, model)
+        optimizer = _build_optimizer(config, model, last_step(config, training))
         state = TrainState(model, optimizer, fingerprint=vocabulary.fingerprint(vectorizer.words))
     checkpoints = Checkpoints(model_dir, state)
     resumed = checkpoints.restore()
@@ -362,11 +364,24 @@ def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> S
     return model
 
 
-def _build_optimizer(config: TrainConfig, model: SentimentClassifier) -> keras.optimizers.Optimizer:
+def _build_optimizer(
+    config: TrainConfig, model: SentimentClassifier, steps: int
+) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.Adam(
-        config.learning_rate, global_clipnorm=config.clip_norm or None
+        _learning_rate(config, steps), global_clipnorm=config.clip_norm or None
     )
     if model.dtype_policy.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _learning_rate(
+    config: TrainConfig, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    rate = config.learning_rate
+    if config.decay == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
+    if config.decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
+    return rate

@@ -39,6 +39,12 @@ _SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 
+def last_step(config: TrainConfig, training: Reviews) -> int:
+    """Returns the number of steps of a whole run."""
+    steps = config.epochs * batches_per_epoch(training, config.batch_size)
+    return min(steps, config.max_steps) if config.max_steps else steps
+
+
 class Evaluator:
     """Measures a model.
 
@@ -141,9 +147,7 @@ class Trainer:
             self._lost_steps = tf.Variable(0)
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
-        self._last_step = config.epochs * self._steps_per_epoch
-        if config.max_steps:
-            self._last_step = min(self._last_step, config.max_steps)
+        self._last_step = last_step(config, training)
         self._epochs = math.ceil(self._last_step / self._steps_per_epoch)
 
     def is_finished(self) -> bool:
