@@ -40,3 +40,20 @@ def test_differences_name_what_must_not_change_and_let_the_rest():
     here = TrainConfig(epochs=9, seed=2, checkpoint_every=7)
     assert there.differences(here) == ["seed (1, not 2)"]
     assert there.differences(there) == []
+
+
+def test_more_epochs_are_another_run_where_the_learning_rate_falls_until_the_last():
+    there, here = TrainConfig(epochs=5), TrainConfig(epochs=6)
+    assert not here.differences(there)
+    there, here = (dataclasses.replace(each, decay="linear") for each in (there, here))
+    assert here.differences(there) == ["epochs (6, not 5)"]
+
+
+@pytest.mark.parametrize(
+    "encoder", ["", "pooled_lstm,", "none,pooled_lstm", "stacked_lstm pooled_lstm"]
+)
+def test_encoders_that_do_not_exist_are_refused(encoder):
+    with pytest.raises(
+        Mistake, match="is unknown; choose none, or of stacked_lstm, pooled_lstm one or"
+    ):
+        TrainConfig(encoder=encoder)

@@ -71,6 +71,20 @@ def test_steps_are_traced_once_for_all_lengths(small_config, data, tmp_path):
     assert evaluator.score_step.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize(
+    ("decay", "middle", "last"),
+    [("none", 1.0, 1.0), ("linear", 0.505, 0.01), ("cosine", 0.505, 0.01)],
+)
+def test_the_learning_rate_falls_until_the_last_step(
+    small_config, data, tmp_path, decay, middle, last
+):
+    config = dataclasses.replace(small_config, decay=decay, max_steps=20)
+    optimizer = trainer_of(config, data, tmp_path).state.optimizer
+    for step, share in ((0, 1.0), (10, middle), (20, last)):
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(config.learning_rate * share)
+
+
 def test_steps_in_one_call_are_those_of_many_calls(small_config, data, tmp_path):
     batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
     weights = []

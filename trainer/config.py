@@ -132,10 +132,11 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        for encoder in self.encoders:
-            if encoder not in ENCODERS:
-                known = " or ".join((*ENCODERS, "none"))
-                raise Mistake(f"--encoder={encoder} is unknown; choose {known}")
+        if not set(self.encoders) <= set(ENCODERS):
+            raise Mistake(
+                f"--encoder={self.encoder} is unknown; choose none, or of {', '.join(ENCODERS)} "
+                "one or several with commas between them"
+            )
         if not self.encoders and not self.ngrams:
             raise Mistake("--encoder=none leaves nothing to train; add --ngrams=3")
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
