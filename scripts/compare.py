@@ -147,6 +147,7 @@ def _train(dataset: ReviewDataset, config: TrainConfig, folder: Path) -> Fitted:
 
     config = dataclasses.replace(config, cache_dir=str(folder / "cache"))
     model_dir = folder / FLAGS.measure
+    model_dir.mkdir()
     # StopSignals is not entered: Ctrl-C acts at once.
     trainer = run.make_run(config, Data(config, dataset), model_dir, stop=StopSignals())
     trainer.fit(model_dir, stop=StopSignals())

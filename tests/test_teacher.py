@@ -39,6 +39,7 @@ def open_with_unlabelled(config):
 
 
 def make(config, folder):
+    folder.mkdir(exist_ok=True)
     return runs.make_run(config, open_with_unlabelled(config), folder, stop=StopSignals())
 
 

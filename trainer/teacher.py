@@ -68,8 +68,7 @@ class TaughtLabels:
         self._path = model_dir / "taught_labels.npy"
 
     def write(self, probabilities: np.ndarray) -> None:
-        """Keeps probabilities <float32>[N]; makes the folder where there is none."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Keeps probabilities <float32>[N]."""
         with replacing(self._path) as path, path.open("wb") as file:
             np.save(file, probabilities, allow_pickle=False)
 
