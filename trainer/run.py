@@ -169,18 +169,18 @@ def make_run(
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
     sizes = {"train": len(training), "validation": len(validation)}
     unlabelled = data.unlabelled(vectorizer) if config.teacher else None
-    if unlabelled:
+    if config.teacher:
         sizes["unlabelled"] = len(unlabelled)
     counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
     _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
     stop.check()
     if record is None:
-        if unlabelled:
+        if config.teacher:
             _ask_teacher(config, model_dir, words, unlabelled, stop)
         record = _begin(model_dir, config, words, data.dataset.label_names, sizes)
     else:
         _check_sizes(record, sizes, model_dir)
-    if unlabelled:
+    if config.teacher:
         training = training.joined(TaughtLabels(model_dir).given_to(unlabelled))
     trainer = make_trainer(
         config,
