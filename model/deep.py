@@ -18,7 +18,11 @@ class DeepScores(keras.layers.Layer):
         embedding_rate: How many times longer a step of the embedding is than one of other weights.
             Adam's steps are all of one length, and the vector of a word that stands in a batch
             now and then gets few of them.
+        units: Size of the encoder.
         longest: Tokens that are read of a review, at its end; 0: all of them.
+        window: Tokens that training reads of it, at a random place; 0: the same as above. A review
+            is positive in most of its parts, and no two epochs read the same ones.
+        word_dropout: Share of words whose whole vectors training drops.
         dropout: Share of the embedding's and the encoder's outputs that training drops.
         seed: Decides the initial weights and the dropout.
         dtype: Precision policy; logits are float32 under every policy.
@@ -31,13 +35,16 @@ class DeepScores(keras.layers.Layer):
         vocabulary_size: int,
         embedding_dim: int,
         embedding_rate: float,
+        units: int,
         longest: int,
+        window: int,
+        word_dropout: float,
         dropout: float,
         seed: int,
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
-        self._longest = longest
+        self._longest, self._window = longest, window
         self._embedding_rate = embedding_rate
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
@@ -45,8 +52,12 @@ class DeepScores(keras.layers.Layer):
             embeddings_initializer=keras.initializers.RandomUniform(seed=seed),
             dtype=dtype,
         )
+        self.places = keras.random.SeedGenerator(seed + 2)
+        self.word_dropout = keras.layers.Dropout(
+            word_dropout, noise_shape=(None, None, 1), seed=seed + 3, dtype=dtype
+        )
         self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=dtype)
-        self.encoder = make_encoder(encoder, seed=seed, dtype=dtype)
+        self.encoder = make_encoder(encoder, units=units, seed=seed, dtype=dtype)
         self.encoding_dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=dtype)
         self.logit = keras.layers.Dense(
             1,
@@ -57,29 +68,56 @@ class DeepScores(keras.layers.Layer):
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores token_ids <int32>[B, T] as <float32>[B]."""
+        return self.score(*self.embed(token_ids, training=training), training=training)
+
+    def cut(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
+        """Takes of token_ids <int32>[B, T] what is read."""
+        if training and self._window:
+            places = keras.random.uniform(tf.shape(token_ids)[:1], seed=self.places)
+            return window_of_tokens(token_ids, self._window, places)
         if self._longest:
-            token_ids = last_tokens(token_ids, self._longest)
-        lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
-        embedded = self.embedding(token_ids)  # [B, T, E]
-        if self._embedding_rate != 1:
-            embedded *= self._embedding_rate
-        embedded = self.embedding_dropout(embedded, training=training)
-        encoding = self.encoder(embedded, lengths, training=training)  # [B, D]
-        encoding = self.encoding_dropout(encoding, training=training)
+            return window_of_tokens(token_ids, self._longest, tf.constant([1.0]))
+        return token_ids
+
+    def embed(self, token_ids: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns vectors [B, T, E] of what is read of token_ids, and its lengths <int32>[B]."""
+        token_ids = self.cut(token_ids, training=training)
+        return self._vectors(token_ids), tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
+
+    def _vectors(self, token_ids: tf.Tensor) -> tf.Tensor:
+        embedded = self.embedding(token_ids)
+        return embedded * self._embedding_rate if self._embedding_rate != 1 else embedded
+
+    def score(self, embedded: tf.Tensor, lengths: tf.Tensor, training: bool) -> tf.Tensor:
+        """Scores what `embed` answers as <float32>[B]."""
+        encoding = self.encoder(self._dropped(embedded, training), lengths, training=training)
+        encoding = self.encoding_dropout(encoding, training=training)  # [B, D]
         return tf.squeeze(self.logit(encoding), axis=-1)
 
+    def over_time(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns what the encoder has after each of token_ids <int32>[B, T], [T, B, D]."""
+        outputs = self.encoder.over_time(self._dropped(self._vectors(token_ids), training))
+        return self.encoding_dropout(outputs, training=training)
 
-def last_tokens(token_ids: tf.Tensor, longest: int) -> tf.Tensor:
-    """Takes the last tokens of each review, `longest` at most.
+    def _dropped(self, embedded: tf.Tensor, training: bool) -> tf.Tensor:
+        embedded = self.word_dropout(embedded, training=training)
+        return self.embedding_dropout(embedded, training=training)
+
+
+def window_of_tokens(token_ids: tf.Tensor, size: int, places: tf.Tensor) -> tf.Tensor:
+    """Takes `size` tokens of each review, or all of a shorter one.
 
     Args:
         token_ids: <int32>[B, T], padded with 0 on the right.
-        longest: At least 1.
+        size: At least 1.
+        places: <float32>[B] or [1], where they stand: 0 is at the beginning, 1 at the end.
 
     Returns:
-        <int32>[B, min(T, longest)], padded likewise.
+        <int32>[B, min(T, size)], padded likewise.
     """
-    lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32, keepdims=True)  # [B, 1]
-    positions = tf.range(tf.minimum(tf.shape(token_ids)[1], longest))
-    positions += tf.maximum(lengths - longest, 0)  # [B, longest]
+    lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
+    beyond = tf.maximum(lengths - size, 0)
+    # Uniform over beyond + 1 places; 1.0 itself would be one too far.
+    starts = tf.minimum(tf.cast(places * tf.cast(beyond + 1, tf.float32), tf.int32), beyond)
+    positions = tf.range(tf.minimum(tf.shape(token_ids)[1], size)) + starts[:, tf.newaxis]
     return tf.gather(token_ids, positions, batch_dims=1)

@@ -2,8 +2,9 @@
 
 An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B]), and with
 `training` if its `call` has such an argument, and answers [B, D]. Row b has `lengths[b]` real
-tokens, at least one, then padding, which must not change the answer. It is built with `seed` and
-`dtype` and lets its own sizes stand as they are.
+tokens, at least one, then padding, which must not change the answer. It is built with `units`,
+`seed` and `dtype`. One that reads from left to right may have `over_time`, which answers what it
+has after each token; a language model can be made of it then.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class LongMemory(keras.initializers.Initializer):
 
 
 class StackedLSTM(keras.layers.Layer):
-    """Two LSTMs (Hochreiter & Schmidhuber, 1997), of 128 and 64 units; answers the last state.
+    """Two LSTMs (Hochreiter & Schmidhuber, 1997), the second of half the units; answers its last.
 
     An LSTM reads left to right and padding stands on the right, so what it gives at a review's
     last token is what it would give without padding. Picking that output needs no mask in the
@@ -47,11 +48,11 @@ class StackedLSTM(keras.layers.Layer):
     The layers hold Keras' weights; `model/lstm.py` runs them.
     """
 
-    def __init__(self, *, seed: int, dtype: keras.DTypePolicy) -> None:
+    def __init__(self, *, units: int, seed: int, dtype: keras.DTypePolicy) -> None:
         super().__init__(dtype=dtype)
         self.lstms = [
             keras.layers.LSTM(
-                units,
+                size,
                 return_sequences=True,
                 kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 2 * i),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * i + 1),
@@ -60,7 +61,7 @@ class StackedLSTM(keras.layers.Layer):
                 seed=seed,
                 dtype=dtype,
             )
-            for i, units in enumerate((128, 64))
+            for i, size in enumerate((units, max(1, units // 2)))
         ]
 
     def build(self, embedded_shape: tuple[int | None, ...], lengths_shape: tuple[int, ...]) -> None:
@@ -71,26 +72,30 @@ class StackedLSTM(keras.layers.Layer):
             embedded_shape = (*embedded_shape[:-1], lstm.units)
 
     def call(self, embedded: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Encodes [B, T, E] with lengths [B] as [B, 64]."""
+        """Encodes [B, T, E] with lengths [B] as [B, units / 2]."""
+        last = tf.stack([lengths - 1, tf.range(tf.size(lengths))], axis=1)  # [B, 2]
+        return tf.gather_nd(self.over_time(embedded), last)
+
+    def over_time(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Returns the outputs [T, B, units / 2] of the second LSTM."""
         outputs = tf.transpose(embedded, [1, 0, 2])
         for lstm in self.lstms:
-            outputs = outputs_over_time(lstm, outputs)  # [T, B, units]
-        last = tf.stack([lengths - 1, tf.range(tf.size(lengths))], axis=1)  # [B, 2]
-        return tf.gather_nd(outputs, last)
+            outputs = outputs_over_time(lstm, outputs)
+        return outputs
 
 
 class PooledLSTM(keras.layers.Layer):
-    """An LSTM of 128 units; answers the maximum and the mean of each over a review.
+    """An LSTM; answers the maximum and the mean of each unit over a review.
 
     Every word is one pooling away from the logit, and what stood at the beginning need not be
     remembered to the end (Johnson & Zhang, Supervised and semi-supervised text categorization using
     LSTM for region embeddings, ICML 2016).
     """
 
-    def __init__(self, *, seed: int, dtype: keras.DTypePolicy) -> None:
+    def __init__(self, *, units: int, seed: int, dtype: keras.DTypePolicy) -> None:
         super().__init__(dtype=dtype)
         self.lstm = keras.layers.LSTM(
-            128,
+            units,
             return_sequences=True,
             kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 1),
@@ -104,8 +109,8 @@ class PooledLSTM(keras.layers.Layer):
         self.lstm.build(embedded_shape)
 
     def call(self, embedded: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Encodes [B, T, E] with lengths [B] as [B, 256]."""
-        outputs = outputs_over_time(self.lstm, tf.transpose(embedded, [1, 0, 2]))  # [T, B, units]
+        """Encodes [B, T, E] with lengths [B] as [B, 2 * units]."""
+        outputs = self.over_time(embedded)
         is_token = tf.sequence_mask(lengths, tf.shape(outputs)[0], dtype=outputs.dtype)  # [B, T]
         is_token = tf.transpose(is_token)[..., tf.newaxis]
         # Outputs are between -1 and 1, so that padding, at -2, is never the maximum.
@@ -113,7 +118,13 @@ class PooledLSTM(keras.layers.Layer):
         mean = tf.reduce_sum(outputs * is_token, axis=0) / tf.reduce_sum(is_token, axis=0)
         return tf.concat([largest, mean], axis=1)
 
+    def over_time(self, embedded: tf.Tensor) -> tf.Tensor:
+        """Returns the outputs [T, B, units] of the LSTM."""
+        return outputs_over_time(self.lstm, tf.transpose(embedded, [1, 0, 2]))
 
-def make_encoder(name: str, *, seed: int, dtype: keras.DTypePolicy) -> keras.layers.Layer:
+
+def make_encoder(
+    name: str, *, units: int, seed: int, dtype: keras.DTypePolicy
+) -> keras.layers.Layer:
     """Makes the encoder that `model.ENCODERS` lists under this name."""
-    return globals()[ENCODERS[name]](seed=seed, dtype=dtype)
+    return globals()[ENCODERS[name]](units=units, seed=seed, dtype=dtype)

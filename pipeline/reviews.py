@@ -52,7 +52,7 @@ class Reviews:
         values: The row; on disk or in memory.
         starts: <int64>[N], where in it each review starts.
         lengths: <int32>[N], how long each is.
-        labels: <float32>[N], 0 or 1; between them where they are a teacher's probabilities.
+        labels: <float32>[N], 0 or 1; a teacher's probability; -1 of a review that has none.
         buckets: <uint16>[N], a hash of each text; it decides what is cut off for validation.
     """
 

@@ -151,7 +151,7 @@ def _our_training(config: TrainConfig) -> Measured:
 def _our_scoring(work: str) -> Callable[[TrainConfig], Measured]:
     def measure(config: TrainConfig) -> Measured:
         vectorizer, examples = _read(config, "test")
-        from trainer.trainer import Evaluator
+        from trainer.evaluator import Evaluator
 
         with tempfile.TemporaryDirectory() as name:
             model = _trainer(config, vectorizer, examples, Path(name)).state.model

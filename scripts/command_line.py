@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def define_setting_flags(*names: str) -> None:
         float: flags.DEFINE_float,
     }
     for field in dataclasses.fields(TrainConfig):
-        if names and field.name not in names:
+        if not field.metadata["is_flag"] or (names and field.name not in names):
             continue
         choices, text = field.metadata["choices"], field.metadata["help"]
         if choices:
@@ -54,14 +55,51 @@ def define_setting_flags(*names: str) -> None:
             define[type(field.default)](field.name, field.default, text)
 
 
-def settings() -> TrainConfig:
+def settings(objective: str = "sentiment") -> TrainConfig:
     """Makes the settings from the flags.
+
+    Args:
+        objective: What the command trains for.
 
     Raises:
         Mistake: A value is out of its range.
     """
-    names = (field.name for field in dataclasses.fields(TrainConfig))
-    return TrainConfig(**{name: FLAGS[name].value for name in names})
+    names = (f.name for f in dataclasses.fields(TrainConfig) if f.metadata["is_flag"])
+    return TrainConfig(objective=objective, **{name: FLAGS[name].value for name in names})
+
+
+def train(arguments: list[str], *, objective: str) -> int:
+    """Trains, and prints results.json on stdout.
+
+    Args:
+        arguments: Those that are not flags.
+        objective: See `TrainConfig`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Mistake, Fault: As `trainer.run.train` does.
+    """
+    refuse(arguments)
+    config, folder = settings(objective), model_dir()
+    with quiet_stderr():
+        from trainer.run import train
+        from trainer.stopping import Stopped, StopSignals
+    try:
+        with StopSignals() as stop:
+            results = train(config, folder, stop=stop)
+    except Stopped as stopped:
+        again = shlex.join([sys.executable, "-m", _command(), *sys.argv[1:]])
+        note(f"{stopped}, everything saved; to go on: {again}")
+        return 128 + stopped.signal
+    print(json.dumps(results, indent=2))
+    return 0
+
+
+def _command() -> str:
+    """Names the command as `python -m` takes it."""
+    return sys.modules["__main__"].__spec__.name
 
 
 def model_dir() -> Path:
@@ -172,7 +210,7 @@ def measured_apart(
     Raises:
         Fault: It failed; what it said is on stderr.
     """
-    command = [sys.executable, "-m", sys.modules["__main__"].__spec__.name, *arguments]
+    command = [sys.executable, "-m", _command(), *arguments]
     environment = os.environ | (environment or {})
     try:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)

@@ -2,18 +2,43 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.deep import last_tokens
+from model.deep import window_of_tokens
 from tests.test_model import make, reviews
 
 
 @pytest.mark.parametrize("longest", [1, 7, 40])
 def test_the_last_tokens_are_taken(longest):
     token_ids = reviews(20, 30)
-    taken = last_tokens(token_ids.to_tensor(shape=[None, 32]), longest)
+    taken = window_of_tokens(token_ids.to_tensor(shape=[None, 32]), longest, tf.constant([1.0]))
     assert taken.shape == (20, min(longest, 32))
     for row, ours in zip(token_ids.to_list(), taken.numpy(), strict=True):
         assert ours.tolist()[: len(row)] == row[-longest:]
         assert not ours[len(row) :].any()
+
+
+def test_a_window_stands_anywhere_in_a_review():
+    token_ids = tf.range(1, 41)[tf.newaxis]
+    found = {
+        int(window_of_tokens(token_ids, 37, tf.constant([place]))[0, 0])
+        for place in np.linspace(0, 1, 100, dtype=np.float32)
+    }
+    assert found == {1, 2, 3, 4}
+
+
+def test_training_reads_another_window_each_time():
+    token_ids = reviews(8, 40).to_tensor()
+    (part,) = make("pooled_lstm", window=3).parts
+    windows = [part.cut(token_ids, training=True).numpy() for _ in range(2)]
+    assert windows[0].shape == (8, 3)
+    assert (windows[0] != windows[1]).any()
+    assert part.cut(token_ids, training=False).shape == token_ids.shape
+
+
+def test_words_are_dropped_whole():
+    (part,) = make("pooled_lstm", word_dropout=0.5).parts
+    dropped = part._dropped(tf.ones([8, 50, 12]), training=True).numpy()
+    assert (dropped == dropped[..., :1]).all()
+    assert 0.3 < (dropped == 0).mean() < 0.7
 
 
 @pytest.mark.parametrize("encoder", ["stacked_lstm", "pooled_lstm"])

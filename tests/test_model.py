@@ -4,25 +4,15 @@ import pytest
 import tensorflow as tf
 
 from model import ENCODERS
-from model.classifier import SentimentClassifier
-
-FLOAT32 = keras.DTypePolicy("float32")
-SMALL = {
-    "embedding_dim": 12,
-    "embedding_rate": 1.0,
-    "encoder_length": 0,
-    "ngrams": 0,
-    "dropout": 0.0,
-    "branches": 2,
-    "is_student": False,
-}
+from trainer.building import build_model
+from trainer.config import TrainConfig
 
 
-def make(*encoders, **settings):
-    settings = {"seed": 0, "dtype": FLOAT32, **SMALL, **settings}
-    model = SentimentClassifier(vocabulary_size=50, encoders=encoders, **settings)
-    model(tf.constant([[1]]))
-    return model
+def make(*encoders, policy="float32", **settings):
+    """A classifier of 50 token ids, small and without dropout where nothing else is said."""
+    settings = {"embedding_dim": 12, "dropout": 0.0, "batch_size": 32, **settings}
+    config = TrainConfig(encoder=",".join(encoders) or "none", **settings)
+    return build_model(config, 50, policy)
 
 
 def reviews(count, longest, seed=0):
@@ -48,9 +38,13 @@ def test_padding_and_batch_mates_change_no_logit(encoder):
 def test_branches_change_no_logit(encoder, count):
     """Also where there are fewer reviews than branches."""
     token_ids = reviews(count, 30).to_tensor()
-    one, three = (make(encoder, branches=branches)(token_ids).numpy() for branches in (1, 3))
-    np.testing.assert_allclose(one, three, atol=1e-6)
-    assert one.shape == (count,)
+    model = make(encoder)
+    logits = []
+    for branches in (1, 3):
+        model._branches = branches
+        logits.append(model(token_ids).numpy())
+    np.testing.assert_allclose(*logits, atol=1e-6)
+    assert logits[0].shape == (count,)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -114,7 +108,7 @@ def test_the_seed_decides_weights_and_dropout():
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_logits_and_weights_are_float32_under_mixed_precision(policy):
-    model = make("stacked_lstm", dtype=keras.DTypePolicy(policy))
+    model = make("stacked_lstm", policy=policy)
     token_ids = reviews(8, 20).to_tensor()
     assert model(token_ids).dtype == tf.float32
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
@@ -125,15 +119,15 @@ def test_logits_and_weights_are_float32_under_mixed_precision(policy):
 def test_gradients_under_mixed_precision_are_those_of_float32_rounded(policy):
     token_ids = reviews(16, 40).to_tensor()
 
-    def gradients(dtype):
-        model = make("stacked_lstm", dtype=dtype)
+    def gradients(policy):
+        model = make("stacked_lstm", policy=policy)
         with tf.GradientTape() as tape:
             losses = tf.nn.softplus(model(token_ids, training=True))
             loss = tf.reduce_sum(losses)
         return map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables))
 
     errors = []
-    for ours, exact in zip(gradients(keras.DTypePolicy(policy)), gradients(FLOAT32), strict=True):
+    for ours, exact in zip(gradients(policy), gradients("float32"), strict=True):
         assert ours.dtype == tf.float32
         errors.append(np.linalg.norm(ours - exact) / np.linalg.norm(exact))
     assert 1e-4 < max(errors) < 0.02

@@ -115,7 +115,7 @@ def test_a_stopped_run_keeps_its_ratios(wide_config, data, tmp_path, monkeypatch
         trainer_of(wide_config, data, folder).fit(folder, stop=StopAfter(6))
     resumed = trainer_of(wide_config, data, folder)
     assert int(resumed.state.step) > 0
-    monkeypatch.setattr(resumed, "_count", None)  # not to be called again
+    monkeypatch.setattr(resumed._objective, "prepare", None)  # not to be called again
     resumed.fit(folder, stop=StopSignals())
     assert same(variables(resumed.state), variables(whole.state))
 

@@ -38,9 +38,10 @@ def open_with_unlabelled(config):
     return Data(config, WithUnlabelled(opened.name, opened.label_names, opened.builder))
 
 
-def make(config, folder):
+def make(config, folder, record=None):
     folder.mkdir(exist_ok=True)
-    return runs.make_run(config, open_with_unlabelled(config), folder, stop=StopSignals())
+    data = open_with_unlabelled(config)
+    return runs.make_run(config, data, folder, record=record, stop=StopSignals())
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +114,7 @@ def test_a_stopped_student_needs_no_teacher_any_more(config, tmp_path, monkeypat
 
 
 def resume(config, folder):
-    record = runs.RunRecord.read(folder)
-    data = open_with_unlabelled(config)
-    return runs.make_run(config, data, folder, record=record, stop=StopSignals())
+    return make(config, folder, record=runs.RunRecord.read(folder))
 
 
 def test_a_student_can_teach(config, tmp_path):

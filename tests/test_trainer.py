@@ -15,9 +15,9 @@ from pipeline.batches import evaluation_batches, training_batches
 from pipeline.errors import Fault, Mistake
 from trainer import run as runs
 from trainer.data import make_vectorizer, open_data
+from trainer.evaluator import Evaluator
 from trainer.run import make_trainer
 from trainer.stopping import Stopped, StopSignals
-from trainer.trainer import Evaluator
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
 from trainer.files import full_disk_told, replacing
-from trainer.metrics import Metrics
+from trainer.metrics import Metrics, WordMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,12 @@ class TrainState:
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, *, fingerprint: str
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        fingerprint: str,
+        new_metrics: Callable[[], Metrics | WordMetrics],
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -51,9 +57,9 @@ class TrainState:
             self.skipped = tf.Variable(0, dtype=tf.int64)
             self.seconds = tf.Variable(0.0, dtype=tf.float64)
             self.fingerprint = tf.Variable(fingerprint, dtype=tf.string)
-        self.window = Metrics()
+        self.window = new_metrics()
         self.gradient_norm = keras.metrics.Mean()
-        self.totals = Metrics()
+        self.totals = new_metrics()
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Names all of it for tf.train."""

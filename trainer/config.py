@@ -18,12 +18,16 @@ def _setting(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
+    is_flag: bool = True,
 ) -> Any:  # noqa: ANN401 stands for the field's type
-    """Describes one field: `may_change` tells whether a run may be continued with another value."""
+    """Describes one field.
+
+    `may_change` tells whether a run may be continued with another value, `is_flag` whether it is
+    set by a flag, not by the command itself.
+    """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    return dataclasses.field(
-        default=default, metadata={"help": help, "may_change": may_change, **limits}
-    )
+    uses = {"may_change": may_change, "is_flag": is_flag}
+    return dataclasses.field(default=default, metadata={"help": help, **uses, **limits})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,12 @@ class TrainConfig:
         Mistake: A value is out of its range.
     """
 
+    objective: str = _setting(
+        "sentiment",
+        "what is learned: by scripts.train the labels, by scripts.pretrain each next word",
+        choices=("sentiment", "next_words"),
+        is_flag=False,
+    )
     dataset: str = _setting("imdb_reviews", "which reviews to train on", choices=tuple(DATASETS))
     data_dir: str = _setting(
         "", "folder of tensorflow-datasets; empty for its default", may_change=True
@@ -72,6 +82,12 @@ class TrainConfig:
         minimum=0,
         maximum=100_000,
     )
+    window: int = _setting(
+        0,
+        "tokens that encoders read of a review in training, at a random place; 0: as elsewhere",
+        minimum=0,
+        maximum=100_000,
+    )
     ngrams: int = _setting(
         0,
         "tokens in the longest phrases that are scored by themselves; 0: none are",
@@ -83,6 +99,12 @@ class TrainConfig:
         "model_dir of a run that has all parts of this one but the last encoder: they are taken "
         "over, and its probabilities are the labels of the unlabelled reviews; empty for none",
     )
+    init_from: str = _setting(
+        "",
+        "model_dir of a run of scripts.pretrain, whose embedding and encoder the last encoder "
+        "starts from; empty for none",
+    )
+    units: int = _setting(128, "size of an encoder", minimum=1, maximum=8192)
     embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
     embedding_rate: float = _setting(
         1.0,
@@ -92,6 +114,21 @@ class TrainConfig:
     )
     dropout: float = _setting(
         0.3, "share of embeddings and encodings dropped in training", minimum=0.0, maximum=0.95
+    )
+    word_dropout: float = _setting(
+        0.0, "share of words whose whole vectors are dropped", minimum=0.0, maximum=0.95
+    )
+    adversarial: str = _setting(
+        "none",
+        "what encoders learn besides: to answer rightly, or (virtual) as they do, also where the "
+        "words' vectors are moved as hurts most; virtual reads the unlabelled reviews too",
+        choices=("none", "adversarial", "virtual"),
+    )
+    perturbation: float = _setting(
+        0.5,
+        "how far all vectors of a review together are moved, in norms of one",
+        minimum=1e-6,
+        maximum=1e3,
     )
     batch_size: int = _setting(64, "reviews a step", minimum=1, maximum=1_000_000)
     epochs: int = _setting(
@@ -137,6 +174,8 @@ class TrainConfig:
                 f"--encoder={self.encoder} is unknown; choose none, or of {', '.join(ENCODERS)} "
                 "one or several with commas between them"
             )
+        if self.objective == "next_words":
+            self._check_language_model()
         if not self.encoders and not self.ngrams:
             raise Mistake("--encoder=none leaves nothing to train; add --ngrams=3")
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
@@ -144,6 +183,21 @@ class TrainConfig:
                 "--teacher is the model without its last encoder, and this one has no other part; "
                 "add --ngrams or an encoder that the teacher has"
             )
+        if self.init_from and not self.encoders:
+            raise Mistake("--init_from is for an encoder, and --encoder=none has none")
+        if self.adversarial != "none" and not self.encoders:
+            raise Mistake(
+                "--adversarial moves the words' vectors, and --encoder=none has none; leave it out"
+            )
+
+    def _check_language_model(self) -> None:
+        if len(self.encoders) != 1:
+            raise Mistake(f"--encoder={self.encoder}: one encoder is pretrained; name that alone")
+        for name in ("ngrams", "teacher", "init_from"):
+            if getattr(self, name):
+                raise Mistake(f"--{name} is for scripts.train; pretrain without it")
+        if self.adversarial != "none":
+            raise Mistake("--adversarial is for scripts.train; pretrain without it")
 
     @property
     def encoders(self) -> tuple[str, ...]:

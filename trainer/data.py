@@ -96,6 +96,10 @@ class Data:
             )
         return examples
 
+    def has_unlabelled(self) -> bool:
+        """Says whether the data set has unlabelled reviews."""
+        return _UNLABELLED in self.dataset.splits
+
     def unlabelled(self, vectorizer: Vectorizer) -> Reviews:
         """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
 
@@ -103,7 +107,7 @@ class Data:
             Mistake: The data set has none.
             Fault: It is damaged.
         """
-        if _UNLABELLED not in self.dataset.splits:
+        if not self.has_unlabelled():
             raise Mistake(
                 f"{self._config.dataset} has no unlabelled reviews, which --teacher is for; train "
                 "without it, or on --dataset=imdb_reviews"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -46,6 +47,31 @@ class Metrics:
     def variables(self) -> list[keras.Variable]:
         """The counts, for a checkpoint."""
         return [variable for metric in self._all for variable in metric.variables]
+
+
+class WordMetrics:
+    """Mean loss and perplexity over the words seen since the last reset."""
+
+    def __init__(self) -> None:
+        self._loss = keras.metrics.Mean(name="loss")
+
+    def update(self, losses: tf.Tensor) -> None:
+        """Counts the words of a batch, by their losses <float32>[N]."""
+        self._loss.update_state(losses)
+
+    def result(self) -> dict[str, float]:
+        """Returns loss (nats a word) and its exponential; of no words they are NaN."""
+        loss = mean(self._loss)
+        return {"loss": loss, "perplexity": float(np.exp(loss))}
+
+    def reset(self) -> None:
+        """Forgets all batches."""
+        self._loss.reset_state()
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The counts, for a checkpoint."""
+        return list(self._loss.variables)
 
 
 def mean(metric: keras.metrics.Mean) -> float:

@@ -138,7 +138,8 @@ class History:
     def _draw(self) -> None:
         figure = Figure(figsize=(9, 3.5), layout="constrained")
         epochs = [int(row["epoch"]) for row in self._rows]
-        for axes, name in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        other = "accuracy" if "train_accuracy" in self._rows[-1] else "perplexity"
+        for axes, name in zip(figure.subplots(1, 2), (other, "loss"), strict=True):
             for split in ("train", "validation"):
                 values = [float(row[f"{split}_{name}"]) for row in self._rows]
                 axes.plot(epochs, values, marker="o", label=split)

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from model.classifier import SentimentClassifier
+from model.language import LanguageModel
 from pipeline import vocabulary
 from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews, in_memory
-from pipeline.vocabulary import UNKNOWN_ID, Vectorizer
+from pipeline.vocabulary import Vectorizer
 from trainer import devices
+from trainer.building import build_model, build_objective, build_optimizer
 from trainer.checkpoints import Checkpoints, TrainState, restore_best
 from trainer.config import TrainConfig, changeable
 from trainer.data import Data, make_vectorizer, open_data
+from trainer.evaluator import Evaluator
 from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
+from trainer.sources import TaughtLabels, check_is_start, check_is_teacher, start_from, take_over
 from trainer.stopping import StopSignals
-from trainer.teacher import TaughtLabels, check_is_teacher, take_over
-from trainer.trainer import Evaluator, Trainer, last_step
+from trainer.trainer import Trainer, last_step
 
 _log = logging.getLogger(__name__)
-
-_LAST_RATE = 0.01  # what --decay leaves of the learning rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +97,13 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
         Mistake: There is no trained run there, or its parts do not belong together.
         Fault: Something there is damaged.
     """
-    record = RunRecord.read(model_dir)
-    if record is None:
-        raise Mistake(
-            f"{model_dir} holds no run (no config.json); "
-            f"train one: python -m scripts.train --model_dir={model_dir}"
-        )
+    record = _read_record(model_dir)
     config = record.config
+    if config.objective != "sentiment":
+        raise Mistake(
+            f"{model_dir} holds a language model of scripts.pretrain, which tells no sentiment; "
+            f"train from it: python -m scripts.train --model_dir=runs/NAME --init_from={model_dir}"
+        )
     if precision is None and record.precision != devices.precision(config.precision):
         _log.warning(
             "%s was trained in %s and is computed in it here as well, where %s is usual",
@@ -110,11 +111,28 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             record.precision,
             devices.precision(config.precision),
         )
-    vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), config)
-    model = _build_model(config, vectorizer.vocabulary_size, precision or record.precision)
+    vectorizer, model, *best = _load_best(model_dir, record, precision or record.precision)
+    return TrainedRun(config, record.label_names, vectorizer, Evaluator(model), *best)
+
+
+def _read_record(model_dir: Path) -> RunRecord:
+    record = RunRecord.read(model_dir)
+    if record is None:
+        raise Mistake(
+            f"{model_dir} holds no run (no config.json); "
+            f"train one: python -m scripts.train --model_dir={model_dir}"
+        )
+    return record
+
+
+def _load_best(
+    model_dir: Path, record: RunRecord, precision: str
+) -> tuple[Vectorizer, SentimentClassifier | LanguageModel, int, float]:
+    """Returns vectorizer, model, and the epoch and validation loss that its weights are of."""
+    vectorizer = make_vectorizer(_load_vocabulary(model_dir, record), record.config)
+    model = build_model(record.config, vectorizer.vocabulary_size, precision)
     best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
-    evaluator = Evaluator(model)
-    return TrainedRun(config, record.label_names, vectorizer, evaluator, best_epoch, loss)
+    return vectorizer, model, best_epoch, loss
 
 
 def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[str, object]:
@@ -168,20 +186,24 @@ def make_run(
     vectorizer = make_vectorizer(words, config)
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
     sizes = {"train": len(training), "validation": len(validation)}
-    unlabelled = data.unlabelled(vectorizer) if config.teacher else None
-    if config.teacher:
+    unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
+    if unlabelled:
         sizes["unlabelled"] = len(unlabelled)
     counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
     _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
     stop.check()
     if record is None:
+        if config.init_from:
+            _load_start(config, words)
         if config.teacher:
             _ask_teacher(config, model_dir, words, unlabelled, stop)
         record = _begin(model_dir, config, words, data.dataset.label_names, sizes)
     else:
         _check_sizes(record, sizes, model_dir)
     if config.teacher:
-        training = training.joined(TaughtLabels(model_dir).given_to(unlabelled))
+        unlabelled = TaughtLabels(model_dir).given_to(unlabelled)
+    if unlabelled:
+        training = training.joined(unlabelled)
     trainer = make_trainer(
         config,
         model_dir,
@@ -190,11 +212,43 @@ def make_run(
         training=training,
         validation=validation,
     )
-    if config.teacher and not int(trainer.state.step):
-        take_over(trainer.state.model, load(_teacher_dir(config)).evaluator.model)
+    if not int(trainer.state.step):
+        _take_over(config, words, trainer.state.model)
     if record.config != config and not trainer.is_finished():
         dataclasses.replace(record, config=config).write(model_dir)
     return trainer
+
+
+def _reads_unlabelled(config: TrainConfig, data: Data) -> bool:
+    """Says whether training reads reviews without labels: it must, or it can and there are some."""
+    can = config.adversarial == "virtual" or config.objective == "next_words"
+    return bool(config.teacher) or (can and data.has_unlabelled())
+
+
+def _take_over(config: TrainConfig, words: list[str], model: SentimentClassifier) -> None:
+    """Gives a new model the weights that other runs have for it."""
+    if config.teacher:
+        take_over(model, load(_teacher_dir(config)).evaluator.model)
+    if config.init_from:
+        start_from(model, _load_start(config, words))
+
+
+def _load_start(config: TrainConfig, words: list[str]) -> LanguageModel:
+    """Loads what --init_from names, if it fits."""
+    folder = Path(config.init_from).expanduser()
+    record = _read_record(folder)
+    check_is_start(record.config, config)
+    vectorizer, model, *_ = _load_best(folder, record, devices.precision(config.precision))
+    _check_vocabulary("init_from", vectorizer.words, words, config)
+    return model
+
+
+def _check_vocabulary(flag: str, theirs: list[str], ours: list[str], config: TrainConfig) -> None:
+    if theirs != ours:
+        raise Mistake(
+            f"--{flag}={getattr(config, flag)} has another vocabulary: it was trained on other "
+            f"reviews of the name {config.dataset}"
+        )
 
 
 def _teacher_dir(config: TrainConfig) -> Path:
@@ -207,11 +261,7 @@ def _ask_teacher(
     """Keeps what the teacher makes of the unlabelled reviews."""
     teacher = load(_teacher_dir(config))
     check_is_teacher(teacher.config, config)
-    if teacher.vectorizer.words != words:
-        raise Mistake(
-            f"--teacher={config.teacher} has another vocabulary: it was trained on other reviews "
-            f"of the name {config.dataset}"
-        )
+    _check_vocabulary("teacher", teacher.vectorizer.words, words, config)
     _log.info("asking %s about %d unlabelled reviews", config.teacher, len(unlabelled))
     TaughtLabels(model_dir).write(teacher.evaluator.predict(unlabelled, stop=stop))
 
@@ -255,9 +305,15 @@ def make_trainer(
         _log.warning("%s goes on in %s, as it was begun", model_dir, precision)
     strategy = devices.strategy(config.distribute)
     with strategy.scope():
-        model = _build_model(config, vectorizer.vocabulary_size, precision)
-        optimizer = _build_optimizer(config, model, last_step(config, training))
-        state = TrainState(model, optimizer, fingerprint=vocabulary.fingerprint(vectorizer.words))
+        model = build_model(config, vectorizer.vocabulary_size, precision)
+        optimizer = build_optimizer(config, model, last_step(config, training))
+        objective = build_objective(config, model)
+        state = TrainState(
+            model,
+            optimizer,
+            fingerprint=vocabulary.fingerprint(vectorizer.words),
+            new_metrics=objective.new_metrics,
+        )
     checkpoints = Checkpoints(model_dir, state)
     resumed = checkpoints.restore()
     if not resumed and (model_dir / "history.csv").exists():
@@ -276,6 +332,7 @@ def make_trainer(
     return Trainer(
         config,
         state,
+        objective=objective,
         training=training,
         validation=validation,
         strategy=strategy,
@@ -293,10 +350,11 @@ def _fit(trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals) -> di
             "%s is trained already; larger --epochs or --early_stopping_patience go on", model_dir
         )
         return read_json(results)
-    state, best = trainer.state, load(model_dir)
-    measured = best.evaluate(data, "test", stop=stop) | {
-        "best_epoch": best.best_epoch,
-        "validation_loss": best.validation_loss,
+    state, objective = trainer.state, trainer.config.objective
+    measure = _tested if objective == "sentiment" else _validated
+    measured = measure(trainer, data, model_dir, stop) | {
+        "best_epoch": int(state.best_epoch),
+        "validation_loss": float(state.best_loss),
         "epochs": int(state.epoch),
         "steps": int(state.step),
         "train_seconds": round(float(state.seconds), 1),
@@ -304,6 +362,26 @@ def _fit(trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals) -> di
     }
     write_json(measured, results)
     return measured
+
+
+def _tested(trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals) -> dict[str, object]:
+    """Measures the best model on the test split."""
+    del trainer
+    return load(model_dir).evaluate(data, "test", stop=stop)
+
+
+def _validated(
+    trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals
+) -> dict[str, object]:
+    """Tells of a language model, whose reviews of the test split nothing may read."""
+    del model_dir, stop
+    loss = float(trainer.state.best_loss)
+    return {
+        "dataset": data.dataset.name,
+        "split": "validation",
+        "loss": loss,
+        "perplexity": math.exp(loss),
+    }
 
 
 def _check_folder(model_dir: Path) -> None:
@@ -344,44 +422,3 @@ def _load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
             f"{record.fingerprint[:12]}…; put the right file back"
         )
     return words
-
-
-def _build_model(config: TrainConfig, vocabulary_size: int, precision: str) -> SentimentClassifier:
-    model = SentimentClassifier(
-        vocabulary_size=vocabulary_size,
-        embedding_dim=config.embedding_dim,
-        embedding_rate=config.embedding_rate,
-        encoders=config.encoders,
-        encoder_length=config.encoder_length,
-        ngrams=config.ngrams,
-        dropout=config.dropout,
-        branches=devices.branches(config.batch_size),
-        is_student=bool(config.teacher),
-        seed=config.seed,
-        dtype=devices.policy(precision),
-    )
-    model(tf.constant([[UNKNOWN_ID]]))  # makes the variables: restoring needs them
-    return model
-
-
-def _build_optimizer(
-    config: TrainConfig, model: SentimentClassifier, steps: int
-) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.Adam(
-        _learning_rate(config, steps), global_clipnorm=config.clip_norm or None
-    )
-    if model.dtype_policy.compute_dtype == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
-    return optimizer
-
-
-def _learning_rate(
-    config: TrainConfig, steps: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    rate = config.learning_rate
-    if config.decay == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
-    if config.decay == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
-    return rate

@@ -1,4 +1,4 @@
-"""The training loop: one step, one evaluation, and the epochs around them."""
+"""The training loop: one step, and the epochs around them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from pipeline.batches import (
-    batches_per_epoch,
-    evaluation_batches,
-    evaluation_order,
-    training_batches,
-)
+from pipeline.batches import batches_per_epoch, training_batches
 from pipeline.errors import Fault
 from pipeline.reviews import Reviews
-from trainer.calibration import calibration_error, fit_temperature
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
-from trainer.metrics import Metrics, mean
-from trainer.progress import Progress, watched
+from trainer.metrics import mean
+from trainer.objectives import Objective
+from trainer.progress import Progress
 from trainer.records import History
 from trainer.stopping import Stopped, StopSignals
 from trainer.summaries import Summaries
 
 _log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 128  # reviews; twice as many are no faster
-_COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
 _MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
+_SHOWN = ("loss", "accuracy", "perplexity", "reviews_per_second")  # beside the bar
 _SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
@@ -45,82 +38,20 @@ def last_step(config: TrainConfig, training: Reviews) -> int:
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
-class Evaluator:
-    """Measures a model.
-
-    Args:
-        model: The model, built.
-
-    Attributes:
-        model: As given.
-    """
-
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
-
-    def evaluate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
-        """Measures the model on a split, each review once.
-
-        Args:
-            examples: The split.
-            stop: Asked between batches whether to go on.
-
-        Returns:
-            loss, accuracy, auc and calibration_error.
-
-        Raises:
-            Stopped: A signal came.
-        """
-        return self._measured(examples.labels, self.logits(examples, stop=stop))
-
-    def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
-        """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
-        self.model.temperature.assign(1.0)
-        logits = self.logits(examples, stop=stop)
-        if not np.isfinite(logits).all():  # the loss will tell
-            return self._measured(examples.labels, logits)
-        temperature = np.float32(fit_temperature(logits, examples.labels))
-        self.model.temperature.assign(temperature)
-        return self._measured(examples.labels, logits / temperature)
-
-    def predict(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Returns the probability of label 1 of each review, <float32>[N], in their order."""
-        return tf.sigmoid(self.logits(examples, stop=stop)).numpy()
-
-    def logits(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Returns the logit of each review, <float32>[N], in their order."""
-        parts = [np.empty(0, np.float32)]
-        for token_ids, _ in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
-            parts.append(self.score_step(token_ids))
-            if stop:
-                stop.check()
-        logits = np.empty(len(examples), np.float32)
-        logits[evaluation_order(examples.lengths)] = np.concatenate(parts)
-        return logits
-
-    @tf.function(input_signature=_BATCH_SIGNATURE[:1])
-    def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
-        return self.model(token_ids, training=False)
-
-    def _measured(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        metrics = Metrics()
-        metrics.update(labels, logits, _losses(labels, logits))
-        return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
-
-
 class Trainer:
     """Trains the model of a state.
 
     Args:
         config: The run's settings.
         state: What the run changes; restored already when the run goes on.
+        objective: What its model is trained for.
         training: The training split.
         validation: The split that decides which model is best.
         strategy: The strategy in whose scope the state was made.
         checkpoints: Where the state is saved.
 
     Attributes:
+        config: As given.
         state: As given; it changes as training goes.
     """
 
@@ -129,18 +60,19 @@ class Trainer:
         config: TrainConfig,
         state: TrainState,
         *,
+        objective: Objective,
         training: Reviews,
         validation: Reviews,
         strategy: tf.distribute.Strategy,
         checkpoints: Checkpoints,
     ) -> None:
-        self._config = config
+        self.config = config
         self.state = state
+        self._objective = objective
         self._training = training
         self._validation = validation
         self._strategy = strategy
         self._checkpoints = checkpoints
-        self._evaluator = Evaluator(state.model)
         with strategy.scope():  # of this process alone, for the throughput
             self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
             self._last_loss = tf.Variable(0.0)  # of a step that was not taken
@@ -152,7 +84,7 @@ class Trainer:
 
     def is_finished(self) -> bool:
         """Says whether the last epoch is recorded, or patience is at its end."""
-        patience = self._config.early_stopping_patience
+        patience = self.config.early_stopping_patience
         is_stale = 0 < patience <= int(self.state.stale_epochs)
         return int(self.state.epoch) >= self._epochs or is_stale
 
@@ -176,12 +108,12 @@ class Trainer:
         self._saved_at = time.monotonic()
         try:
             if not step:
-                self._count(stop)
+                self._objective.prepare(self._training, stop=stop)
                 self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
                 trained_until = time.monotonic()
-                validation = self._evaluator.calibrate(self._validation, stop=stop)
+                validation = self._objective.validate(self._validation, stop=stop)
                 self._end_epoch(validation, trained_until)
         except Stopped:
             self._save()
@@ -189,7 +121,7 @@ class Trainer:
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             raise Fault(
                 "there is not enough memory for --batch_size="
-                f"{self._config.batch_size} and --sequence_length={self._config.sequence_length}; "
+                f"{self.config.batch_size} and --sequence_length={self.config.sequence_length}; "
                 "smaller ones need less, in a new model_dir"
             ) from error
         finally:
@@ -208,10 +140,9 @@ class Trainer:
     def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
         with tf.GradientTape() as tape:
-            logits = model.part_logits(token_ids, training=True)  # [B, P]
-            losses = _losses(tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits)), logits)
+            losses, measured = self._objective.losses(token_ids, labels, state.step)
             # By the batch size of the settings: a smaller last batch is a smaller step.
-            loss = tf.reduce_sum(losses) / self._config.batch_size
+            loss = tf.reduce_sum(losses) / self.config.batch_size
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
         # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
@@ -225,9 +156,8 @@ class Trainer:
         else:
             self._skip(gradients, loss)
         if tf.math.is_finite(loss):
-            logits = tf.reduce_mean(logits, axis=1)
             for metrics in (state.window, state.totals):
-                metrics.update(labels, logits, _losses(labels, logits))
+                metrics.update(*measured)
         self._reviews.update_state(tf.size(labels))
         self._tokens.update_state(tf.math.count_nonzero(token_ids))
 
@@ -248,8 +178,8 @@ class Trainer:
         end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
         batches = training_batches(
             self._training,
-            batch_size=self._config.batch_size,
-            seed=self._config.seed,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
             epoch=epoch,
             first_batch=step - epoch * self._steps_per_epoch,
         )
@@ -257,7 +187,7 @@ class Trainer:
         iterator, pace = iter(batches), _Pace()
         while step < end:
             # The last step is written and saved with its epoch: no checkpoint lies in between.
-            pauses = (self._config.summary_every, self._config.checkpoint_every)
+            pauses = (self.config.summary_every, self.config.checkpoint_every)
             count = min(end - step, pace.steps(), *(every - step % every for every in pauses))
             with pace.measured(count):
                 self.train_steps(iterator, tf.constant(count, tf.int64))
@@ -265,16 +195,11 @@ class Trainer:
             self._check_skipped(step)
             self._progress.advance(count)
             if step < end:
-                if step % self._config.summary_every == 0:
+                if step % self.config.summary_every == 0:
                     self._end_window(step, time.monotonic())
-                if step % self._config.checkpoint_every == 0:
+                if step % self.config.checkpoint_every == 0:
                     self._save()
                 stop.check()
-
-    def _count(self, stop: StopSignals) -> None:
-        batches = evaluation_batches(self._training, batch_size=_COUNTING_BATCH)
-        about = {"total": len(self._training), "per_part": _COUNTING_BATCH, "what": "counting"}
-        self.state.model.count(watched(batches, **about, stop=stop))
 
     def _start_window(self) -> None:
         for metric in (self._reviews, self._tokens):
@@ -290,7 +215,7 @@ class Trainer:
         for name, count in (("reviews", self._reviews), ("tokens", self._tokens)):
             values[f"{name}_per_second"] = float(count.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
-        shown = {name: values[name] for name in ("loss", "accuracy", "reviews_per_second")}
+        shown = {name: values[name] for name in _SHOWN if name in values}
         self._progress.tell(f"{int(state.epoch) + 1}/{self._epochs}", shown, step=step)
         lost = int(self._lost_steps)
         if lost:
@@ -312,7 +237,7 @@ class Trainer:
             remedy = "try a tenth of it"
         raise Fault(
             f"{what}: none of the last {skipped} steps up to step {step} was taken, with a "
-            f"learning rate of {self._config.learning_rate}; {remedy} in a new model_dir. The "
+            f"learning rate of {self.config.learning_rate}; {remedy} in a new model_dir. The "
             "checkpoints are from before that"
         )
 
@@ -323,9 +248,10 @@ class Trainer:
         if not math.isfinite(validation["loss"]):
             raise Fault(
                 f"the validation loss is {validation['loss']} at step {step}, with a learning "
-                f"rate of {self._config.learning_rate}; try a tenth of it in a new model_dir"
+                f"rate of {self.config.learning_rate}; try a tenth of it in a new model_dir"
             )
-        self._warn_of_collapse(validation["accuracy"])
+        if "accuracy" in validation:
+            self._warn_of_collapse(validation["accuracy"])
         self._end_window(step, trained_until)
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
@@ -390,11 +316,6 @@ class _Pace:
         start = time.monotonic()
         yield
         self._seconds_per_step = max(time.monotonic() - start, 1e-6) / steps
-
-
-def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy of each review, <float32>[B], in nats."""
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def _in_words(values: dict[str, float]) -> str:

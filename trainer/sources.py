@@ -1,4 +1,4 @@
-"""What a run learns from another one: its parts, and its opinion of unlabelled reviews."""
+"""What a run takes from other ones: weights, parts, an opinion of unlabelled reviews."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from model.classifier import SentimentClassifier
+from model.language import LanguageModel
 from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews
 from trainer.config import TrainConfig
 from trainer.files import replacing
 
-# What both must read and cut in one way.
-_SHARED = (
-    "dataset",
-    "validation_fraction",
-    "punctuation",
-    "vocab_size",
-    "sequence_length",
-    "truncate",
-    "ngrams",
-)
-# What the weights of deep parts fit to.
-_SHARED_BY_ENCODERS = ("encoder_length", "embedding_dim", "embedding_rate")
+# What both must cut in one way, and call by the same token ids.
+_TOKENS = ("dataset", "validation_fraction", "punctuation", "vocab_size")
+# What the weights of an encoder fit to.
+_ENCODER = ("units", "embedding_dim", "embedding_rate")
+# What a teacher's parts must read as it did.
+_READING = ("sequence_length", "truncate", "ngrams")
 
 
 def check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
@@ -32,12 +27,10 @@ def check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
     Raises:
         Mistake: It is not.
     """
-    names = _SHARED + (_SHARED_BY_ENCODERS if teacher.encoders else ())
-    differences = [
-        f"--{name}={getattr(teacher, name)}"
-        for name in names
-        if getattr(teacher, name) != getattr(student, name)
-    ]
+    names = _TOKENS + _READING
+    if teacher.encoders:
+        names += ("encoder_length", *_ENCODER)
+    differences = _differences(teacher, student, names)
     if teacher.encoders != student.encoders[:-1]:
         differences.append(f"--encoder={teacher.encoder}")
     if differences:
@@ -46,6 +39,47 @@ def check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
             f"trained with {' '.join(differences)}; give the same here"
             + (", with one more encoder after a comma" if teacher.encoders else "")
         )
+
+
+def check_is_start(start: TrainConfig, config: TrainConfig) -> None:
+    """Checks that a run is one of scripts.pretrain, for the last encoder of these settings.
+
+    Raises:
+        Mistake: It is not.
+    """
+    if start.objective != "next_words":
+        raise Mistake(
+            f"--init_from={config.init_from} is no run of scripts.pretrain; what scripts.train "
+            "trained can be a --teacher"
+        )
+    differences = _differences(start, config, _TOKENS + _ENCODER)
+    if start.encoder != config.encoders[-1]:
+        differences.append(f"--encoder={start.encoder}")
+    if differences:
+        raise Mistake(
+            f"--init_from={config.init_from} was pretrained with {' '.join(differences)}; give "
+            "the same here"
+        )
+
+
+def _differences(theirs: TrainConfig, ours: TrainConfig, names: tuple[str, ...]) -> list[str]:
+    """Lists their flags where they differ from ours."""
+    return [
+        f"--{name}={getattr(theirs, name)}"
+        for name in names
+        if getattr(theirs, name) != getattr(ours, name)
+    ]
+
+
+def start_from(model: SentimentClassifier, start: LanguageModel) -> None:
+    """Gives the last part of a model the embedding and the encoder of a language model."""
+    part = model.parts[-1]
+    for ours, theirs in (
+        (part.embedding, start.deep.embedding),
+        (part.encoder, start.deep.encoder),
+    ):
+        for variable, their in zip(ours.weights, theirs.weights, strict=True):
+            variable.assign(their)
 
 
 def take_over(student: SentimentClassifier, teacher: SentimentClassifier) -> None:

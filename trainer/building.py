@@ -1,0 +1,113 @@
+"""From the settings to a model, its optimizer and what it is trained for."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from model.classifier import SentimentClassifier
+from model.deep import DeepScores
+from model.language import LanguageModel
+from model.ngrams import NgramScores
+from pipeline.vocabulary import UNKNOWN_ID
+from trainer import devices
+from trainer.config import TrainConfig
+from trainer.objectives import NextWords, Objective, Sentiment
+
+_SEEDS_A_PART = 10  # seeds that the layers of a part use up, with some to spare
+_LAST_RATE = 0.01  # what --decay leaves of the learning rate
+
+
+def build_model(
+    config: TrainConfig, vocabulary_size: int, precision: str
+) -> SentimentClassifier | LanguageModel:
+    """Makes the model, and its variables, which restoring needs.
+
+    Args:
+        config: The settings.
+        vocabulary_size: Number of token ids.
+        precision: The name of Keras' policy.
+    """
+    make = _classifier if config.objective == "sentiment" else _language_model
+    model = make(config, vocabulary_size, devices.policy(precision))
+    model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))
+    return model
+
+
+def build_objective(config: TrainConfig, model: keras.Model) -> Objective:
+    """Makes what the model is trained for."""
+    objectives = {"sentiment": Sentiment, "next_words": NextWords}
+    return objectives[config.objective](config, model)
+
+
+def build_optimizer(
+    config: TrainConfig, model: keras.Model, steps: int
+) -> keras.optimizers.Optimizer:
+    """Makes the optimizer.
+
+    Args:
+        config: The settings.
+        model: The model, built.
+        steps: Steps of the whole run, over which the learning rate may fall.
+    """
+    optimizer = keras.optimizers.Adam(
+        _learning_rate(config, steps), global_clipnorm=config.clip_norm or None
+    )
+    if model.dtype_policy.compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _classifier(
+    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy
+) -> SentimentClassifier:
+    wide = [NgramScores(config.ngrams)] if config.ngrams else []
+    deep = [_deep(config, number, vocabulary_size, dtype) for number in range(len(config.encoders))]
+    return SentimentClassifier(
+        wide + deep,
+        is_student=bool(config.teacher),
+        branches=devices.branches(config.batch_size),
+        dtype=dtype,
+    )
+
+
+def _language_model(
+    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy
+) -> LanguageModel:
+    return LanguageModel(
+        _deep(config, 0, vocabulary_size, dtype),
+        vocabulary_size=vocabulary_size,
+        branches=devices.branches(config.batch_size),
+        seed=config.seed,
+    )
+
+
+def _deep(
+    config: TrainConfig, number: int, vocabulary_size: int, dtype: keras.DTypePolicy
+) -> DeepScores:
+    """Makes the deep part of that number."""
+    return DeepScores(
+        config.encoders[number],
+        vocabulary_size=vocabulary_size,
+        embedding_dim=config.embedding_dim,
+        embedding_rate=config.embedding_rate,
+        units=config.units,
+        longest=config.encoder_length,
+        window=config.window,
+        word_dropout=config.word_dropout,
+        dropout=config.dropout,
+        seed=config.seed + _SEEDS_A_PART * number,
+        dtype=dtype,
+    )
+
+
+def _learning_rate(
+    config: TrainConfig, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    rate = config.learning_rate
+    if config.decay == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
+    if config.decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
+    return rate

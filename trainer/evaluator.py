@@ -1,0 +1,84 @@
+"""Measures a model on a split."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.batches import evaluation_batches, evaluation_order
+from pipeline.reviews import Reviews
+from trainer.calibration import calibration_error, fit_temperature
+from trainer.metrics import Metrics
+from trainer.stopping import StopSignals
+
+EVALUATION_BATCH = 128  # reviews; twice as many are no faster
+
+
+class Evaluator:
+    """Measures a model.
+
+    Args:
+        model: The model, built.
+
+    Attributes:
+        model: As given.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+
+    def evaluate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
+        """Measures the model on a split, each review once.
+
+        Args:
+            examples: The split.
+            stop: Asked between batches whether to go on.
+
+        Returns:
+            loss, accuracy, auc and calibration_error.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        return self._measured(examples.labels, self.logits(examples, stop=stop))
+
+    def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
+        """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
+        self.model.temperature.assign(1.0)
+        logits = self.logits(examples, stop=stop)
+        if not np.isfinite(logits).all():  # the loss will tell
+            return self._measured(examples.labels, logits)
+        temperature = np.float32(fit_temperature(logits, examples.labels))
+        self.model.temperature.assign(temperature)
+        return self._measured(examples.labels, logits / temperature)
+
+    def predict(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
+        """Returns the probability of label 1 of each review, <float32>[N], in their order."""
+        return tf.sigmoid(self.logits(examples, stop=stop)).numpy()
+
+    def logits(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
+        """Returns the logit of each review, <float32>[N], in their order."""
+        parts = [np.empty(0, np.float32)]
+        for token_ids, _ in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
+            parts.append(self.score_step(token_ids))
+            if stop:
+                stop.check()
+        logits = np.empty(len(examples), np.float32)
+        logits[evaluation_order(examples.lengths)] = np.concatenate(parts)
+        return logits
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
+        return self.model(token_ids, training=False)
+
+    def _measured(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+        metrics = Metrics()
+        metrics.update(labels, logits, cross_entropies(labels, logits))
+        return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
+
+
+def cross_entropies(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the binary cross-entropy <float32>[...] of each label and its logit, in nats."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)

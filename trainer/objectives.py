@@ -1,0 +1,159 @@
+"""What training is for: the loss of a step, what is told of it, and the measure of an epoch."""
+
+from __future__ import annotations
+
+import abc
+
+import tensorflow as tf
+
+from model.classifier import SentimentClassifier
+from model.deep import DeepScores
+from model.language import LanguageModel
+from pipeline.batches import evaluation_batches
+from pipeline.reviews import Reviews
+from trainer.adversarial import adversarial_losses, virtual_adversarial_losses
+from trainer.config import TrainConfig
+from trainer.evaluator import Evaluator, cross_entropies
+from trainer.metrics import Metrics, WordMetrics
+from trainer.progress import watched
+from trainer.stopping import StopSignals
+
+_COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
+_READING_BATCH = 32  # reviews whose words are predicted at once; each word has thousands of logits
+
+
+class Objective(abc.ABC):
+    """What a model is trained for.
+
+    Args:
+        config: The settings.
+        model: The model, built.
+    """
+
+    @abc.abstractmethod
+    def new_metrics(self) -> Metrics | WordMetrics:
+        """Makes what adds up over batches; `losses` says what it is told."""
+
+    @abc.abstractmethod
+    def prepare(self, training: Reviews, *, stop: StopSignals) -> None:
+        """Does what is done once, before the first step."""
+
+    @abc.abstractmethod
+    def losses(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Reads a batch of training.
+
+        Args:
+            token_ids: <int32>[B, T].
+            labels: <float32>[B], 0 to 1; -1 of a review without a label.
+            step: <int64>[], steps taken so far; with the seed it decides what is drawn.
+
+        Returns:
+            Losses <float32>[...] whose sum, over the batch size, the step minimizes; and what the
+            metrics' `update` takes.
+        """
+
+    @abc.abstractmethod
+    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
+        """Measures the model after an epoch; of what it returns, `loss` decides which is best."""
+
+
+class Sentiment(Objective):
+    """To tell positive reviews from negative ones: the loss of each part of a classifier."""
+
+    def __init__(self, config: TrainConfig, model: SentimentClassifier) -> None:
+        self._config, self._model = config, model
+        self._evaluator = Evaluator(model)
+
+    def new_metrics(self) -> Metrics:
+        """Makes those of labels and logits."""
+        return Metrics()
+
+    def prepare(self, training: Reviews, *, stop: StopSignals) -> None:
+        """Counts n-grams in the labelled reviews."""
+        labelled = training[training.labels >= 0]
+        batches = evaluation_batches(labelled, batch_size=_COUNTING_BATCH)
+        about = {"total": len(labelled), "per_part": _COUNTING_BATCH, "what": "counting"}
+        self._model.count(watched(batches, **about, stop=stop))
+
+    def losses(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Returns the cross-entropies and the adversarial losses; see `Objective.losses`."""
+        logits = self._model.part_logits(token_ids, training=True)  # [B, P]
+        is_labelled = labels >= 0
+        by_part = tf.where(
+            is_labelled[:, tf.newaxis], cross_entropies(_repeated(labels, logits), logits), 0.0
+        )
+        losses = [tf.reshape(by_part, [-1])]
+        if self._config.adversarial != "none":
+            losses.append(self._adversarial_losses(token_ids, labels, step))
+        labels = tf.boolean_mask(labels, is_labelled)
+        logits = tf.boolean_mask(tf.reduce_mean(logits, axis=1), is_labelled)
+        return tf.concat(losses, axis=0), (labels, logits, cross_entropies(labels, logits))
+
+    def _adversarial_losses(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns those of each deep part that learns, [parts * B]."""
+        model, config, losses = self._model, self._config, []
+        branches = zip(model.in_branches(token_ids), model.in_branches(labels), strict=True)
+        parts = [part for part in model.learning if isinstance(part, DeepScores)]
+        for number, (some, their) in enumerate(branches):
+            for part in parts:
+                if config.adversarial == "adversarial":
+                    harm = adversarial_losses(part, some, their, size=config.perturbation)
+                    losses.append(tf.where(their >= 0, harm, 0.0))
+                else:
+                    place = config.seed + 1_000_000 * (number + 1)
+                    seed = tf.stack([tf.constant(place, tf.int64), step])
+                    losses.append(
+                        virtual_adversarial_losses(part, some, size=config.perturbation, seed=seed)
+                    )
+        return tf.concat(losses, axis=0)
+
+    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
+        """Sets the temperature, and measures the model; see `Evaluator.calibrate`."""
+        return self._evaluator.calibrate(validation, stop=stop)
+
+
+class NextWords(Objective):
+    """To predict each word of a review from those before it; needs no labels."""
+
+    def __init__(self, config: TrainConfig, model: LanguageModel) -> None:
+        del config
+        self._model = model
+
+    def new_metrics(self) -> WordMetrics:
+        """Makes those of words."""
+        return WordMetrics()
+
+    def prepare(self, training: Reviews, *, stop: StopSignals) -> None:
+        """Does nothing."""
+
+    def losses(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Returns the mean loss of a word, once for each review; see `Objective.losses`."""
+        del labels, step
+        losses = self._model.word_losses(token_ids, training=True)  # [N]
+        mean = tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+        return tf.fill(tf.shape(token_ids)[:1], mean), (losses,)
+
+    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
+        """Returns loss (nats a word) and perplexity, over all words that are predicted."""
+        metrics = self.new_metrics()
+        for token_ids, _ in evaluation_batches(validation, batch_size=_READING_BATCH):
+            metrics.update(self._read(token_ids))
+            stop.check()
+        return metrics.result()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def _read(self, token_ids: tf.Tensor) -> tf.Tensor:
+        return self._model.word_losses(token_ids, training=False)
+
+
+def _repeated(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Repeats labels [B] for each part of logits [B, P]."""
+    return tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits))
