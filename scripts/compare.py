@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _RECIPES = Path(__file__).parent / "recipes"
 # Recipes, and the one that teaches each.
-_COMPARED = {"fast": None, "quick": "fast", "tutorial": None}
+_COMPARED = {"fast": None, "quick": "fast", "best_cpu": "fast", "tutorial": None}
 
 flags.DEFINE_list("methods", "", "what to measure; empty for all")
 flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)

@@ -10,6 +10,7 @@ from pipeline.batches import evaluation_batches, evaluation_order
 from pipeline.reviews import Reviews
 from trainer.calibration import calibration_error, fit_temperature
 from trainer.metrics import Metrics
+from trainer.progress import watched
 from trainer.stopping import StopSignals
 
 EVALUATION_BATCH = 128  # reviews; twice as many are no faster
@@ -41,29 +42,46 @@ class Evaluator:
         Raises:
             Stopped: A signal came.
         """
-        return self._measured(examples.labels, self.logits(examples, stop=stop))
+        logits = self.logits(examples, stop=stop, what="scoring")
+        return self._measured(examples.labels, logits)
 
     def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
         self.model.temperature.assign(1.0)
-        logits = self.logits(examples, stop=stop)
+        logits = self.logits(examples, stop=stop, what="scoring")
         if not np.isfinite(logits).all():  # the loss will tell
             return self._measured(examples.labels, logits)
         temperature = np.float32(fit_temperature(logits, examples.labels))
         self.model.temperature.assign(temperature)
         return self._measured(examples.labels, logits / temperature)
 
-    def predict(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Returns the probability of label 1 of each review, <float32>[N], in their order."""
-        return tf.sigmoid(self.logits(examples, stop=stop)).numpy()
+    def predict(
+        self, examples: Reviews, *, stop: StopSignals | None = None, what: str = ""
+    ) -> np.ndarray:
+        """Returns the probability of label 1 of each review, <float32>[N]; see `logits`."""
+        return tf.sigmoid(self.logits(examples, stop=stop, what=what)).numpy()
 
-    def logits(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Returns the logit of each review, <float32>[N], in their order."""
-        parts = [np.empty(0, np.float32)]
-        for token_ids, _ in evaluation_batches(examples, batch_size=EVALUATION_BATCH):
-            parts.append(self.score_step(token_ids))
-            if stop:
-                stop.check()
+    def logits(
+        self, examples: Reviews, *, stop: StopSignals | None = None, what: str = ""
+    ) -> np.ndarray:
+        """Scores a split.
+
+        Args:
+            examples: The split.
+            stop: Asked between batches whether to go on.
+            what: What the bar calls it; empty for no bar.
+
+        Returns:
+            The logit of each review, <float32>[N], in their order.
+
+        Raises:
+            Stopped: A signal came.
+        """
+        batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH)
+        if what:
+            about = {"total": len(examples), "per_part": EVALUATION_BATCH, "what": what}
+            batches = watched(batches, **about, stop=stop)
+        parts = [np.empty(0, np.float32), *(self.score_step(token_ids) for token_ids, _ in batches)]
         logits = np.empty(len(examples), np.float32)
         logits[evaluation_order(examples.lengths)] = np.concatenate(parts)
         return logits

@@ -144,9 +144,10 @@ class NextWords(Objective):
     def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
         """Returns loss (nats a word) and perplexity, over all words that are predicted."""
         metrics = self.new_metrics()
-        for token_ids, _ in evaluation_batches(validation, batch_size=_READING_BATCH):
+        batches = evaluation_batches(validation, batch_size=_READING_BATCH)
+        about = {"total": len(validation), "per_part": _READING_BATCH, "what": "scoring"}
+        for token_ids, _ in watched(batches, **about, stop=stop):
             metrics.update(self._read(token_ids))
-            stop.check()
         return metrics.result()
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])

@@ -263,7 +263,8 @@ def _ask_teacher(
     check_is_teacher(teacher.config, config)
     _check_vocabulary("teacher", teacher.vectorizer.words, words, config)
     _log.info("asking %s about %d unlabelled reviews", config.teacher, len(unlabelled))
-    TaughtLabels(model_dir).write(teacher.evaluator.predict(unlabelled, stop=stop))
+    labels = teacher.evaluator.predict(unlabelled, stop=stop, what="asking the teacher")
+    TaughtLabels(model_dir).write(labels)
 
 
 def _begin(
