@@ -367,12 +367,14 @@ def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, ar
     assert {path: path.stat().st_mtime_ns for path in model_dir.rglob("*")} == before
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate", "predict", "export", "benchmark"])
+@pytest.mark.parametrize(
+    "script", ["train", "pretrain", "evaluate", "predict", "export", "benchmark", "compare"]
+)
 def test_help_is_for_people_and_loads_nothing_heavy(run, script):
     done = run(script, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"python -m scripts.{script}" in done.stdout.decode()
-    assert ("--model_dir" in done.stdout.decode()) == (script != "benchmark")
+    assert ("--model_dir" in done.stdout.decode()) == (script not in ("benchmark", "compare"))
     program = f"import sys, scripts.{script}; print('tensorflow' in sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
     assert loaded.strip() == b"False"
@@ -381,7 +383,7 @@ def test_help_is_for_people_and_loads_nothing_heavy(run, script):
 def test_each_recipe_is_made_of_settings_that_exist(run):
     for recipe in (ROOT / "scripts" / "recipes").glob("*.flags"):
         command = recipe.read_text().splitlines()[0]
-        assert command.startswith("# python -m scripts.train --model_dir=runs/")
+        script = re.match(r"# python -m scripts\.(train|pretrain) --model_dir=runs/", command)[1]
         assert f"--flagfile=scripts/recipes/{recipe.name}" in command
-        done = run("train", f"--flagfile={recipe}", "--model_dir=")
+        done = run(script, f"--flagfile={recipe}", "--model_dir=")
         assert b"--model_dir=runs/NAME" in done.stderr

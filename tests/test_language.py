@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from model.language import AdaptiveSoftmax
+from pipeline.datasets import ReviewDataset
 from pipeline.errors import Mistake
 from tests.test_checkpoints import StopAfter, same, variables
 from tests.test_model import reviews
@@ -76,6 +77,19 @@ def test_it_learns_unlabelled_reviews_too_and_predicts_better_than_by_frequency(
     measured = trainer._objective.validate(validation, stop=StopSignals())
     assert measured["perplexity"] == pytest.approx(np.exp(measured["loss"]))
     assert measured["loss"] < entropy
+
+
+def test_it_never_reads_the_test_split(config, tmp_path, monkeypatch):
+    asked = []
+    read = ReviewDataset.read
+    monkeypatch.setattr(
+        ReviewDataset, "read", lambda self, split: asked.append(split) or read(self, split)
+    )
+    uncached = dataclasses.replace(config, epochs=1, cache_dir="")
+    results = runs.train(uncached, tmp_path, stop=StopSignals())
+    assert set(asked) == {"train"}
+    assert results["split"] == "validation"
+    assert results["loss"] == results["validation_loss"]
 
 
 def test_a_stopped_one_ends_in_the_same_bits(config, pretrained, tmp_path, monkeypatch):
