@@ -107,6 +107,11 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     return buckets < round(validation_fraction * _HASH_BUCKETS)
 
 
+def in_test(buckets: np.ndarray, *, test_fraction: float) -> np.ndarray:
+    """Says which reviews are cut off for the test split where a data set has none; likewise."""
+    return np.asarray(buckets) >= _HASH_BUCKETS - round(test_fraction * _HASH_BUCKETS)
+
+
 @contextlib.contextmanager
 def damage_told(dataset: ReviewDataset) -> Iterator[None]:
     """Turns what TensorFlow raises while a data set is read into a Fault that says what repairs it.

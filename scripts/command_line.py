@@ -22,6 +22,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from pipeline import DATASETS
 from pipeline.errors import Fault, Mistake
 from trainer.config import TrainConfig
 from trainer.progress import ProgressHandler
@@ -65,7 +66,10 @@ def settings(objective: str = "sentiment") -> TrainConfig:
         Mistake: A value is out of its range.
     """
     names = (f.name for f in dataclasses.fields(TrainConfig) if f.metadata["is_flag"])
-    return TrainConfig(objective=objective, **{name: FLAGS[name].value for name in names})
+    values = {name: FLAGS[name].value for name in names}
+    if values["dataset"] not in DATASETS:  # the run is used from other folders too
+        values["dataset"] = str(Path(values["dataset"]).expanduser().absolute())
+    return TrainConfig(objective=objective, **values)
 
 
 def train(arguments: list[str], *, objective: str) -> int:

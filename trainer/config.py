@@ -44,7 +44,27 @@ class TrainConfig:
         choices=("sentiment", "next_words"),
         is_flag=False,
     )
-    dataset: str = _setting("imdb_reviews", "which reviews to train on", choices=tuple(DATASETS))
+    dataset: str = _setting(
+        "imdb_reviews",
+        f"which reviews to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, "
+        "TSV or JSON Lines",
+    )
+    text_column: str = _setting("text", "in files of one's own, the column of the text")
+    label_column: str = _setting("label", "in files of one's own, the column of the label")
+    split_column: str = _setting(
+        "",
+        "in files of one's own, the column that says train, validation, test or unsupervised; "
+        "empty for none",
+    )
+    test_fraction: float = _setting(
+        0.2,
+        "share of files of one's own that is cut off to test on, where none is for that",
+        minimum=0.001,
+        maximum=0.9,
+    )
+    skip_bad_rows: bool = _setting(
+        False, "leave out rows of files of one's own that cannot be used, instead of stopping"
+    )
     data_dir: str = _setting(
         "", "folder of tensorflow-datasets; empty for its default", may_change=True
     )

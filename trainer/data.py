@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import pipeline
-from pipeline import reviews, vocabulary
+from pipeline import DATASETS, reviews, vocabulary
 from pipeline.cache import Cache
 from pipeline.datasets import (
     READ_BATCH,
@@ -24,6 +24,7 @@ from pipeline.datasets import (
     untuned,
 )
 from pipeline.errors import Mistake
+from pipeline.review_files import Columns, ReviewFiles
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer, standardize
 from trainer import devices
@@ -52,7 +53,11 @@ class Data:
     """
 
     def __init__(
-        self, config: TrainConfig, dataset: ReviewDataset, *, stop: StopSignals | None = None
+        self,
+        config: TrainConfig,
+        dataset: ReviewDataset | ReviewFiles,
+        *,
+        stop: StopSignals | None = None,
     ) -> None:
         self.dataset = dataset
         self._config = config
@@ -88,7 +93,7 @@ class Data:
             Mistake: No review falls into it.
             Fault: The data set is damaged.
         """
-        examples = self._cut(split, self._token_ids(_stored(split), vectorizer))
+        examples = self._cut(split, self._token_ids(self._stored(split), vectorizer))
         if not len(examples):
             raise Mistake(
                 f"{self._config.dataset} has no reviews in its {split} split with "
@@ -117,11 +122,16 @@ class Data:
         return stored[~in_validation(stored.buckets, validation_fraction=fraction)]
 
     def _cut(self, split: str, stored: Reviews) -> Reviews:
-        if _stored(split) != "train":
+        if "validation" in self.dataset.splits or self._stored(split) != "train":
             return stored
         fraction = self._config.validation_fraction
         is_validation = in_validation(stored.buckets, validation_fraction=fraction)
         return stored[is_validation if split == "validation" else ~is_validation]
+
+    def _stored(self, split: str) -> str:
+        """Names the split of the data set that a split is, or is cut from."""
+        is_cut = split == "validation" and "validation" not in self.dataset.splits
+        return "train" if is_cut else split
 
     def _texts(self, split: str) -> Reviews:
         """Standardizes a split of the data set."""
@@ -172,11 +182,6 @@ def _vectorized(
     return values, token_ids.row_lengths().numpy(), part.labels, part.buckets
 
 
-def _stored(split: str) -> str:
-    """Names the split of the data set that a split is cut from."""
-    return "train" if split == "validation" else split
-
-
 @functools.cache
 def _code_hash() -> str:
     """Hashes the code that decides what texts become: a cache of another code is another."""
@@ -187,9 +192,17 @@ def _code_hash() -> str:
 
 def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:
     """Opens the settings' data set, preparing it where it is not prepared yet."""
-    dataset = open_dataset(
-        config.dataset, data_dir=config.data_dir or None, download=config.download
-    )
+    if config.dataset in DATASETS:
+        dataset = open_dataset(
+            config.dataset, data_dir=config.data_dir or None, download=config.download
+        )
+    else:
+        dataset = ReviewFiles(
+            config.dataset,
+            Columns(config.text_column, config.label_column, config.split_column),
+            test_fraction=config.test_fraction,
+            skip_bad_rows=config.skip_bad_rows,
+        )
     return Data(config, dataset, stop=stop)
 
 

@@ -1,0 +1,203 @@
+"""Reviews of one's own are read as they stand, and what is wrong with them is told by line."""
+
+import csv
+import dataclasses
+import gzip
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.errors import Fault, Mistake
+from pipeline.review_files import Columns, ReviewFiles
+from tests.conftest import SMALL
+
+NAMES = Columns(text="text", label="label", split="")
+ROWS = [(f"review {number}, with a comma", ("bad", "fine")[number % 2]) for number in range(200)]
+
+
+def write_csv(path, rows=ROWS, header=("text", "label"), delimiter=","):
+    content = io.StringIO(newline="")
+    csv.writer(content, delimiter=delimiter).writerows([header, *rows])
+    data = content.getvalue().encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def write_jsonl(path, rows=ROWS):
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
+    return ReviewFiles(str(path), columns, test_fraction=test_fraction, skip_bad_rows=skip)
+
+
+def read(files, split):
+    parts = [part for part in files.read(split).as_numpy_iterator() if len(part[0])]
+    if not parts:
+        return []
+    texts, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return [(text.decode(), label) for text, label in zip(texts, labels.tolist(), strict=True)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl"])
+def test_every_form_is_read_and_each_review_stands_in_one_split(tmp_path, name):
+    path = tmp_path / name
+    if name.endswith("jsonl"):
+        write_jsonl(path)
+    else:
+        write_csv(path, delimiter="\t" if "tsv" in name else ",")
+    files = opened(path)
+    assert files.label_names == ("bad", "fine")
+    train, test = read(files, "train"), read(files, "test")
+    assert {split: files.size(split) for split in files.splits} == {
+        "train": len(train),
+        "test": len(test),
+    }
+    assert 20 < len(test) < 60
+    assert sorted(train + test) == sorted((text, int(label == "fine")) for text, label in ROWS)
+
+
+def test_copies_of_a_text_are_on_one_side_of_the_cut(tmp_path):
+    files = opened(write_csv(tmp_path / "a.csv", ROWS + ROWS))
+    texts = [{text for text, _ in read(files, split)} for split in ("train", "test")]
+    assert not texts[0] & texts[1]
+    assert len(texts[0] | texts[1]) == 200
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (("1", "0"), ("0", "1")),
+        (("pos", "neg"), ("neg", "pos")),
+        (("Positive", "negative"), ("negative", "Positive")),
+        (("yes", "no"), ("no", "yes")),
+    ],
+)
+def test_the_positive_label_is_the_second(tmp_path, labels, expected):
+    rows = [(f"text {number}", labels[number % 2]) for number in range(10)]
+    assert opened(write_csv(tmp_path / "a.csv", rows)).label_names == expected
+
+
+def test_splits_by_a_column(tmp_path):
+    words = ["train", "dev", "TEST", "unlabelled"]
+    rows = [
+        (f"text {number}", "" if number % 4 == 3 else number // 4 % 2, words[number % 4])
+        for number in range(40)
+    ]
+    path = write_csv(tmp_path / "a.csv", rows, header=("review", "stars", "part"))
+    files = opened(path, Columns("review", "stars", "part"))
+    for number, split in enumerate(("train", "validation", "test", "unsupervised")):
+        found = read(files, split)
+        assert [text for text, _ in found] == [f"text {n}" for n in range(number, 40, 4)]
+        assert {label for _, label in found} == ({-1} if split == "unsupervised" else {0, 1})
+
+
+@pytest.mark.parametrize("pattern", ["", "*.csv", "**/*.csv"])
+def test_splits_by_file_name_in_a_folder_and_by_pattern(tmp_path, pattern):
+    folder = tmp_path / "my reviews"
+    folder.mkdir()
+    write_csv(folder / "reviews_train.csv", ROWS[:100])
+    write_csv(folder / "reviews-test.csv", ROWS[100:])
+    (folder / "notes.txt").write_text("no reviews")
+    files = opened(folder / pattern)
+    assert len(read(files, "train")) == files.size("train") == 100
+    assert {text for text, _ in read(files, "test")} == {text for text, _ in ROWS[100:]}
+
+
+def test_line_breaks_quotes_marks_and_bytes_that_are_no_utf8_are_kept(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xe9 \xc3\xa9,y\r\n'
+    path.write_bytes(b"\xef\xbb\xbf" + rows)
+    files = opened(path, test_fraction=0.001)
+    texts = [text for batch in files.read("train").as_numpy_iterator() for text in batch[0]]
+    assert texts == [b'two\nlines, "quoted"', b"caf\xe9 \xc3\xa9"]
+
+
+def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):
+    bad = [("no label", ""), ("too", "bad", "many")]
+    path = write_csv(tmp_path / "a.csv", [*ROWS, bad[0], ("right", "bad"), bad[1]])
+    with pytest.raises(Mistake, match=r"2 rows of .*a\.csv:202: no label.*:204: more .*--skip"):
+        opened(path)
+    files = opened(path, skip=True)
+    assert files.size("train") + files.size("test") == 201
+    assert len(read(files, "train")) == files.size("train")
+    assert "left out 2 rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda p: write_csv(p / "a.csv", header=("review", "label")),
+            "no column 'text', but 'rev",
+        ),
+        (lambda p: write_csv(p / "a.csv", ROWS[:1]), "1 different labels, not two: 'bad'"),
+        (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
+        (lambda p: p / "no.csv", "no file, folder or pattern"),
+        (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, make, message):
+    with pytest.raises(Mistake, match=message):
+        opened(make(tmp_path))
+
+
+def test_a_line_of_json_that_is_none_is_told(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl")
+    path.write_text(path.read_text() + '{"text": "cut of\n[1]\n{"label": 1}\n')
+    with pytest.raises(Mistake, match=r"3 rows.*:201: no JSON object.*:202: no.*:203: no text"):
+        opened(path)
+
+
+def test_a_truncated_gzip_file_is_a_fault(tmp_path):
+    path = write_csv(tmp_path / "a.csv.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Fault, match=r"a\.csv\.gz cannot be read"):
+        opened(path)
+
+
+def test_three_columns_with_labels_in_words_from_training_to_the_saved_model(
+    data_dir, run, tmp_path
+):
+    """Also: the run is used from another folder, by a path with a space."""
+    from pipeline.datasets import open_dataset
+
+    batches = open_dataset("imdb_offline", data_dir=str(data_dir), download=False).read("train")
+    rows = [
+        (number, text.decode(errors="replace"), ("thumbs down", "thumbs up")[label])
+        for number, (text, label) in enumerate(batches.unbatch().as_numpy_iterator())
+    ]
+    folder = tmp_path / "my reviews"
+    folder.mkdir()
+    write_csv(folder / "all.csv", rows, header=("id", "body", "verdict"))
+    settings = {**SMALL, "dataset": folder / "all.csv", "cache_dir": tmp_path / "cache"}
+    settings |= {"text_column": "body", "label_column": "verdict", "encoder": "pooled_lstm"}
+    model = f"--model_dir={tmp_path / 'own'}"
+    done = run("train", model, *(f"--{name}={value}" for name, value in settings.items()))
+    assert done.returncode == 0, done.stderr.decode()
+    results = json.loads(done.stdout)
+    config = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert results["examples"] + sum(config["reviews"].values()) == len(rows)
+    texts = [text for _, text, _ in rows[:20]]
+    done = run("predict", model, "--format=jsonl", *texts)
+    assert done.returncode == 0, done.stderr.decode()
+    predicted = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["label"] for row in predicted} <= {"thumbs down", "thumbs up"}
+    assert run("export", model).returncode == 0
+    serve = tf.saved_model.load(str(tmp_path / "own" / "export")).signatures["serving_default"]
+    served = serve(tf.constant(texts))
+    probabilities = [row["probability"] for row in predicted]
+    np.testing.assert_allclose(served["probability"], probabilities, atol=1e-5)
+    assert [label.decode() for label in served["label"].numpy()] == [r["label"] for r in predicted]
+    measured = run("evaluate", model, f"--cache_dir={tmp_path / 'cache'}")
+    assert f"accuracy\t{results['accuracy']}" in measured.stdout.decode()
+
+
+def test_a_changed_column_is_another_run(small_config):
+    other = dataclasses.replace(small_config, text_column="body")
+    assert small_config.differences(other) == ["text_column (text, not body)"]
