@@ -1,11 +1,14 @@
 """Measures a trained model: python -m scripts.evaluate --model_dir=runs/a [--split=test].
 
-Prints a line for each figure; they are those of results.json when the split is test.
+Prints a line for each figure; they are those of results.json when the split is test. The surest
+mistakes (errors.csv) and the curves (curves.png) go to MODEL_DIR/evaluation/SPLIT.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 from absl import flags
 
@@ -15,11 +18,15 @@ from scripts.command_line import FLAGS
 command_line.define_model_dir_flag()
 flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
 flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
+flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "what is printed")
+flags.DEFINE_string(
+    "report_dir", "", "where mistakes and curves go; empty for MODEL_DIR/evaluation/SPLIT"
+)
 command_line.define_setting_flags("cache_dir")
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluates, and prints name and value, divided by a tab."""
+    """Evaluates, and prints names and values, divided by a tab, or as JSON."""
     command_line.refuse(arguments)
     model_dir = command_line.model_dir()
     with command_line.quiet_stderr():
@@ -35,8 +42,14 @@ def main(arguments: list[str]) -> None:
         "cache_dir": FLAGS.cache_dir,
     }
     data = open_data(dataclasses.replace(run.config, **places))
-    for name, value in run.evaluate(data, FLAGS.split).items():
-        print(name, value, sep="\t")
+    default = model_dir / "evaluation" / FLAGS.split
+    report_dir = Path(FLAGS.report_dir).expanduser() if FLAGS.report_dir else default
+    figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
+    if FLAGS.format == "json":
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        print(name, json.dumps(value) if isinstance(value, list) else value, sep="\t")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,15 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def train_reviews(data_dir):
+    """The (text <bytes>, label) pairs of its train split."""
+    from pipeline.datasets import open_dataset
+
+    batches = open_dataset("imdb_offline", data_dir=str(data_dir), download=False).read("train")
+    return list(batches.unbatch().as_numpy_iterator())
+
+
+@pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory):
     """A cache of the session's own; what is in it was made by commands and by the tests."""
     return tmp_path_factory.mktemp("cache")

@@ -134,8 +134,33 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert done.stderr == b""
     figures = dict(line.split("\t") for line in done.stdout.decode().splitlines())
     measured = ["loss", "accuracy", "auc", "calibration_error"]
-    assert list(figures) == ["dataset", "split", "examples", *measured]
-    assert figures == {name: str(results[name]) for name in figures}
+    decided = ["precision", "recall", "f1", "confusion_matrix", "by_length"]
+    assert list(figures) == ["dataset", "split", "examples", *measured, *decided]
+    for name, value in figures.items():
+        assert value == str(results[name]) or json.loads(value) == results[name]
+    as_json = run("evaluate", f"--model_dir={model_dir}", "--format=json")
+    assert json.loads(as_json.stdout) == {name: results[name] for name in figures}
+
+
+def test_evaluate_lists_the_surest_mistakes_and_draws_curves(trained, run, train_reviews, tmp_path):
+    model_dir, _ = trained
+    folder = tmp_path / "a report"
+    arguments = [f"--model_dir={model_dir}", "--split=validation", "--format=json"]
+    done = run("evaluate", *arguments, f"--report_dir={folder}")
+    assert done.returncode == 0, done.stderr.decode()
+    (_, false_positives), (false_negatives, _) = json.loads(done.stdout)["confusion_matrix"]
+    with (folder / "errors.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == min(100, false_positives + false_negatives)
+    sureness = [abs(float(row["probability"]) - 0.5) for row in rows]
+    assert sureness == sorted(sureness, reverse=True)
+    labels = {text.decode(): label for text, label in train_reviews}
+    for row in rows:
+        assert row["label"] == ("neg", "pos")[labels[row["text"]]] != row["answer"]
+    predicted = run("predict", f"--model_dir={model_dir}", *(row["text"] for row in rows[:5]))
+    for row, line in zip(rows, predicted.stdout.decode().splitlines(), strict=False):
+        assert line.split("\t")[:2] == [row["answer"], row["probability"]]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_evaluate_reads_the_data_set_from_where_it_is_told_to(trained, run, data_dir, tmp_path):

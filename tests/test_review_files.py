@@ -162,15 +162,12 @@ def test_a_truncated_gzip_file_is_a_fault(tmp_path):
 
 
 def test_three_columns_with_labels_in_words_from_training_to_the_saved_model(
-    data_dir, run, tmp_path
+    train_reviews, run, tmp_path
 ):
-    """Also: the run is used from another folder, by a path with a space."""
-    from pipeline.datasets import open_dataset
-
-    batches = open_dataset("imdb_offline", data_dir=str(data_dir), download=False).read("train")
+    """Also: by a path with a space."""
     rows = [
         (number, text.decode(errors="replace"), ("thumbs down", "thumbs up")[label])
-        for number, (text, label) in enumerate(batches.unbatch().as_numpy_iterator())
+        for number, (text, label) in enumerate(train_reviews)
     ]
     folder = tmp_path / "my reviews"
     folder.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_BINS = 15
+BINS = 15
 _HALVINGS = 50
 _MOST = 100.0  # times by which logits are stretched or shrunk
 
@@ -44,11 +44,30 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
         Reviews are sorted into 15 bins of equal width by the probability of the likelier label; the
         mean over the reviews of |accuracy - mean probability| of their bin, 0 to 1.
     """
+    confidence, accuracy, share = reliability(logits, labels)
+    return float(np.abs(share * (accuracy - confidence)).sum())
+
+
+def reliability(
+    logits: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorts reviews into bins of equal width by the probability of the likelier label.
+
+    Args:
+        logits: <float32>[N].
+        labels: <float32>[N], 0 or 1.
+
+    Returns:
+        Mean probability, accuracy, and share of the reviews, of each bin that is not empty.
+    """
     confidence = _sigmoid(np.abs(logits.astype(np.float64)))  # 0.5 to 1
     is_right = (logits > 0) == (labels > 0.5)
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, weights=is_right - confidence)
-    return float(np.abs(gaps).sum() / len(labels))
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = counts > 0
+    sums = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, is_right))
+    confidence, accuracy = (total[filled] / counts[filled] for total in sums)
+    return confidence, accuracy, counts[filled] / len(labels)
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

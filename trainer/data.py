@@ -105,6 +105,23 @@ class Data:
         """Says whether the data set has unlabelled reviews."""
         return _UNLABELLED in self.dataset.splits
 
+    def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
+        """Reads some reviews of a split as they were written.
+
+        Args:
+            split: As `examples` takes it.
+            positions: <int64>[N], places among those that `examples` returns.
+        """
+        stored, places = self._stored(split), positions
+        if self._is_cut(split):
+            places = np.flatnonzero(self._is_of(split, self._texts(stored)))[positions]
+        wanted, found, start = set(places.tolist()), {}, 0
+        for texts, _ in self.dataset.read(stored).as_numpy_iterator():
+            for place in wanted.intersection(range(start, start + len(texts))):
+                found[place] = texts[place - start]
+            start += len(texts)
+        return [found[place] for place in places.tolist()]
+
     def unlabelled(self, vectorizer: Vectorizer) -> Reviews:
         """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
 
@@ -122,16 +139,23 @@ class Data:
         return stored[~in_validation(stored.buckets, validation_fraction=fraction)]
 
     def _cut(self, split: str, stored: Reviews) -> Reviews:
-        if "validation" in self.dataset.splits or self._stored(split) != "train":
-            return stored
+        return stored[self._is_of(split, stored)]
+
+    def _is_of(self, split: str, stored: Reviews) -> np.ndarray:
+        """Says which of the reviews that a split is cut from are of it, <bool>[N]."""
+        if not self._is_cut(split):
+            return np.ones(len(stored), bool)
         fraction = self._config.validation_fraction
         is_validation = in_validation(stored.buckets, validation_fraction=fraction)
-        return stored[is_validation if split == "validation" else ~is_validation]
+        return is_validation if split == "validation" else ~is_validation
+
+    def _is_cut(self, split: str) -> bool:
+        """Says whether a split is a part of the data set's train split."""
+        return "validation" not in self.dataset.splits and split in ("train", "validation")
 
     def _stored(self, split: str) -> str:
         """Names the split of the data set that a split is, or is cut from."""
-        is_cut = split == "validation" and "validation" not in self.dataset.splits
-        return "train" if is_cut else split
+        return "train" if self._is_cut(split) else split
 
     def _texts(self, split: str) -> Reviews:
         """Standardizes a split of the data set."""

@@ -42,18 +42,17 @@ class Evaluator:
         Raises:
             Stopped: A signal came.
         """
-        logits = self.logits(examples, stop=stop, what="scoring")
-        return self._measured(examples.labels, logits)
+        return measured(examples.labels, self.logits(examples, stop=stop, what="scoring"))
 
     def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
         self.model.temperature.assign(1.0)
         logits = self.logits(examples, stop=stop, what="scoring")
         if not np.isfinite(logits).all():  # the loss will tell
-            return self._measured(examples.labels, logits)
+            return measured(examples.labels, logits)
         temperature = np.float32(fit_temperature(logits, examples.labels))
         self.model.temperature.assign(temperature)
-        return self._measured(examples.labels, logits / temperature)
+        return measured(examples.labels, logits / temperature)
 
     def predict(
         self, examples: Reviews, *, stop: StopSignals | None = None, what: str = ""
@@ -91,10 +90,12 @@ class Evaluator:
         """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
         return self.model(token_ids, training=False)
 
-    def _measured(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        metrics = Metrics()
-        metrics.update(labels, logits, cross_entropies(labels, logits))
-        return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
+
+def measured(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Returns loss, accuracy, auc and calibration_error of logits <float32>[N]."""
+    metrics = Metrics()
+    metrics.update(labels, logits, cross_entropies(labels, logits))
+    return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
 
 
 def cross_entropies(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

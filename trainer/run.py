@@ -17,12 +17,12 @@ from pipeline import vocabulary
 from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews, in_memory
 from pipeline.vocabulary import Vectorizer
-from trainer import devices
+from trainer import devices, report
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.checkpoints import Checkpoints, TrainState, restore_best
 from trainer.config import TrainConfig, changeable
 from trainer.data import Data, make_vectorizer, open_data
-from trainer.evaluator import Evaluator
+from trainer.evaluator import Evaluator, measured
 from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
@@ -66,7 +66,12 @@ class TrainedRun:
         return self.evaluator.predict(in_memory(token_ids))
 
     def evaluate(
-        self, data: Data, split: str, *, stop: StopSignals | None = None
+        self,
+        data: Data,
+        split: str,
+        *,
+        stop: StopSignals | None = None,
+        report_dir: Path | None = None,
     ) -> dict[str, object]:
         """Measures the model on `train`, `validation` or `test` of its data set.
 
@@ -75,15 +80,33 @@ class TrainedRun:
             split: The split.
             stop: Asked between batches whether to go on.
 
+            report_dir: Where errors.csv and curves.png of the evaluation go; None for none.
+
         Returns:
-            dataset, split, examples, loss, accuracy, auc and calibration_error.
+            dataset, split, examples, loss, accuracy, auc, calibration_error, and what
+            `report.details` has.
 
         Raises:
             Stopped: A signal came.
         """
         examples = data.examples(split, self.vectorizer)
+        logits = self.evaluator.logits(examples, stop=stop, what="scoring")
+        if report_dir:
+            self._report(data, split, logits, examples.labels, report_dir)
         about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
-        return about | self.evaluator.evaluate(examples, stop=stop)
+        about |= measured(examples.labels, logits)
+        return about | report.details(logits, examples.labels, examples.lengths)
+
+    def _report(
+        self, data: Data, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
+    ) -> None:
+        chosen = report.worst(logits, labels)
+        texts = data.original_texts(split, chosen)
+        with full_disk_told("the report", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            of_them = (texts, logits[chosen], labels[chosen], self.label_names)
+            report.write_errors(folder / "errors.csv", *of_them)
+            report.draw(folder / "curves.png", logits, labels)
 
 
 def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
