@@ -171,6 +171,31 @@ class ReviewFiles:
                     yield _row(f"{path}:{line}", record, self._columns, _split_of(path))
 
 
+def read_texts(path: Path, column: str) -> Iterator[bytes]:
+    """Reads texts without labels, in their order, as they stream by.
+
+    Args:
+        path: CSV, TSV or JSON Lines; any other file has a text a line.
+        column: That of the text.
+
+    Raises:
+        Mistake: A row has no text; the message names its line.
+        Fault: The file cannot be read.
+    """
+    with _damage_told(path):
+        if _kind(path) not in _SUFFIXES:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                yield from (line.removesuffix(b"\n").removesuffix(b"\r") for line in file)
+            return
+        columns = Columns(text=column, label="", split="")
+        read = _objects if _kind(path) == ".jsonl" else _records
+        for line, record in read(path, columns):
+            row = _row(f"{path}:{line}", record, columns, "unsupervised")
+            if row.fault:
+                raise Mistake(f"{row.place}: {row.fault}; is --text_column={column} right?")
+            yield row.text
+
+
 def _find(name: str) -> list[Path]:
     """Lists the files that a name stands for."""
     path = Path(name).expanduser()
@@ -220,7 +245,8 @@ def _records(path: Path, columns: Columns) -> Iterator[tuple[int, dict | None]]:
         reader = csv.DictReader(file, delimiter="\t" if _kind(path) == ".tsv" else ",")
         header = reader.fieldnames or []
         for column in filter(None, (columns.text, columns.label, columns.split)):
-            if column not in header and (column != columns.label or _has_labels(path)):
+            is_needed = column != columns.label or _split_of(path) != "unsupervised"
+            if is_needed and column not in header:
                 raise Mistake(
                     f"{path} has no column {column!r}, but {', '.join(map(repr, header))}; name "
                     "the columns by --text_column, --label_column and --split_column"
@@ -270,10 +296,6 @@ def _split_of(path: Path) -> str:
             if word in _SPLITS:
                 return _SPLITS[word]
     return "train"
-
-
-def _has_labels(path: Path) -> bool:
-    return _split_of(path) != "unsupervised"
 
 
 def _tell_bad(name: str, faults: list[str], *, skip: bool) -> None:
