@@ -11,11 +11,12 @@ import io
 import itertools
 import json
 import logging
+import os
 import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,9 @@ class ReviewFiles:
     ) -> None:
         self.name = name
         self._columns = columns
-        self._paths = _find(name)
+        paths = _find(name)
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+        self._splits_of = {path: _split_of(path, root) for path in paths}
         self._test_fraction = test_fraction
         self._sizes: Counter[str] = Counter()
         labels: dict[str, str] = {}  # and where each stands first
@@ -108,6 +111,8 @@ class ReviewFiles:
                 labels.setdefault(row.label, row.place)
         _tell_bad(name, faults, skip=skip_bad_rows)
         self.label_names = _ordered(name, labels)
+        if not self._sizes["train"]:
+            raise Mistake(f"{name} has no row to train on, but {dict(self._sizes)}")
         self._has_test = self._sizes["test"] > 0
         if not self._has_test:
             self._cut_sizes()
@@ -115,7 +120,7 @@ class ReviewFiles:
     @property
     def identity(self) -> dict[str, object]:
         """What tells these reviews from others: the files, and how they are read."""
-        stats = [(str(path), path.stat()) for path in self._paths]
+        stats = [(str(path), path.stat()) for path in self._splits_of]
         return {
             "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
             "columns": dataclasses.astuple(self._columns),
@@ -164,11 +169,12 @@ class ReviewFiles:
             yield texts, np.array([numbers.get(row.label, -1) for row in part], np.int64)
 
     def _rows(self) -> Iterator[_Row]:
-        for path in self._paths:
-            read = _objects if _kind(path) == ".jsonl" else _records
+        for path, split in self._splits_of.items():
+            needed = [self._columns.text, self._columns.split]
+            needed += [self._columns.label] if split != "unsupervised" else []
             with _damage_told(path):
-                for line, record in read(path, self._columns):
-                    yield _row(f"{path}:{line}", record, self._columns, _split_of(path))
+                for line, record in _records(path, needed):
+                    yield _row(f"{path}:{line}", record, self._columns, split)
 
 
 def read_texts(path: Path, column: str) -> Iterator[bytes]:
@@ -188,8 +194,7 @@ def read_texts(path: Path, column: str) -> Iterator[bytes]:
                 yield from (line.removesuffix(b"\n").removesuffix(b"\r") for line in file)
             return
         columns = Columns(text=column, label="", split="")
-        read = _objects if _kind(path) == ".jsonl" else _records
-        for line, record in read(path, columns):
+        for line, record in _records(path, [column]):
             row = _row(f"{path}:{line}", record, columns, "unsupervised")
             if row.fault:
                 raise Mistake(f"{row.place}: {row.fault}; is --text_column={column} right?")
@@ -238,15 +243,21 @@ def _open(path: Path) -> io.TextIOBase:
     return gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open("r", **options)
 
 
-def _records(path: Path, columns: Columns) -> Iterator[tuple[int, dict | None]]:
-    """Reads CSV or TSV; the line is that on which a record ends."""
-    csv.field_size_limit(sys.maxsize)
+def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict | None]]:
+    """Reads a file's records and the lines that they end on; None is what is no record.
+
+    Raises:
+        Mistake: The header lacks a needed column.
+    """
     with _open(path) as file:
+        if _kind(path) == ".jsonl":
+            yield from _objects(file)
+            return
+        csv.field_size_limit(sys.maxsize)
         reader = csv.DictReader(file, delimiter="\t" if _kind(path) == ".tsv" else ",")
         header = reader.fieldnames or []
-        for column in filter(None, (columns.text, columns.label, columns.split)):
-            is_needed = column != columns.label or _split_of(path) != "unsupervised"
-            if is_needed and column not in header:
+        for column in needed:
+            if column and column not in header:
                 raise Mistake(
                     f"{path} has no column {column!r}, but {', '.join(map(repr, header))}; name "
                     "the columns by --text_column, --label_column and --split_column"
@@ -255,17 +266,15 @@ def _records(path: Path, columns: Columns) -> Iterator[tuple[int, dict | None]]:
             yield reader.line_num, record
 
 
-def _objects(path: Path, _: Columns) -> Iterator[tuple[int, dict | None]]:
-    """Reads JSON Lines; None stands for a line that is no object."""
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError:
-                record = None
-            yield number, record if isinstance(record, dict) else None
+def _objects(lines: Iterable[str]) -> Iterator[tuple[int, dict | None]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        yield number, record if isinstance(record, dict) else None
 
 
 def _row(place: str, record: dict | None, columns: Columns, split: str) -> _Row:
@@ -289,9 +298,9 @@ def _row(place: str, record: dict | None, columns: Columns, split: str) -> _Row:
     return _Row(place, text.encode("utf-8", "surrogateescape"), label, split)
 
 
-def _split_of(path: Path) -> str:
-    """Returns the split that a file's name or its folder's tells, `train` where none does."""
-    for name in (path.name, path.parent.name):
+def _split_of(path: Path, root: Path) -> str:
+    """Returns the split that the names of a file and its folders below the root tell, or train."""
+    for name in reversed(path.relative_to(root).parts):
         for word in re.split("[^a-z]+", name.lower()):
             if word in _SPLITS:
                 return _SPLITS[word]

@@ -74,7 +74,7 @@ def test_it_learns_unlabelled_reviews_too_and_predicts_better_than_by_frequency(
     validation = trainer._validation
     counts = np.bincount(words_of(trainer._training), minlength=500) + 1
     entropy = -np.mean(np.log(counts / counts.sum())[words_of(validation)])
-    measured = trainer._objective.validate(validation, stop=StopSignals())
+    measured = trainer._objective.validate(validation, None, step=0, stop=StopSignals())
     assert measured["perplexity"] == pytest.approx(np.exp(measured["loss"]))
     assert measured["loss"] < entropy
 

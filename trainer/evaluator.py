@@ -44,15 +44,15 @@ class Evaluator:
         """
         return measured(examples.labels, self.logits(examples, stop=stop, what="scoring"))
 
-    def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
-        """Sets the model's temperature by a split, and measures the model on it; see `evaluate`."""
+    def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
+        """Sets the model's temperature by a split, and returns its logits there after that."""
         self.model.temperature.assign(1.0)
         logits = self.logits(examples, stop=stop, what="scoring")
         if not np.isfinite(logits).all():  # the loss will tell
-            return measured(examples.labels, logits)
+            return logits
         temperature = np.float32(fit_temperature(logits, examples.labels))
         self.model.temperature.assign(temperature)
-        return measured(examples.labels, logits / temperature)
+        return logits / temperature
 
     def predict(
         self, examples: Reviews, *, stop: StopSignals | None = None, what: str = ""

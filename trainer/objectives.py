@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 
+import numpy as np
 import tensorflow as tf
 
 from model.classifier import SentimentClassifier
@@ -13,10 +14,11 @@ from pipeline.batches import evaluation_batches
 from pipeline.reviews import Reviews
 from trainer.adversarial import adversarial_losses, virtual_adversarial_losses
 from trainer.config import TrainConfig
-from trainer.evaluator import Evaluator, cross_entropies
+from trainer.evaluator import Evaluator, cross_entropies, measured
 from trainer.metrics import Metrics, WordMetrics
 from trainer.progress import watched
 from trainer.stopping import StopSignals
+from trainer.summaries import Summaries
 
 _COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
 _READING_BATCH = 32  # reviews whose words are predicted at once; each word has thousands of logits
@@ -55,8 +57,20 @@ class Objective(abc.ABC):
         """
 
     @abc.abstractmethod
-    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
-        """Measures the model after an epoch; of what it returns, `loss` decides which is best."""
+    def validate(
+        self, validation: Reviews, summaries: Summaries, *, step: int, stop: StopSignals
+    ) -> dict[str, float]:
+        """Measures the model after an epoch.
+
+        Args:
+            validation: The split.
+            summaries: Where it may write pictures; the trainer writes the figures.
+            step: Steps taken so far.
+            stop: Asked between batches whether to go on.
+
+        Returns:
+            Figures by name, of which `loss` decides which epoch is best.
+        """
 
 
 class Sentiment(Objective):
@@ -113,9 +127,14 @@ class Sentiment(Objective):
                     )
         return tf.concat(losses, axis=0)
 
-    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
-        """Sets the temperature, and measures the model; see `Evaluator.calibrate`."""
-        return self._evaluator.calibrate(validation, stop=stop)
+    def validate(
+        self, validation: Reviews, summaries: Summaries, *, step: int, stop: StopSignals
+    ) -> dict[str, float]:
+        """Sets the temperature, measures the model and draws its decisions."""
+        logits = self._evaluator.calibrate(validation, stop=stop)
+        if np.isfinite(logits).all():
+            summaries.write_decisions(validation.labels, logits, step=step)
+        return measured(validation.labels, logits)
 
 
 class NextWords(Objective):
@@ -141,8 +160,11 @@ class NextWords(Objective):
         mean = tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
         return tf.fill(tf.shape(token_ids)[:1], mean), (losses,)
 
-    def validate(self, validation: Reviews, *, stop: StopSignals) -> dict[str, float]:
+    def validate(
+        self, validation: Reviews, summaries: Summaries, *, step: int, stop: StopSignals
+    ) -> dict[str, float]:
         """Returns loss (nats a word) and perplexity, over all words that are predicted."""
+        del summaries, step
         metrics = self.new_metrics()
         batches = evaluation_batches(validation, batch_size=_READING_BATCH)
         about = {"total": len(validation), "per_part": _READING_BATCH, "what": "scoring"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from trainer.calibration import BINS, reliability
@@ -98,7 +99,8 @@ def draw(path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     precision.plot(found / max(found[-1], 1), found / np.arange(1, len(truth) + 1))
     _name(precision, "Precision and recall", "recall", "precision")
     confidence, accuracy, share = reliability(logits, labels)
-    honest.bar(confidence, accuracy, width=0.5 / BINS, alpha=0.3 + 0.7 * share / share.max())
+    shades = [(*to_rgb("tab:blue"), 0.3 + 0.7 * part) for part in share / share.max()]
+    honest.bar(confidence, accuracy, width=0.5 / BINS, color=shades)
     honest.plot([0.5, 1], [0.5, 1], color="tab:gray", linestyle="--")
     _name(honest, "Reliability (darker: more reviews)", "probability of the answer", "accuracy")
     honest.set(xlim=(0.5, 1))

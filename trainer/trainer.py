@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
@@ -108,12 +109,15 @@ class Trainer:
         self._saved_at = time.monotonic()
         try:
             if not step:
+                self._summaries.describe(dataclasses.asdict(self.config))
                 self._objective.prepare(self._training, stop=stop)
                 self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
                 trained_until = time.monotonic()
-                validation = self._objective.validate(self._validation, stop=stop)
+                validation = self._objective.validate(
+                    self._validation, self._summaries, step=int(self.state.step), stop=stop
+                )
                 self._end_epoch(validation, trained_until)
         except Stopped:
             self._save()
@@ -256,6 +260,7 @@ class Trainer:
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
             self._summaries.write(split, "epoch", values, step=step)
+        self._summaries.write_weights(state.model.trainable_variables, step=step)
         row: dict[str, float] = {"epoch": epoch, "step": step}
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
@@ -265,6 +270,7 @@ class Trainer:
             state.best_loss.assign(validation["loss"])
             state.best_epoch.assign(epoch)
             self._checkpoints.save_best()
+            self._summaries.write("validation", "best", validation, step=step)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.totals.reset()
         self._save()
