@@ -9,7 +9,6 @@ from trainer.config import TrainConfig
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("dataset", "imdb"),
         ("encoder", "transformer"),
         ("validation_fraction", 0.0),
         ("validation_fraction", float("nan")),
