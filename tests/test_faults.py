@@ -98,7 +98,7 @@ def test_tensorboard_may_read_while_training_writes(start, flags, tmp_path):
     for folder, reader in zip(folders, readers, strict=True):
         reader.Reload()
         read = {(tag, e.step) for tag in reader.Tags()["tensors"] for e in reader.Tensors(tag)}
-        assert read == set(scalars(folder))
+        assert read >= set(scalars(folder))
 
 
 # Checkpoints
