@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _RECIPES = Path(__file__).parent / "recipes"
 # Recipes, and the one that teaches each.
-_COMPARED = {"fast": None, "quick": "fast", "best_cpu": "fast", "tutorial": None}
+_COMPARED = {"fast": None, "quick": "fast", "tutorial": None}
 
 flags.DEFINE_list("methods", "", "what to measure; empty for all")
 flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)
@@ -263,7 +263,7 @@ def _draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.25, y=0.1)
+    axes.margins(x=0.3, y=0.1)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
