@@ -109,8 +109,8 @@ class Trainer:
         self._saved_at = time.monotonic()
         try:
             if not step:
-                self._summaries.describe(dataclasses.asdict(self.config))
                 self._objective.prepare(self._training, stop=stop)
+                self._summaries.describe(dataclasses.asdict(self.config))
                 self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
