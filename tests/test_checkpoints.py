@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import Fault, Mistake
 from tests.test_trainer import data, trainer_of
+from trainer.checkpoints import restore_best
 from trainer.run import load
 from trainer.stopping import Stopped, StopSignals
 
@@ -76,6 +77,34 @@ def test_a_stopped_run_ends_in_the_bits_of_one_that_was_not(
     assert same(variables(resumed.state), variables(trainer.state))
     histories = [(f / "history.csv").read_text() for f in (folder, whole_folder)]
     assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("checks", [6, 15])
+def test_averages_and_accumulated_gradients_outlive_a_stop(
+    small_config, data, tmp_path, checks, monkeypatch
+):
+    """And what is kept as the best model is the average, not the weights that training goes on."""
+    config = dataclasses.replace(
+        small_config, ema=0.8, gradient_accumulation=3, warmup_steps=9, weight_decay=0.01
+    )
+    whole = trainer_of(config, data, tmp_path / "whole")
+    whole.fit(tmp_path / "whole", stop=StopSignals())
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
+        with pytest.raises(Stopped):
+            trainer_of(config, data, folder).fit(folder, stop=StopAfter(checks))
+    resumed = trainer_of(config, data, folder)
+    resumed.fit(folder, stop=StopSignals())
+    assert same(variables(resumed.state), variables(whole.state))
+    kept, going_on = trainer_of(config, data, tmp_path / "new").state.model, whole.state.model
+    restore_best(tmp_path / "whole", kept, fingerprint=whole.state.fingerprint.numpy().decode())
+    assert int(whole.state.best_epoch) == config.epochs
+    for average, weight in zip(kept.trainable_variables, going_on.trainable_variables, strict=True):
+        assert not (average.numpy() == weight.numpy()).all()
+    whole.state.optimizer.finalize_variable_values(going_on.trainable_variables)
+    for average, weight in zip(kept.trainable_variables, going_on.trainable_variables, strict=True):
+        assert (average.numpy() == weight.numpy()).all()
 
 
 def test_more_epochs_go_on_from_the_last(small_config, data, tmp_path):

@@ -292,7 +292,7 @@ def test_a_validation_loss_that_is_no_number_is_a_fault_and_not_recorded(
 ):
     trainer = trainer_of(small_config, data, tmp_path)
     with pytest.raises(Fault, match="the validation loss is nan at step 0"):
-        trainer._end_epoch({"loss": float("nan"), "accuracy": 0.5, "auc": 0.5}, 0.0)
+        trainer._keep_best({"loss": float("nan"), "accuracy": 0.5, "auc": 0.5})
     assert not (tmp_path / "history.csv").exists()
 
 

@@ -50,9 +50,17 @@ def build_optimizer(
         model: The model, built.
         steps: Steps of the whole run, over which the learning rate may fall.
     """
+    is_accumulating = config.gradient_accumulation > 1
     optimizer = keras.optimizers.Adam(
-        _learning_rate(config, steps), global_clipnorm=config.clip_norm or None
+        _learning_rate(config, steps),
+        global_clipnorm=config.clip_norm or None,
+        weight_decay=config.weight_decay or None,
+        gradient_accumulation_steps=config.gradient_accumulation if is_accumulating else None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema,
     )
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
     if model.dtype_policy.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
@@ -105,9 +113,23 @@ def _deep(
 def _learning_rate(
     config: TrainConfig, steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    rate = config.learning_rate
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.decay == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
     if config.decay == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
-    return rate
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
+    return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
+
+
+class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Multiplies a learning rate by 1/n, 2/n … 1 in its first n steps; Keras has it for cosine."""
+
+    def __init__(
+        self, rate: float | keras.optimizers.schedules.LearningRateSchedule, steps: int
+    ) -> None:
+        self._rate, self._steps = rate, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the learning rate <float32>[] after `step` steps."""
+        rate = self._rate(step) if callable(self._rate) else self._rate
+        return rate * tf.minimum((tf.cast(step, tf.float32) + 1) / self._steps, 1.0)

@@ -161,6 +161,32 @@ class TrainConfig:
         "how the learning rate falls to a hundredth of itself until the last step",
         choices=("none", "linear", "cosine"),
     )
+    warmup_steps: int = _setting(
+        0, "steps over which the learning rate rises from nothing", minimum=0, maximum=10**9
+    )
+    weight_decay: float = _setting(
+        0.0,
+        "share of each weight but the biases that a step takes off, times the learning rate",
+        minimum=0.0,
+        maximum=1e3,
+    )
+    label_smoothing: float = _setting(
+        0.0, "how far labels are moved from 0 and 1 towards each other", minimum=0.0, maximum=0.99
+    )
+    gradient_accumulation: int = _setting(
+        1,
+        "steps whose gradients add up to one change of the weights, that of a batch so many times "
+        "larger",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    ema: float = _setting(
+        0.0,
+        "momentum of the moving average of the weights that is validated and kept, such as 0.999; "
+        "0: the weights themselves are",
+        minimum=0.0,
+        maximum=0.999999,
+    )
     clip_norm: float = _setting(
         1.0, "bound on the norm of the gradient; 0: none", minimum=0.0, maximum=1e9
     )
@@ -213,7 +239,7 @@ class TrainConfig:
     def _check_language_model(self) -> None:
         if len(self.encoders) != 1:
             raise Mistake(f"--encoder={self.encoder}: one encoder is pretrained; name that alone")
-        for name in ("ngrams", "teacher", "init_from"):
+        for name in ("ngrams", "teacher", "init_from", "label_smoothing"):
             if getattr(self, name):
                 raise Mistake(f"--{name} is for scripts.train; pretrain without it")
         if self.adversarial != "none":

@@ -97,8 +97,9 @@ class Sentiment(Objective):
         """Returns the cross-entropies and the adversarial losses; see `Objective.losses`."""
         logits = self._model.part_logits(token_ids, training=True)  # [B, P]
         is_labelled = labels >= 0
+        targets = _smoothed(labels, self._config.label_smoothing)
         by_part = tf.where(
-            is_labelled[:, tf.newaxis], cross_entropies(_repeated(labels, logits), logits), 0.0
+            is_labelled[:, tf.newaxis], cross_entropies(_repeated(targets, logits), logits), 0.0
         )
         losses = [tf.reshape(by_part, [-1])]
         if self._config.adversarial != "none":
@@ -175,6 +176,11 @@ class NextWords(Objective):
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def _read(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self._model.word_losses(token_ids, training=False)
+
+
+def _smoothed(labels: tf.Tensor, share: float) -> tf.Tensor:
+    """Moves labels [B] towards 0.5 by a share of their distance, as Keras' cross-entropy does."""
+    return labels * (1 - share) + 0.5 * share if share else labels
 
 
 def _repeated(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -115,10 +115,12 @@ class Trainer:
             while not self.is_finished():
                 self._train_epoch(stop)
                 trained_until = time.monotonic()
-                validation = self._objective.validate(
-                    self._validation, self._summaries, step=int(self.state.step), stop=stop
-                )
-                self._end_epoch(validation, trained_until)
+                with self._averaged():
+                    validation = self._objective.validate(
+                        self._validation, self._summaries, step=int(self.state.step), stop=stop
+                    )
+                    is_best = self._keep_best(validation)
+                self._end_epoch(validation, trained_until, is_best=is_best)
         except Stopped:
             self._save()
             raise
@@ -245,15 +247,43 @@ class Trainer:
             "checkpoints are from before that"
         )
 
-    def _end_epoch(self, validation: dict[str, float], trained_until: float) -> None:
-        """Records an epoch everywhere, keeps the model if it is the best, and saves the state."""
-        state = self.state
-        step, train = int(state.step), state.totals.result()
-        if not math.isfinite(validation["loss"]):
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Has the model have its average weights for a while, where they are kept."""
+        if not self.config.ema:
+            yield
+            return
+        weights = self.state.model.trainable_variables
+        own = [weight.numpy() for weight in weights]
+        self.state.optimizer.finalize_variable_values(weights)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, own, strict=True):
+                weight.assign(value)
+
+    def _keep_best(self, validation: dict[str, float]) -> bool:
+        """Keeps the model if it is the best so far, and says whether it is."""
+        state, loss = self.state, validation["loss"]
+        if not math.isfinite(loss):
             raise Fault(
-                f"the validation loss is {validation['loss']} at step {step}, with a learning "
+                f"the validation loss is {loss} at step {int(state.step)}, with a learning "
                 f"rate of {self.config.learning_rate}; try a tenth of it in a new model_dir"
             )
+        is_best = loss < float(state.best_loss)
+        if is_best:
+            state.best_loss.assign(loss)
+            state.best_epoch.assign(state.epoch + 1)
+            self._checkpoints.save_best()
+            self._summaries.write("validation", "best", validation, step=int(state.step))
+        return is_best
+
+    def _end_epoch(
+        self, validation: dict[str, float], trained_until: float, *, is_best: bool
+    ) -> None:
+        """Records an epoch everywhere, and saves the state."""
+        state = self.state
+        step, train = int(state.step), state.totals.result()
         if "accuracy" in validation:
             self._warn_of_collapse(validation["accuracy"])
         self._end_window(step, trained_until)
@@ -265,12 +295,6 @@ class Trainer:
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
         self._history.append(row)
-        is_best = validation["loss"] < float(state.best_loss)
-        if is_best:
-            state.best_loss.assign(validation["loss"])
-            state.best_epoch.assign(epoch)
-            self._checkpoints.save_best()
-            self._summaries.write("validation", "best", validation, step=step)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.totals.reset()
         self._save()
