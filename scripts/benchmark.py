@@ -2,8 +2,9 @@
 
 Parts: training and evaluation and prediction set this project against Keras' fit, evaluate and
 predict of the tutorial's Sequential model, on the same reviews padded to --sequence_length, in turn
-(A B A B); input is the share of training that waits for a batch; startup is what is paid before the
-first step. Each measurement has a process of its own, with the threads that it uses by itself.
+(A B A B); input is the share of training that waits for a batch, summaries that which goes into
+TensorBoard's events; startup is what is paid before the first step. Each measurement has a process
+of its own, with the threads that it uses by itself.
 Progress goes to stderr; the report, Markdown tables, to stdout.
 """
 
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 Measured = dict[str, Any]
 
 _COMPARED = {"training": "fit", "evaluation": "evaluate", "prediction": "predict"}
+_AROUND = ("describe", "flush", "close")  # what Summaries does beside writing
 _SCALES = (1, 10, 100)  # times the train split
-_PARTS = (*_COMPARED, "input", "startup", "scale")
+_PARTS = (*_COMPARED, "input", "summaries", "startup", "scale")
 
 flags.DEFINE_list("parts", ",".join(_PARTS[:-1]), "what to measure; scale takes 6 GB of disk")
 flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
@@ -121,7 +123,12 @@ def _products(model: keras.Model) -> float:
 
 
 def _trainer(
-    config: TrainConfig, vectorizer: Vectorizer, examples: Reviews, folder: Path
+    config: TrainConfig,
+    vectorizer: Vectorizer,
+    examples: Reviews,
+    folder: Path,
+    *,
+    validation: Reviews | None = None,
 ) -> Trainer:
     from trainer import devices
     from trainer.run import make_trainer
@@ -131,8 +138,9 @@ def _trainer(
         folder,
         vectorizer,
         precision=devices.precision(config.precision),
+        label_names=("neg", "pos"),
         training=examples,
-        validation=examples[: config.batch_size],
+        validation=validation or examples[: config.batch_size],
     )
 
 
@@ -218,6 +226,35 @@ def _input(config: TrainConfig) -> Measured:
         if batch is None:
             return {"seconds": time.monotonic() - start, "waited": waited}
         trainer.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+
+
+def _summaries(config: TrainConfig) -> Measured:
+    """Times an epoch with its validation, and apart what of it goes into events."""
+    vectorizer, examples = _read(config, "train")
+    validation = _read(config, "validation")[1]
+    from trainer import trainer as training
+    from trainer.stopping import StopSignals
+    from trainer.summaries import Summaries
+
+    spent = 0.0
+
+    class Timed(Summaries):
+        def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 as Python has it
+            value = super().__getattribute__(name)
+            return timed(value) if name.startswith("write") or name in _AROUND else value
+
+    def timed(method: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object, **named: object) -> None:
+            nonlocal spent
+            spent += _seconds(lambda: method(*arguments, **named))
+
+        return call
+
+    training.Summaries = Timed
+    with tempfile.TemporaryDirectory() as name:
+        trainer = _trainer(config, vectorizer, examples, Path(name), validation=validation)
+        seconds = _seconds(lambda: trainer.fit(Path(name), stop=StopSignals()))
+    return {"seconds": seconds, "summaries": spent}
 
 
 def _startup(config: TrainConfig) -> Measured:
@@ -316,6 +353,7 @@ _MEASURES: dict[str, Callable[[TrainConfig], Measured]] = {
     "prediction": _our_scoring("predict"),
     "keras prediction": _keras("predict", "test"),
     "input": _input,
+    "summaries": _summaries,
     "startup": _startup,
     **{f"scale {times}": _scale(times) for times in _SCALES},
 }
@@ -328,10 +366,10 @@ def _report(measured: dict[str, list[Measured]]) -> str:
     peak = median("peak", "gigaflops_per_second")
     lines = [
         f"Medians of {FLAGS.repeats}; matrix products reach {peak:.0f} GFLOP/s on this machine.",
-        "",
-        "| | seconds | reviews/s | tokens/s | of Keras' time | of the peak | memory, MB |",
-        "|---|---|---|---|---|---|---|",
     ]
+    if not set(_COMPARED).isdisjoint(measured):
+        columns = "seconds | reviews/s | tokens/s | of Keras' time | of the peak | memory, MB"
+        lines += ["", f"| | {columns} |", "|---|---|---|---|---|---|---|"]
     for part, method in _COMPARED.items():
         if part not in measured:
             continue
@@ -347,6 +385,9 @@ def _report(measured: dict[str, list[Measured]]) -> str:
     if "input" in measured:
         share = median("input", "waited") / median("input", "seconds")
         lines += ["", f"Waiting for a batch: {share:.2%} of training."]
+    if "summaries" in measured:
+        share = median("summaries", "summaries") / median("summaries", "seconds")
+        lines += ["", f"Events for TensorBoard: {share:.2%} of an epoch and its validation."]
     if "startup" in measured:
         laps = [name for name in measured["startup"][0] if name != "megabytes"]
         lines += ["", "| before the first step is done | seconds |", "|---|---|"]

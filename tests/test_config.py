@@ -21,6 +21,8 @@ from trainer.config import TrainConfig
         ("epochs", "five"),
         ("seed", -1),
         ("precision", "float8"),
+        ("profile_steps", "100"),
+        ("profile_steps", "110,100"),
     ],
 )
 def test_a_value_out_of_range_is_told_with_the_flag_and_the_value(name, value):

@@ -1,13 +1,25 @@
 """What TensorBoard is given, read back by its own reader; scalars are in test_end_to_end.py."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import plugin_data_pb2
+
+from pipeline.batches import training_batches
+from tests.test_trainer import data, step_on, trainer_of
+from trainer.evaluator import cross_entropies
+from trainer.run import load
+from trainer.stopping import StopSignals
+from trainer.summaries import sampled
+
+__all__ = ["data"]  # a fixture
 
 
 def events(folder):
@@ -34,7 +46,8 @@ def test_the_settings_are_there_to_read_and_to_compare_runs_by(trained):
         assert f"| {name} | {value} |" in text.item().decode()
     (start,) = validation.PluginTagToContent("hparams").values()
     about = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
-    assert set(about) == set(settings)
+    assert {"seed", "encoder", "epochs", "vocab_size"} < set(about) < set(settings)
+    assert not {"data_dir", "cache_dir", "checkpoint_every"} & set(about)
     assert about["vocab_size"].number_value == settings["vocab_size"]
     assert about["encoder"].string_value == settings["encoder"]
 
@@ -67,9 +80,91 @@ def test_decisions_agree_with_the_accuracy_of_their_epoch(trained, history):
         assert tf.io.decode_png(png).shape == (300, 300, 4)
 
 
-def test_weights_have_histograms(trained, history):
+@pytest.mark.parametrize("group", ["weights", "gradients"])
+def test_weights_and_gradients_have_histograms(trained, history, group):
     train = events(trained[0] / "train")
-    tags = [tag for tag in train.Tags()["tensors"] if tag.startswith("weights/")]
+    tags = [tag for tag in train.Tags()["tensors"] if tag.startswith(f"{group}/")]
     assert len(tags) == 9  # an embedding, two LSTMs of three each, a logit of two
     for tag in tags:
-        assert list(tensors(train, tag)) == list(history)
+        histograms = tensors(train, tag)
+        assert list(histograms) == list(history)
+        for buckets in histograms.values():
+            assert np.abs(buckets[:, :2]).max() > 0
+
+
+def test_gradients_are_those_of_the_last_step(small_config, data, tmp_path):
+    """Of a loss of one batch, without dropout, from the weights that the step began with."""
+    config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.0)
+    trainer = trainer_of(config, data, tmp_path)
+    model = trainer.state.model
+    token_ids, labels = next(iter(training_batches(data[1], batch_size=16, seed=0, epoch=0)))
+    with tf.GradientTape() as tape:
+        losses = cross_entropies(labels, model(token_ids, training=True))
+        loss = tf.reduce_sum(losses) / 16
+    gradients = tape.gradient(loss, model.trainable_variables)
+    step_on(trainer, token_ids, labels)
+    for kept, gradient in zip(trainer.state.gradients, gradients, strict=True):
+        expected = sampled(tf.convert_to_tensor(gradient))
+        np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_a_sample_is_of_all_columns():
+    matrix = tf.broadcast_to(tf.range(128.0), [5000, 128])
+    sample = sampled(matrix).numpy()
+    assert 5_000 < len(sample) <= 14_000
+    assert set(sample) == set(range(128))
+    assert len(sampled(tf.zeros([7, 3]))) == 21
+
+
+def test_the_graph_is_that_of_the_model(trained):
+    names = {node.name for node in events(trained[0] / "train").Graph().node}
+    assert any("deep_scores" in name and "embedding" in name for name in names)
+
+
+def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, data):
+    texts = tensors(events(trained[0] / "validation"), "epoch/mistakes")
+    assert list(texts) == list(history)
+    best = load(trained[0])
+    step = [int(row["step"]) for row in history.values() if int(row["epoch"]) == best.best_epoch]
+    told = texts[step[0]].item().decode().split("\n\n")
+    vectorizer, _, validation = data
+    logits = best.evaluator.logits(validation)
+    wrong = np.flatnonzero((logits > 0) != (validation.labels > 0.5))
+    first, *_ = wrong[np.argsort(-np.abs(logits[wrong]))]
+    words = ["▯" if i == 1 else vectorizer.words[i - 2] for i in validation.row(first)]
+    name = ("neg", "pos")[int(validation.labels[first])]
+    probability = 1 / (1 + np.exp(-logits[first]))
+    assert told[0] == f"**{name}**, probability of pos {probability:.4f}"
+    assert told[1] == " ".join(words)
+    assert len(told) == 2 * min(10, len(wrong))
+
+
+def test_the_projector_has_the_vectors_of_words(trained):
+    """As the best model has them, read as TensorBoard reads them."""
+    folder = trained[0] / "validation"
+    config = text_format.Parse(
+        (folder / "projector_config.pbtxt").read_text(), projector.ProjectorConfig()
+    )
+    (embedding,) = config.embeddings
+    words = (folder / embedding.metadata_path).read_text().splitlines()
+    vectors = np.fromfile(folder / embedding.tensor_path, np.float32)
+    vectors = vectors.reshape(embedding.tensor_shape)
+    run = load(trained[0])
+    assert words == run.vectorizer.words
+    table = run.evaluator.model.parts[0].embedding.embeddings.numpy()
+    np.testing.assert_array_equal(vectors, table[2:])
+
+
+def test_a_profile_is_taken_between_two_steps(small_config, data, tmp_path):
+    """And the run is the same as without."""
+    weights = []
+    for steps in ("", "3,7"):
+        config = dataclasses.replace(small_config, profile_steps=steps, epochs=1)
+        folder = tmp_path / f"run{steps}"
+        trainer = trainer_of(config, data, folder)
+        trainer.fit(folder, stop=StopSignals())
+        weights.append([weight.numpy() for weight in trainer.state.model.trainable_variables])
+        profiles = list(folder.glob("train/plugins/profile/*/*.xplane.pb"))
+        assert len(profiles) == bool(steps)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -35,6 +35,7 @@ def trainer_of(config, data, folder, *, training=None):
         folder,
         vectorizer,
         precision="float32" if config.precision == "auto" else config.precision,
+        label_names=("neg", "pos"),
         training=training or train,
         validation=validation,
     )

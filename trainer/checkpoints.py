@@ -14,6 +14,7 @@ import tensorflow as tf
 from pipeline.errors import Fault, Mistake
 from trainer.files import full_disk_told, replacing
 from trainer.metrics import Metrics, WordMetrics
+from trainer.summaries import sampled
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class TrainState:
         window: Metrics since the last point of the curves.
         gradient_norm: Mean norm of the gradient over the same steps, before clipping.
         totals: Metrics since the start of the epoch.
+        gradients: A sample of the last finite gradient of each trained weight, for its histogram.
     """
 
     def __init__(
@@ -60,6 +62,10 @@ class TrainState:
         self.window = new_metrics()
         self.gradient_norm = keras.metrics.Mean()
         self.totals = new_metrics()
+        self.gradients = [
+            tf.Variable(tf.zeros_like(sampled(weight.value)))
+            for weight in model.trainable_variables
+        ]
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Names all of it for tf.train."""
@@ -74,6 +80,7 @@ class TrainState:
             skipped=self.skipped,
             seconds=self.seconds,
             fingerprint=self.fingerprint,
+            gradients=self.gradients,
             metrics=_values(
                 self.window.variables + self.gradient_norm.variables + self.totals.variables
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from model import ENCODERS
@@ -204,6 +205,12 @@ class TrainConfig:
         may_change=True,
     )
     summary_every: int = _setting(20, "steps between points of TensorBoard's curves", minimum=1)
+    profile_steps: str = _setting(
+        "",
+        "two steps, such as 100,110: what happens between them is recorded for TensorBoard's "
+        "profiler; empty for none",
+        may_change=True,
+    )
     early_stopping_patience: int = _setting(
         0,
         "stop after this many epochs without a better validation loss; 0: never",
@@ -219,6 +226,12 @@ class TrainConfig:
             raise Mistake(
                 f"--encoder={self.encoder} is unknown; choose none, or of {', '.join(ENCODERS)} "
                 "one or several with commas between them"
+            )
+        is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
+        if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):
+            raise Mistake(
+                f"--profile_steps={self.profile_steps} is not understood; write the step to begin "
+                "at and the one to end at, such as --profile_steps=100,110"
             )
         if self.objective == "next_words":
             self._check_language_model()
@@ -249,6 +262,11 @@ class TrainConfig:
     def encoders(self) -> tuple[str, ...]:
         """Names the encoder of each deep part."""
         return () if self.encoder == "none" else tuple(self.encoder.split(","))
+
+    @property
+    def profiled(self) -> tuple[int, ...]:
+        """Returns the steps between which a profile is taken, or nothing."""
+        return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists the settings that differ and must not, as `name (this value, not the other)`."""

@@ -41,6 +41,14 @@ class Objective(abc.ABC):
         """Does what is done once, before the first step."""
 
     @abc.abstractmethod
+    def graph(self) -> tf.Graph:
+        """Returns what validation has the model compute."""
+
+    @abc.abstractmethod
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Returns the vectors of token ids <float32>[V, E] by the name of their part."""
+
+    @abc.abstractmethod
     def losses(
         self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
@@ -91,6 +99,15 @@ class Sentiment(Objective):
         about = {"total": len(labelled), "per_part": _COUNTING_BATCH, "what": "counting"}
         self._model.count(watched(batches, **about, stop=stop))
 
+    def graph(self) -> tf.Graph:
+        """Returns that of `Evaluator.score_step`."""
+        return self._evaluator.score_step.get_concrete_function().graph
+
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Returns those of each deep part."""
+        deep = [part for part in self._model.parts if isinstance(part, DeepScores)]
+        return {part.name: part.embedding.embeddings.numpy() for part in deep}
+
     def losses(
         self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
@@ -134,7 +151,7 @@ class Sentiment(Objective):
         """Sets the temperature, measures the model and draws its decisions."""
         logits = self._evaluator.calibrate(validation, stop=stop)
         if np.isfinite(logits).all():
-            summaries.write_decisions(validation.labels, logits, step=step)
+            summaries.write_decisions(validation, logits, step=step)
         return measured(validation.labels, logits)
 
 
@@ -151,6 +168,15 @@ class NextWords(Objective):
 
     def prepare(self, training: Reviews, *, stop: StopSignals) -> None:
         """Does nothing."""
+
+    def graph(self) -> tf.Graph:
+        """Returns that of the words' losses."""
+        return self._read.get_concrete_function().graph
+
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Returns those of the one part."""
+        deep = self._model.deep
+        return {deep.name: deep.embedding.embeddings.numpy()}
 
     def losses(
         self, token_ids: tf.Tensor, labels: tf.Tensor, step: tf.Tensor

@@ -232,6 +232,7 @@ def make_run(
         model_dir,
         vectorizer,
         precision=record.precision,
+        label_names=record.label_names,
         training=training,
         validation=validation,
     )
@@ -317,6 +318,7 @@ def make_trainer(
     vectorizer: Vectorizer,
     *,
     precision: str,
+    label_names: tuple[str, str],
     training: Reviews,
     validation: Reviews,
 ) -> Trainer:
@@ -361,6 +363,8 @@ def make_trainer(
         validation=validation,
         strategy=strategy,
         checkpoints=checkpoints,
+        words=vectorizer.words,
+        label_names=label_names,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,11 +15,18 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.pr_curve import metadata
 
+from pipeline.reviews import Reviews
+from pipeline.vocabulary import FIRST_WORD_ID
+from trainer.config import TrainConfig, changeable
 from trainer.files import full_disk_told, replacing
+from trainer.projector import write_projector
+from trainer.report import worst
 
+_UNKNOWN = "▯"  # stands for a word that is not in the vocabulary
 SPLITS = ("train", "validation")
 _THRESHOLDS = 201
-_LARGEST_SAMPLE = 100_000  # numbers of a weight that make its histogram
+_LARGEST_SAMPLE = 10_000  # numbers of a weight or a gradient that make its histogram
+_MISTAKES = 10  # that are shown of an epoch
 
 
 class Summaries:
@@ -29,9 +36,20 @@ class Summaries:
         model_dir: The run's folder.
         first_step: The first step that this process writes. What an earlier process wrote from
             there on, beyond its last checkpoint, is dropped.
+        words: The vocabulary.
+        label_names: What labels 0 and 1 are called.
     """
 
-    def __init__(self, model_dir: Path, *, first_step: int) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        first_step: int,
+        words: Sequence[str],
+        label_names: tuple[str, str],
+    ) -> None:
+        self._words, self._label_names = words, label_names
+        self._model_dir = model_dir
         self._folders = {split: model_dir / split for split in SPLITS}
         for folder in self._folders.values():
             _drop_steps_from(first_step, folder)
@@ -56,35 +74,65 @@ class Summaries:
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", value)
 
-    def describe(self, settings: Mapping[str, str | int | float | bool]) -> None:
+    def describe(self, config: TrainConfig) -> None:
         """Writes the settings of a run, as text and for the HParams page; once, at its start."""
+        settings = dataclasses.asdict(config)
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
+        # Folders and the like would crowd out what runs are compared by.
+        left_out = set(changeable()) - {"epochs"}
+        compared = {name: value for name, value in settings.items() if name not in left_out}
         with self._told("validation"), self._writers["validation"].as_default(step=0):
             tf.summary.text("settings", table)
-            hparams.hparams(dict(settings))
+            hparams.hparams(compared, trial_id=str(self._model_dir))
 
-    def write_decisions(self, labels: np.ndarray, logits: np.ndarray, *, step: int) -> None:
-        """Writes the precision-recall curve and the confusion matrix of the validation split.
+    def write_graph(self, graph: tf.Graph) -> None:
+        """Writes what a model computes; once, at the start of a run."""
+        with self._told("train"), self._writers["train"].as_default(step=0):
+            tf.summary.graph(graph)
+
+    def write_decisions(self, examples: Reviews, logits: np.ndarray, *, step: int) -> None:
+        """Writes what a model makes of the validation split, beyond a figure or two.
+
+        The precision-recall curve, the confusion matrix, and the surest mistakes as they were read.
 
         Args:
-            labels: <float32>[N], 0 or 1.
+            examples: The split, as token ids.
             logits: <float32>[N].
             step: Where on the axis.
         """
+        is_second, answers = examples.labels > 0.5, logits > 0
+        wrong = worst(logits, examples.labels)[:_MISTAKES]
         with self._told("validation"), self._writers["validation"].as_default(step=step):
             about = metadata.create_summary_metadata("", "", _THRESHOLDS)
-            curve = _precision_recall(labels > 0.5, tf.sigmoid(logits).numpy())
+            curve = _precision_recall(is_second, tf.sigmoid(logits).numpy())
             tf.summary.write("epoch/precision_recall", curve, metadata=about)
-            tf.summary.image("epoch/confusion", _confusion(labels > 0.5, logits > 0))
+            picture = _confusion(is_second, answers, self._label_names)
+            tf.summary.image("epoch/confusion", picture)
+            tf.summary.text("epoch/mistakes", self._mistakes(examples[wrong], logits[wrong]))
 
-    def write_weights(self, weights: Iterable[keras.Variable], *, step: int) -> None:
-        """Writes a histogram of each trained weight."""
+    def _mistakes(self, examples: Reviews, logits: np.ndarray) -> str:
+        """Writes reviews as Markdown, in the words that the model reads."""
+        first, second = self._label_names
+        parts = []
+        for position, probability in enumerate(tf.sigmoid(logits).numpy()):
+            ids = examples.row(position).astype(np.int64) - FIRST_WORD_ID
+            read = " ".join(self._words[i] if i >= 0 else _UNKNOWN for i in ids)
+            label = second if examples.labels[position] > 0.5 else first
+            parts.append(f"**{label}**, probability of {second} {probability:.4f}\n\n{read}")
+        return "\n\n".join(parts)
+
+    def write_histograms(
+        self, group: str, values: Iterable[tuple[str, tf.Tensor]], *, step: int
+    ) -> None:
+        """Writes how tensors are distributed, by name, as far as `sampled` looks at them."""
         with self._told("train"), self._writers["train"].as_default(step=step):
-            for weight in weights:
-                sample = tf.reshape(weight, [-1])
-                stride = max(1, int(tf.size(sample)) // _LARGEST_SAMPLE)
-                tf.summary.histogram(f"weights/{weight.path}", sample[::stride])
+            for name, tensor in values:
+                tf.summary.histogram(f"{group}/{name}", sampled(tensor))
+
+    def write_vectors(self, vectors: Mapping[str, np.ndarray]) -> None:
+        """Writes the vectors of words <float32>[V, E], by name, for the projector."""
+        write_projector(self._folders["validation"], vectors, self._words, first_word=FIRST_WORD_ID)
 
     def flush(self) -> None:
         """Sees to it that what was written is on disk.
@@ -106,6 +154,13 @@ class Summaries:
         return full_disk_told("events for TensorBoard", self._folders[split])
 
 
+def sampled(tensor: tf.Tensor) -> tf.Tensor:
+    """Takes of a tensor <float32>[...] at most 10,000 numbers or so, evenly: <float32>[N]."""
+    flat = tf.reshape(tensor, [-1])
+    stride = max(1, flat.shape[0] // _LARGEST_SAMPLE) | 1  # odd, or it would keep to some columns
+    return flat[::stride]
+
+
 def _precision_recall(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Makes what TensorBoard's PR curves read, <float32>[6, thresholds].
 
@@ -123,7 +178,7 @@ def _precision_recall(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarra
     return np.stack([found, false, spared, missed, precision, recall]).astype(np.float32)
 
 
-def _confusion(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, str]) -> np.ndarray:
     """Draws how often each answer was given for each label, <uint8>[1, H, W, 4]."""
     counts = np.bincount(2 * truth + answers, minlength=4).reshape(2, 2)
     figure = Figure(figsize=(3, 3), layout="constrained")
@@ -133,7 +188,9 @@ def _confusion(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
         for answer in (0, 1):
             color = "white" if counts[label, answer] > counts.max() / 2 else "black"
             axes.text(answer, label, counts[label, answer], ha="center", va="center", color=color)
-    axes.set(xlabel="answer", ylabel="label", xticks=[0, 1], yticks=[0, 1])
+    axes.set(xlabel="answer", ylabel="label")
+    axes.set_xticks([0, 1], names)
+    axes.set_yticks([0, 1], names, rotation="vertical", va="center")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[np.newaxis]
 

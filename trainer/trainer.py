@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -20,10 +19,11 @@ from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
 from trainer.metrics import mean
 from trainer.objectives import Objective
+from trainer.profiling import Profile
 from trainer.progress import Progress
 from trainer.records import History
 from trainer.stopping import Stopped, StopSignals
-from trainer.summaries import Summaries
+from trainer.summaries import Summaries, sampled
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class Trainer:
         validation: The split that decides which model is best.
         strategy: The strategy in whose scope the state was made.
         checkpoints: Where the state is saved.
+        words: The vocabulary, for what people read.
+        label_names: What labels 0 and 1 are called, likewise.
 
     Attributes:
         config: As given.
@@ -66,6 +68,8 @@ class Trainer:
         validation: Reviews,
         strategy: tf.distribute.Strategy,
         checkpoints: Checkpoints,
+        words: Sequence[str],
+        label_names: tuple[str, str],
     ) -> None:
         self.config = config
         self.state = state
@@ -74,6 +78,7 @@ class Trainer:
         self._validation = validation
         self._strategy = strategy
         self._checkpoints = checkpoints
+        self._words, self._label_names = words, label_names
         with strategy.scope():  # of this process alone, for the throughput
             self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
             self._last_loss = tf.Variable(0.0)  # of a step that was not taken
@@ -103,14 +108,21 @@ class Trainer:
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
         is_written = step < min((epoch + 1) * self._steps_per_epoch, self._last_step)
-        self._summaries = Summaries(model_dir, first_step=step + is_written)
+        self._summaries = Summaries(
+            model_dir,
+            first_step=step + is_written,
+            words=self._words,
+            label_names=self._label_names,
+        )
+        self._profile = Profile(model_dir / "train", self.config.profiled)
         self._history = History(model_dir, epochs=epoch)
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()
         try:
             if not step:
                 self._objective.prepare(self._training, stop=stop)
-                self._summaries.describe(dataclasses.asdict(self.config))
+                self._summaries.describe(self.config)
+                self._summaries.write_graph(self._objective.graph())
                 self._save()  # from now on a folder without checkpoints has lost them
             while not self.is_finished():
                 self._train_epoch(stop)
@@ -132,6 +144,7 @@ class Trainer:
             ) from error
         finally:
             self._progress.close()
+            self._profile.close()
             self._summaries.close()
 
     @tf.function(
@@ -139,11 +152,12 @@ class Trainer:
     )
     def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
         """Takes `count` steps on the next batches, without Python in between."""
-        for _ in tf.range(count):
-            self._strategy.run(self._train_replica, args=next(batches))
+        for number in tf.range(count, 0, -1):
+            batch = next(batches)
+            self._strategy.run(self._train_replica, args=(*batch, tf.equal(number, 1)))
             self.state.step.assign_add(1)
 
-    def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor) -> None:
+    def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor, is_last: tf.Tensor) -> None:
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
         with tf.GradientTape() as tape:
             losses, measured = self._objective.losses(token_ids, labels, state.step)
@@ -154,11 +168,15 @@ class Trainer:
         # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
         # as if they were different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        scale = optimizer.scale_loss(1.0)
+        norm = tf.linalg.global_norm(gradients) / scale
         if tf.math.is_finite(norm):
             optimizer.apply(gradients, model.trainable_variables)
             state.skipped.assign(0)
             state.gradient_norm.update_state(norm)
+            if is_last:
+                for kept, gradient in zip(state.gradients, gradients, strict=True):
+                    kept.assign(sampled(gradient) / scale)
         else:
             self._skip(gradients, loss)
         if tf.math.is_finite(loss):
@@ -195,6 +213,8 @@ class Trainer:
             # The last step is written and saved with its epoch: no checkpoint lies in between.
             pauses = (self.config.summary_every, self.config.checkpoint_every)
             count = min(end - step, pace.steps(), *(every - step % every for every in pauses))
+            self._profile.heed(step)
+            count = self._profile.steps_left(step, count)
             with pace.measured(count):
                 self.train_steps(iterator, tf.constant(count, tf.int64))
             step += count
@@ -276,6 +296,7 @@ class Trainer:
             state.best_epoch.assign(state.epoch + 1)
             self._checkpoints.save_best()
             self._summaries.write("validation", "best", validation, step=int(state.step))
+            self._summaries.write_vectors(self._objective.vectors())
         return is_best
 
     def _end_epoch(
@@ -290,7 +311,12 @@ class Trainer:
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
             self._summaries.write(split, "epoch", values, step=step)
-        self._summaries.write_weights(state.model.trainable_variables, step=step)
+        names = [weight.path for weight in state.model.trainable_variables]
+        for group, values in (
+            ("weights", [weight.value for weight in state.model.trainable_variables]),
+            ("gradients", state.gradients),
+        ):
+            self._summaries.write_histograms(group, zip(names, values, strict=True), step=step)
         row: dict[str, float] = {"epoch": epoch, "step": step}
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
