@@ -88,6 +88,21 @@ class SentimentClassifier(keras.Model):
         ]
         return tf.concat(scores, axis=0)
 
+    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Says how much of a review's logit is each token's doing; the parts' means, as `call`.
+
+        Args:
+            token_ids: <int32>[T], without padding.
+
+        Returns:
+            <float32>[T], and the logit <float32>[] of no tokens.
+        """
+        by_part = [part.contributions(token_ids) for part in self.parts]
+        of_tokens, of_nothing = (
+            tf.add_n(parts) / len(parts) for parts in zip(*by_part, strict=True)
+        )
+        return of_tokens / self.temperature, of_nothing / self.temperature
+
     def in_branches(self, batch: tf.Tensor) -> list[tf.Tensor]:
         """Cuts a batch [B, ...] into what is computed side by side."""
         return in_branches(batch, self._branches)

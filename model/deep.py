@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.encoders import make_encoder
+
+_PLACES = 64  # at which the gradient of an explanation is taken
 
 
 class DeepScores(keras.layers.Layer):
@@ -93,6 +96,32 @@ class DeepScores(keras.layers.Layer):
         encoding = self.encoder(self._dropped(embedded, training), lengths, training=training)
         encoding = self.encoding_dropout(encoding, training=training)  # [B, D]
         return tf.squeeze(self.logit(encoding), axis=-1)
+
+    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Says how much of a review's score is each token's doing.
+
+        By integrated gradients on the way from vectors of zeros to those of the tokens
+        (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1).
+
+        Args:
+            token_ids: <int32>[T], without padding.
+
+        Returns:
+            <float32>[T], 0 for tokens that are not read, and the score <float32>[] of zeros;
+            together they add up to the score, as far as a sum stands for an integral.
+        """
+        vectors, lengths = self.embed(token_ids[tf.newaxis], training=False)  # [1, R, E]
+        places, weights = np.polynomial.legendre.leggauss(_PLACES)  # between -1 and 1
+        places = tf.constant((places + 1) / 2, vectors.dtype)[:, tf.newaxis, tf.newaxis]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            on_the_way = places * vectors  # [_PLACES, R, E]
+            tape.watch(on_the_way)
+            scores = self.score(on_the_way, tf.repeat(lengths, _PLACES), training=False)
+        gradients = tf.cast(tape.gradient(scores, on_the_way), tf.float32)
+        mean = tf.tensordot(tf.constant(weights / 2, tf.float32), gradients, axes=1)  # [R, E]
+        read = tf.reduce_sum(mean * tf.cast(vectors[0], tf.float32), axis=1)
+        nothing = self.score(tf.zeros_like(vectors), lengths, training=False)[0]
+        return tf.pad(read, [[tf.size(token_ids) - tf.size(read), 0]]), nothing
 
     def over_time(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns what the encoder has after each of token_ids <int32>[B, T], [T, B, D]."""

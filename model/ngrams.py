@@ -74,11 +74,40 @@ class NgramScores(keras.layers.Layer):
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores token_ids <int32>[B, T] as <float32>[B]; without the rare ones in training."""
         rows, features = ngram_features(token_ids, self._longest)
+        return self.bias + tf.math.segment_sum(self._scores(features, training), rows)
+
+    def _scores(self, features: tf.Tensor, training: bool) -> tf.Tensor:
         ratios = tf.cast(tf.gather(self.ratios, features), tf.float32)
         weights = _PACE * tf.gather(self.importance, features % _WEIGHTS)
         hint = 0.0 if training else HINT
-        weights = tf.where(tf.gather(self.is_rare, features), hint, weights)
-        return self.bias + tf.math.segment_sum(ratios * weights, rows)
+        return ratios * tf.where(tf.gather(self.is_rare, features), hint, weights)
+
+    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Says how much of a review's score is each token's doing.
+
+        An n-gram counts where all of its tokens stand, and is the doing of each of them alike:
+        that is their Shapley value (Lundberg & Lee, A Unified Approach to Interpreting Model
+        Predictions, NeurIPS 2017).
+
+        Args:
+            token_ids: <int32>[T], without padding.
+
+        Returns:
+            <float32>[T], and the score <float32>[] of no tokens; together they add up to the score.
+        """
+        hashes = _ngram_hashes(token_ids[tf.newaxis], self._longest)[0]  # [T, longest]
+        features, places, counts = tf.unique_with_counts(tf.reshape(hashes, [-1]))
+        score = self._scores(tf.cast(features, tf.int32), training=False)
+        score = tf.gather(score / tf.cast(counts, tf.float32), places)  # of each occurrence
+        score = tf.reshape(score, tf.shape(hashes))
+        length = tf.size(token_ids)
+        total = tf.zeros([length])
+        for size in range(1, self._longest + 1):
+            # Where a review begins, an n-gram has fewer tokens than its size.
+            share = score[:, size - 1] / tf.cast(tf.minimum(tf.range(length) + 1, size), tf.float32)
+            for before in range(size):
+                total += tf.pad(share[before:], [[0, tf.minimum(before, length)]])
+        return total, tf.identity(self.bias)
 
 
 def ngram_features(token_ids: tf.Tensor, longest: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -93,18 +122,23 @@ def ngram_features(token_ids: tf.Tensor, longest: int) -> tuple[tf.Tensor, tf.Te
         reviews in those rows have. Padding has none. (TensorFlow sums by int32 indices 6 times
         faster than by int64.)
     """
+    hashes = _ngram_hashes(token_ids, longest)
+    row = tf.range(tf.shape(token_ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]
+    keys = tf.unique(tf.reshape(tf.boolean_mask(row * FEATURES + hashes, token_ids > 0), [-1])).y
+    return tf.cast(keys // FEATURES, tf.int32), tf.cast(keys % FEATURES, tf.int32)
+
+
+def _ngram_hashes(token_ids: tf.Tensor, longest: int) -> tf.Tensor:
+    """Returns the feature <int64>[B, T, longest] of each n-gram that ends at each token."""
     ids = tf.cast(token_ids, tf.uint64)
-    keys, hashes = [], tf.zeros_like(ids)
+    found, hashes = [], tf.zeros_like(ids)
     for _ in range(longest):
         # That of the n-gram that ends here, from the shorter one that ends a token before. Where
         # a review begins there is none, and the n-gram is the shorter one once more.
         hashes = _mixed(hashes + ids)  # [B, T]
-        keys.append(tf.bitwise.right_shift(hashes, tf.constant(64 - _BITS, tf.uint64)))
+        found.append(tf.bitwise.right_shift(hashes, tf.constant(64 - _BITS, tf.uint64)))
         hashes = tf.pad(hashes[:, :-1], [[0, 0], [1, 0]])
-    row = tf.range(tf.shape(ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]
-    keys = row * FEATURES + tf.cast(tf.stack(keys, axis=2), tf.int64)  # [B, T, longest]
-    keys = tf.unique(tf.reshape(tf.boolean_mask(keys, ids > 0), [-1])).y
-    return tf.cast(keys // FEATURES, tf.int32), tf.cast(keys % FEATURES, tf.int32)
+    return tf.cast(tf.stack(found, axis=2), tf.int64)
 
 
 def _mixed(numbers: tf.Tensor) -> tf.Tensor:

@@ -95,6 +95,13 @@ class Vectorizer:
         """Vectorizes a batch of texts <string>[B]; see `look_up` for what it returns."""
         return self.look_up(standardize(texts, punctuation=self._punctuation))
 
+    def read_of(self, text: bytes) -> list[str]:
+        """Returns the standardized words of a text that its token ids stand for, one each."""
+        standard = standardize(tf.constant(text), punctuation=self._punctuation)
+        words = standard.numpy().decode().split(" ")  # of no words: one that is empty
+        length = self._sequence_length
+        return words[:length] if self._truncate == "head" else words[-length:]
+
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Vectorizes a batch of texts that are standardized already.
 

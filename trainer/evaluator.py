@@ -90,6 +90,11 @@ class Evaluator:
         """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
         return self.model(token_ids, training=False)
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Explains the logit of one review; see `SentimentClassifier.contributions`."""
+        return self.model.contributions(token_ids)
+
 
 def measured(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Returns loss, accuracy, auc and calibration_error of logits <float32>[N]."""

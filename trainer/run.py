@@ -34,6 +34,21 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a probability is made of, in log-odds, of which that of the second label is the sigmoid.
+
+    Attributes:
+        words: The standardized words that were read.
+        weights: <float32>[len(words)], what each added.
+        baseline: What there was without them; with the weights it adds up to the log-odds.
+    """
+
+    words: list[str]
+    weights: np.ndarray
+    baseline: float
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainedRun:
     """What a finished or unfinished run has to offer: its best model and all that goes with it.
 
@@ -64,6 +79,16 @@ class TrainedRun:
         """
         token_ids = self.vectorizer(tf.constant(texts, tf.string))
         return self.evaluator.predict(in_memory(token_ids))
+
+    def explain(self, text: bytes) -> Explanation:
+        """Says which words of a text moved its probability, and how far.
+
+        Args:
+            text: UTF-8; any bytes are allowed.
+        """
+        token_ids = self.vectorizer(tf.constant([text]))[0]
+        weights, baseline = self.evaluator.contributions(token_ids)
+        return Explanation(self.vectorizer.read_of(text), weights.numpy(), float(baseline))
 
     def evaluate(
         self,
