@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ from model.deep import DeepScores
 from model.ngrams import NgramScores
 
 
+@keras.saving.register_keras_serializable("text_sentiment")
 class SentimentClassifier(keras.Model):
     """One part or several, each of which scores reviews by itself; the mean of their logits counts.
 
@@ -43,7 +45,7 @@ class SentimentClassifier(keras.Model):
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
-        self._branches = branches
+        self._branches, self._is_student = branches, is_student
         self.temperature = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="temperature", dtype="float32"
         )
@@ -87,6 +89,29 @@ class SentimentClassifier(keras.Model):
             for some in self.in_branches(token_ids)
         ]
         return tf.concat(scores, axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` makes the same model of, but for its weights."""
+        parts = [keras.saving.serialize_keras_object(part) for part in self.parts]
+        dtype = keras.saving.serialize_keras_object(self.dtype_policy)
+        return {
+            "parts": parts,
+            "is_student": self._is_student,
+            "branches": self._branches,
+            "dtype": dtype,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SentimentClassifier:
+        """Makes the model of `get_config`."""
+        parts = [keras.saving.deserialize_keras_object(part) for part in config["parts"]]
+        dtype = keras.saving.deserialize_keras_object(config["dtype"])
+        return cls(**{**config, "parts": parts, "dtype": dtype})
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Makes the variables, when Keras loads a model: by a call, as they were made."""
+        del config
+        self(tf.constant([[1, 1]]))
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Says how much of a review's logit is each token's doing; the parts' means, as `call`.

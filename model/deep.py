@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,7 @@ from model.encoders import make_encoder
 _PLACES = 64  # at which the gradient of an explanation is taken
 
 
+@keras.saving.register_keras_serializable("text_sentiment")
 class DeepScores(keras.layers.Layer):
     """An embedding, an encoder and a logit.
 
@@ -47,6 +50,18 @@ class DeepScores(keras.layers.Layer):
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
+        self._made_with = {
+            "encoder": encoder,
+            "vocabulary_size": vocabulary_size,
+            "embedding_dim": embedding_dim,
+            "embedding_rate": embedding_rate,
+            "units": units,
+            "longest": longest,
+            "window": window,
+            "word_dropout": word_dropout,
+            "dropout": dropout,
+            "seed": seed,
+        }
         self._longest, self._window = longest, window
         self._embedding_rate = embedding_rate
         self.embedding = keras.layers.Embedding(
@@ -68,6 +83,15 @@ class DeepScores(keras.layers.Layer):
             # float16 logits would round the loss of a confident prediction to 0.
             dtype="float32",
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that it was made with."""
+        return {**self._made_with, "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Makes the variables, when Keras loads a model: by a call, as they were made."""
+        del config
+        self(tf.constant([[1, 1]]))
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores token_ids <int32>[B, T] as <float32>[B]."""

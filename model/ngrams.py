@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ _SMOOTHING = 1.0  # reviews of either label that each n-gram is taken to have st
 _PACE = 7.0  # Adam's steps are alike for all weights; these want longer ones than a network's
 
 
+@keras.saving.register_keras_serializable("text_sentiment")
 class NgramScores(keras.layers.Layer):
     """Naive-Bayes ratios of n-grams, each with a weight that training finds.
 
@@ -38,6 +40,10 @@ class NgramScores(keras.layers.Layer):
     def __init__(self, longest: int) -> None:
         super().__init__(dtype="float32", autocast=False)  # a sum of hundreds of terms
         self._longest = longest
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that it was made with."""
+        return {"longest": self._longest}
 
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
         """Makes the tables."""

@@ -1,6 +1,7 @@
 """Exports a trained model: python -m scripts.export --model_dir=runs/a [--export_dir=DIR].
 
-Makes a SavedModel that takes texts and needs TensorFlow alone. Prints its folder.
+Makes a SavedModel that takes texts and needs TensorFlow alone, or with --export_format=keras a
+Keras model of token ids; with a model card. Prints their folder.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from scripts import command_line
 from scripts.command_line import FLAGS
 
 command_line.define_model_dir_flag()
-flags.DEFINE_string("export_dir", "", "where the SavedModel goes; empty for MODEL_DIR/export")
+flags.DEFINE_string("export_dir", "", "where it goes; empty for MODEL_DIR/export")
+flags.DEFINE_enum(
+    "export_format",
+    "saved_model",
+    ("saved_model", "keras"),
+    "a SavedModel of texts, or a Keras model of token ids, which the code of this project loads",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -23,7 +30,7 @@ def main(arguments: list[str]) -> None:
     export_dir = Path(FLAGS.export_dir).expanduser() if FLAGS.export_dir else model_dir / "export"
     with command_line.quiet_stderr():
         from trainer.export import export
-    export(model_dir, export_dir)
+    export(model_dir, export_dir, FLAGS.export_format)
     print(export_dir)
 
 

@@ -179,7 +179,7 @@ def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_p
     for use in (
         lambda: runs.train(longer, folder, stop=StopSignals()),
         lambda: runs.load(folder),
-        lambda: export(folder, tmp_path / "saved"),
+        lambda: export(folder, tmp_path / "saved", "saved_model"),
     ):
         with pytest.raises(Mistake, match=r"is not this run's vocabulary: its SHA-256"):
             use()

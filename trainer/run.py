@@ -145,7 +145,7 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
         Mistake: There is no trained run there, or its parts do not belong together.
         Fault: Something there is damaged.
     """
-    record = _read_record(model_dir)
+    record = read_record(model_dir)
     config = record.config
     if config.objective != "sentiment":
         raise Mistake(
@@ -163,7 +163,13 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
     return TrainedRun(config, record.label_names, vectorizer, Evaluator(model), *best)
 
 
-def _read_record(model_dir: Path) -> RunRecord:
+def read_record(model_dir: Path) -> RunRecord:
+    """Reads what a folder's run is known by.
+
+    Raises:
+        Mistake: There is no run there.
+        Fault: config.json is damaged.
+    """
     record = RunRecord.read(model_dir)
     if record is None:
         raise Mistake(
@@ -285,7 +291,7 @@ def _take_over(config: TrainConfig, words: list[str], model: SentimentClassifier
 def _load_start(config: TrainConfig, words: list[str]) -> LanguageModel:
     """Loads what --init_from names, if it fits."""
     folder = Path(config.init_from).expanduser()
-    record = _read_record(folder)
+    record = read_record(folder)
     check_is_start(record.config, config)
     vectorizer, model, *_ = _load_best(folder, record, devices.precision(config.precision))
     _check_vocabulary("init_from", vectorizer.words, words, config)

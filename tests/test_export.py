@@ -1,0 +1,88 @@
+"""What scripts.export makes, beyond the agreement that test_end_to_end.py holds it to."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model.classifier import SentimentClassifier
+from pipeline.errors import Mistake
+from tests.test_end_to_end import trained_with_ngrams
+from trainer.export import export
+from trainer.run import load
+
+__all__ = ["trained_with_ngrams"]  # a fixture
+
+TEXTS = [b"A good film.", b"", b"The worst, the very worst of all films!"]
+
+
+@pytest.fixture(scope="module")
+def exported(trained, run, tmp_path_factory):
+    """The folder of a SavedModel, in place of an earlier export."""
+    folder = tmp_path_factory.mktemp("exports") / "here"
+    for export_format in ("keras", "saved_model"):
+        done = run(
+            *("export", f"--model_dir={trained[0]}", f"--export_dir={folder}"),
+            f"--export_format={export_format}",
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert {path.name for path in folder.parent.iterdir()} == {"here"}
+    assert not (folder / "model.keras").exists()
+    return folder
+
+
+def saved_model_cli(*arguments):
+    program = Path(sys.executable).with_name("saved_model_cli")
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def test_tensorflows_own_command_shows_and_runs_it(exported, trained):
+    where = ("--dir", exported, "--tag_set", "serve", "--signature_def", "serving_default")
+    shown = saved_model_cli("show", *where)
+    assert re.search(r"inputs\['texts'\].*\n\s*dtype: DT_STRING\n\s*shape: \(-1\)", shown)
+    assert re.search(r"outputs\['label'\].*\n\s*dtype: DT_STRING\n\s*shape: \(-1\)", shown)
+    assert re.search(r"outputs\['probability'\].*\n\s*dtype: DT_FLOAT\n\s*shape: \(-1\)", shown)
+    answered = saved_model_cli("run", *where, "--input_exprs", f"texts={TEXTS}")
+    (found,) = re.findall(r"key probability:\n\[(.*)\]", answered)
+    expected = load(trained[0]).predict(TEXTS)
+    np.testing.assert_allclose([float(number) for number in found.split()], expected, atol=1e-5)
+
+
+def test_the_card_tells_the_results_and_the_settings(exported, trained):
+    card = (exported / "model_card.md").read_text()
+    results = json.loads((trained[0] / "results.json").read_text())
+    for name in ("accuracy", "auc", "f1", "calibration_error"):
+        assert f"| {name} | {results[name]:.4f} |" in card
+    for part in results["by_length"]:
+        assert f"| {part['tokens']} | {part['examples']} | {part['accuracy']:.4f} |" in card
+    assert "| learning_rate | 0.005 |" in card
+    assert "| dropout |" not in card  # it is the default one
+    assert "the last 40 words" in card
+
+
+@pytest.mark.parametrize("model", ["trained", "trained_with_ngrams"])
+def test_a_keras_model_answers_token_ids_alike(model, request, tmp_path):
+    model_dir, _ = request.getfixturevalue(model)
+    export(model_dir, tmp_path / "saved", "keras")
+    loaded, run = keras.saving.load_model(tmp_path / "saved" / "model.keras"), load(model_dir)
+    assert type(loaded) is SentimentClassifier
+    words = (tmp_path / "saved" / "vocabulary.txt").read_text().splitlines()
+    assert words == run.vectorizer.words
+    token_ids = run.vectorizer(tf.constant(TEXTS)).to_tensor()
+    np.testing.assert_array_equal(loaded(token_ids), run.evaluator.model(token_ids))
+
+
+def test_what_is_no_export_is_not_replaced(trained, tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(Mistake, match=r"holds something else than an export .* name another"):
+        export(trained[0], tmp_path, "saved_model")
+    with pytest.raises(Mistake, match="is a file; name a folder"):
+        export(trained[0], tmp_path / "diary.txt", "saved_model")
+    assert (tmp_path / "diary.txt").read_text() == "mine"
