@@ -12,9 +12,11 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,11 @@ from absl import logging as absl_logging
 
 from pipeline import DATASETS
 from pipeline.errors import Fault, Mistake
-from trainer.config import TrainConfig
+from trainer.config import GROUPS, TrainConfig
 from trainer.progress import ProgressHandler
 
 FLAGS = flags.FLAGS
+_HELP_COLUMN = 34
 _PACKAGES = ("pipeline", "model", "trainer", "scripts")
 
 flags.disclaim_key_flags()  # --help lists a flag under the command that asks for it
@@ -68,8 +71,24 @@ def settings(objective: str = "sentiment") -> TrainConfig:
     names = (f.name for f in dataclasses.fields(TrainConfig) if f.metadata["is_flag"])
     values = {name: FLAGS[name].value for name in names}
     if values["dataset"] not in DATASETS:  # the run is used from other folders too
-        values["dataset"] = str(Path(values["dataset"]).expanduser().absolute())
+        values["dataset"] = str(local_path("dataset").absolute())
+    for name in ("cache_dir", "teacher", "init_from"):
+        local_path(name)
     return TrainConfig(objective=objective, **values)
+
+
+def local_path(flag: str) -> Path:
+    """Returns the path that a flag names.
+
+    Raises:
+        Mistake: It is none of this machine's: runs have locks, and files that are replaced whole.
+    """
+    if "://" in FLAGS[flag].value:
+        raise Mistake(
+            f"--{flag}={FLAGS[flag].value} is not in a file system of this machine; mount it, as "
+            "gcsfuse does, or copy it here (--data_dir alone may be such an address)"
+        )
+    return Path(FLAGS[flag].value).expanduser()
 
 
 def train(arguments: list[str], *, objective: str) -> int:
@@ -114,7 +133,7 @@ def model_dir() -> Path:
     """
     if not FLAGS.model_dir:
         raise Mistake("name the folder of the run: --model_dir=runs/NAME")
-    return Path(FLAGS.model_dir).expanduser()
+    return local_path("model_dir")
 
 
 def refuse(arguments: list[str]) -> None:
@@ -141,7 +160,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     if any(argument.lstrip("-") == "help" for argument in argv[1:] if argument.startswith("-")):
-        _print_help()
+        with _readers_may_go():
+            print(_help(), flush=True)
         sys.exit(0)
     try:
         return FLAGS(argv)
@@ -150,17 +170,39 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(1)
 
 
-def _print_help() -> None:
+def _help() -> str:
+    """Describes the command and its own flags, settings in groups."""
     main = sys.modules["__main__"]
-    print(main.__doc__.strip(), end="\n\n")
-    rows = [("flagfile", None, "read flags from a file, such as scripts/recipes/*.flags")]
-    for flag in FLAGS.get_key_flags_for_module(main):
-        choices = f" ({'|'.join(flag.enum_values)})" if hasattr(flag, "enum_values") else ""
-        rows.append((flag.name, flag.default, " ".join(flag.help.split()) + choices))
-    for name, default, text in rows:
-        print(f"  {f'--{name}=' + str('' if default is None else default):<30} {text}")
-    print(f"  {'--verbosity=0':<30} -1: warnings alone; 1: all that there is to know")
-    print("\n  --helpfull lists those of the libraries too.")
+    settings = {field.name for field in dataclasses.fields(TrainConfig)}
+    own = FLAGS.get_key_flags_for_module(main)
+    parts = [main.__doc__.strip(), ""]
+    parts.append(_flag_help("flagfile", "", "read flags from a file, as in scripts/recipes"))
+    for flag in sorted(own, key=lambda flag: flag.name in settings):
+        if flag.name in GROUPS and len(own) > len(GROUPS):
+            parts += ["", f"{GROUPS[flag.name]}:"]
+        parts.append(_flag_help(flag.name, flag.default, flag.help))
+    parts += ["", _flag_help("verbosity", 0, "-1: warnings alone; 1: all that there is to know")]
+    return "\n".join([*parts, "--helpfull lists those of the libraries too."])
+
+
+def _flag_help(name: str, default: object, text: str) -> str:
+    """Tells a flag with its default, and beside them what it does, in the terminal's width."""
+    start = f"  --{name}={'' if default is None else default}"
+    width = min(max(shutil.get_terminal_size().columns, 80), 120)
+    told = textwrap.indent(textwrap.fill(text, width - _HELP_COLUMN), " " * _HELP_COLUMN)
+    if len(start) > _HELP_COLUMN - 2:
+        return f"{start}\n{told}"
+    return start + told[len(start) :]
+
+
+@contextlib.contextmanager
+def _readers_may_go() -> Iterator[None]:
+    """Ends quietly when the reader of stdout has gone, as `| head` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Nothing is said at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
@@ -168,9 +210,11 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
     # Cores have branches of the model to compute (trainer/devices.py): products that are split
     # among them as well would only wait for each other. Read when TensorFlow is imported.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    code = 0
     try:
-        code = main(arguments) or 0
-        sys.stdout.flush()
+        with _readers_may_go():
+            code = main(arguments) or 0
+            sys.stdout.flush()
         return code
     except Mistake as mistake:
         tell_error(mistake)
@@ -178,10 +222,6 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
     except Fault as fault:
         tell_error(fault)
         return 2
-    except BrokenPipeError:
-        # The reader of stdout has gone, as `| head` does; say nothing at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         tell_error(f"{error.filename or 'writing'}: {error.strerror or error}")
         return 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 from absl import flags
 
@@ -43,7 +42,7 @@ def main(arguments: list[str]) -> None:
     }
     data = open_data(dataclasses.replace(run.config, **places))
     default = model_dir / "evaluation" / FLAGS.split
-    report_dir = Path(FLAGS.report_dir).expanduser() if FLAGS.report_dir else default
+    report_dir = command_line.local_path("report_dir") if FLAGS.report_dir else default
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
     if FLAGS.format == "json":
         print(json.dumps(figures, indent=2))

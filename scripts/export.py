@@ -6,8 +6,6 @@ Keras model of token ids; with a model card. Prints their folder.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from scripts import command_line
@@ -27,7 +25,7 @@ def main(arguments: list[str]) -> None:
     """Exports, and prints where to."""
     command_line.refuse(arguments)
     model_dir = command_line.model_dir()
-    export_dir = Path(FLAGS.export_dir).expanduser() if FLAGS.export_dir else model_dir / "export"
+    export_dir = command_line.local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
     with command_line.quiet_stderr():
         from trainer.export import export
     export(model_dir, export_dir, FLAGS.export_format)

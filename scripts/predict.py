@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from absl import flags
@@ -77,7 +76,7 @@ def _output() -> Iterator[BinaryIO]:
         return
     from trainer.files import replacing
 
-    with replacing(Path(FLAGS.output).expanduser()) as path, path.open("wb") as file:
+    with replacing(command_line.local_path("output")) as path, path.open("wb") as file:
         yield file
 
 
@@ -87,7 +86,7 @@ def _texts(arguments: list[str]) -> Iterable[bytes]:
     if FLAGS.input:
         from pipeline.review_files import read_texts
 
-        return read_texts(Path(FLAGS.input).expanduser(), FLAGS.text_column)
+        return read_texts(command_line.local_path("input"), FLAGS.text_column)
     return _lines()
 
 

@@ -39,7 +39,7 @@ flags.DEFINE_string("size", "1400,1000", "width and height, in pixels")
 def main(arguments: list[str]) -> None:
     """Makes the pictures, and prints where they are."""
     command_line.refuse(arguments)
-    logdir, output_dir = (Path(name).expanduser() for name in (FLAGS.logdir, FLAGS.output_dir))
+    logdir, output_dir = map(command_line.local_path, ("logdir", "output_dir"))
     browser = _browser()
     if not logdir.is_dir():
         raise Mistake(f"--logdir={logdir} is no folder; name that of some runs")

@@ -84,7 +84,8 @@ def start():
         command = [sys.executable, "-m", f"scripts.{script}", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE}
         environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-        return subprocess.Popen(command, cwd=ROOT, **{**pipes, "env": environment, **popen})
+        where = {"cwd": ROOT, "env": environment}
+        return subprocess.Popen(command, **{**pipes, **where, **popen})
 
     return start
 

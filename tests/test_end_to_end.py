@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import dataclasses
 import fcntl
 import gzip
 import hashlib
@@ -23,6 +24,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
+from trainer.config import TrainConfig
 
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d  \S.*")
 ODD_REVIEWS = [
@@ -386,6 +388,8 @@ def test_a_bar_with_an_estimate_on_a_terminal(start, flags, tmp_path):
         ("evaluate", [], "holds no run", 1),
         ("evaluate", ["--split=all"], "train|validation|test", 1),
         ("export", [], "holds no run", 1),
+        ("train", ["--dataset=gs://b/r.csv"], "--dataset=gs://b/r.csv is not in a file system", 1),
+        ("export", ["--export_dir=gs://b/e"], "--export_dir=gs://b/e is not in a file", 1),
         ("predict", ["--format=xml"], "tsv|jsonl", 1),
     ],
 )
@@ -435,6 +439,33 @@ def test_help_is_for_people_and_loads_nothing_heavy(run, script):
     program = f"import sys, scripts.{script}; print('tensorflow' in sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
     assert loaded.strip() == b"False"
+
+
+def test_help_of_train_has_all_settings_in_groups_and_its_reader_may_go(start, run):
+    told = run("train", "--help").stdout.decode()
+    for field in dataclasses.fields(TrainConfig):
+        assert (f"  --{field.name}=" in told) == field.metadata["is_flag"]
+    assert told.index("how it learns:") < told.index("--batch_size") < told.index("how it runs:")
+    assert max(map(len, told.splitlines())) <= 100
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("train", "--help", stdout=writing)
+    os.close(writing)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
+
+
+def test_commands_work_from_any_folder_with_paths_from_home(trained, run, tmp_path, data_dir):
+    """A folder with a space in its name, and a home whose paths are written with ~."""
+    home, elsewhere = trained[0].parent, tmp_path / "some where"
+    elsewhere.mkdir()
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    folder = f"--model_dir=~/{trained[0].name}"
+    done = run("predict", folder, "fine", cwd=elsewhere, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    settings = ["--split=validation", "--report_dir=a report", f"--data_dir={data_dir}"]
+    done = run("evaluate", folder, *settings, cwd=elsewhere, env=environment)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (elsewhere / "a report" / "errors.csv").is_file()
 
 
 def test_each_recipe_is_made_of_settings_that_exist(run):

@@ -10,6 +10,15 @@ from model import ENCODERS
 from pipeline import DATASETS
 from pipeline.errors import Mistake
 
+# What --help calls the settings from the one that is named on.
+GROUPS = {
+    "dataset": "which reviews",
+    "validation_fraction": "what is read of them",
+    "encoder": "the model",
+    "adversarial": "how it learns",
+    "precision": "where and how it runs",
+}
+
 
 def _setting(
     default: Any,  # noqa: ANN401 a setting may be of any flag type
