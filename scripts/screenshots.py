@@ -33,7 +33,7 @@ flags.DEFINE_string("logdir", "runs", "folder of the runs")
 flags.DEFINE_string("output_dir", "screenshots", "folder of the pictures")
 flags.DEFINE_list("pages", ",".join(_PAGES), "what stands after # in the addresses of the pages")
 flags.DEFINE_string("browser", "", f"the browser; empty for the first of {', '.join(_BROWSERS)}")
-flags.DEFINE_string("size", "1400,1000", "width and height, in pixels")
+flags.DEFINE_string("size", "1600,900", "width and height, in pixels")
 
 
 def main(arguments: list[str]) -> None:
