@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from pipeline.datasets import untuned
 from pipeline.reviews import Reviews
-from pipeline.vocabulary import PADDING_ID
+from pipeline.vocabulary import PADDING_ID, UNKNOWN_ID
 
 _POOL_BATCHES = (
     50  # batches whose reviews are sorted by length together: more pads less, mixes less
 )
 _READ_AHEAD = 8  # batches; one takes 1 ms to make
 _PAD_MULTIPLE = 8  # a batch is as long as its longest review, rounded up for tensor cores
+NO_REVIEW = -2.0  # the label of a row that only makes the parts of a batch equal
 
 
 def batches_per_epoch(examples: Reviews, batch_size: int) -> int:
@@ -51,7 +52,14 @@ def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) 
 
 
 def training_batches(
-    examples: Reviews, *, batch_size: int, seed: int, epoch: int, first_batch: int = 0
+    examples: Reviews,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    first_batch: int = 0,
+    parts: int = 1,
+    mine: range = range(1),
 ) -> tf.data.Dataset:
     """Makes the batches of one epoch.
 
@@ -61,12 +69,16 @@ def training_batches(
         seed: The run's seed.
         epoch: Counts from 0.
         first_batch: How many batches of the epoch to leave out, for a run that goes on.
+        parts: Into how many equal parts a batch is cut.
+        mine: Those of them that are made here.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID.
+        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. Where
+        a batch has not enough reviews for equal parts, the last rows are of one unknown token and
+        have the label NO_REVIEW.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-    return _gather(examples, order[first_batch:])
+    return _gather(examples, [_parts(batch, parts, mine) for batch in order[first_batch:]])
 
 
 def evaluation_order(lengths: np.ndarray) -> np.ndarray:
@@ -74,18 +86,30 @@ def evaluation_order(lengths: np.ndarray) -> np.ndarray:
     return np.argsort(lengths, kind="stable")
 
 
-def evaluation_batches(examples: Reviews, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(
+    examples: Reviews, *, batch_size: int, parts: int = 1, mine: range = range(1)
+) -> tf.data.Dataset:
     """Makes batches in which every review stands once, in `evaluation_order`.
 
     Args:
         examples: Any split.
         batch_size: Reviews a batch.
+        parts: Into how many equal parts a batch is cut.
+        mine: Those of them that are made here.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID.
+        Batches as those of `training_batches`.
     """
     by_length = evaluation_order(examples.lengths)
-    return _gather(examples, np.split(by_length, range(batch_size, len(by_length), batch_size)))
+    order = np.split(by_length, range(batch_size, len(by_length), batch_size))
+    return _gather(examples, [_parts(batch, parts, mine) for batch in order])
+
+
+def _parts(batch: np.ndarray, parts: int, mine: range) -> np.ndarray:
+    """Takes of a batch's positions some of so many equal parts; -1 stands for no review."""
+    size = -(-len(batch) // parts)
+    filled = np.pad(batch, (0, size * parts - len(batch)), constant_values=-1)
+    return filled[size * mine.start : size * mine.stop]
 
 
 def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
@@ -95,7 +119,7 @@ def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
 
     def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         token_ids, labels = tf.numpy_function(
-            lambda chosen: _padded(examples[chosen]), [batch], (tf.int32, tf.float32)
+            lambda chosen: _padded(examples, chosen), [batch], (tf.int32, tf.float32)
         )
         return tf.ensure_shape(token_ids, [None, None]), tf.ensure_shape(labels, [None])
 
@@ -103,10 +127,13 @@ def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
     return untuned(batches)
 
 
-def _padded(examples: Reviews) -> tuple[np.ndarray, np.ndarray]:
-    longest = int(examples.lengths.max(initial=0))
+def _padded(examples: Reviews, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    chosen = examples[positions[positions >= 0]]
+    longest = int(chosen.lengths.max(initial=1))
     length = longest + -longest % _PAD_MULTIPLE
-    token_ids = np.full([len(examples), length], PADDING_ID, np.int32)
-    for position, length in enumerate(examples.lengths):
-        token_ids[position, :length] = examples.row(position)
-    return token_ids, examples.labels
+    token_ids = np.full([len(positions), length], PADDING_ID, np.int32)
+    for row, length in enumerate(chosen.lengths):
+        token_ids[row, :length] = chosen.row(row)
+    token_ids[len(chosen) :, 0] = UNKNOWN_ID
+    nothing = np.full(len(positions) - len(chosen), NO_REVIEW, np.float32)
+    return token_ids, np.concatenate([chosen.labels, nothing])

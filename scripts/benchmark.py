@@ -131,6 +131,7 @@ def _trainer(
     validation: Reviews | None = None,
 ) -> Trainer:
     from trainer import devices
+    from trainer.replicas import one_replica
     from trainer.run import make_trainer
 
     return make_trainer(
@@ -139,6 +140,7 @@ def _trainer(
         vectorizer,
         precision=devices.precision(config.precision),
         label_names=("neg", "pos"),
+        replicas=one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],
     )

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.config import TrainConfig
+from trainer.replicas import one_replica
 
 RATE = 0.01
 SMALL = {"units": 4, "embedding_dim": 4, "learning_rate": RATE, "dropout": 0.0}
@@ -22,7 +23,9 @@ def made(**settings):
 
 def take_step(config, model, optimizer, token_ids=TOKEN_IDS, labels=LABELS):
     with tf.GradientTape() as tape:
-        losses, _ = build_objective(config, model).losses(token_ids, labels, tf.constant(0))
+        losses, _ = build_objective(config, model, one_replica()).losses(
+            token_ids, labels, tf.constant(0)
+        )
         loss = tf.reduce_mean(losses)
     gradients = map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables))
     optimizer.apply(list(gradients), model.trainable_variables)
@@ -53,7 +56,7 @@ def test_weight_decay_takes_off_its_share_of_all_but_biases():
 
 def test_label_smoothing_is_that_of_keras_and_what_is_measured_is_not_smoothed():
     config, model, _ = made(label_smoothing=0.2)
-    losses, (_, logits, measured) = build_objective(config, model).losses(
+    losses, (_, logits, measured) = build_objective(config, model, one_replica()).losses(
         TOKEN_IDS, LABELS, tf.constant(0)
     )
     for share, ours in ((0.2, losses), (0.0, measured)):

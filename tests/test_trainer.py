@@ -16,6 +16,7 @@ from pipeline.errors import Fault, Mistake
 from trainer import run as runs
 from trainer.data import make_vectorizer, open_data
 from trainer.evaluator import Evaluator
+from trainer.replicas import one_replica
 from trainer.run import make_trainer
 from trainer.stopping import Stopped, StopSignals
 
@@ -28,7 +29,7 @@ def data(small_config):
     return vectorizer, *(data.examples(split, vectorizer) for split in ("train", "validation"))
 
 
-def trainer_of(config, data, folder, *, training=None):
+def trainer_of(config, data, folder, *, training=None, replicas=None):
     vectorizer, train, validation = data
     return make_trainer(
         config,
@@ -36,6 +37,7 @@ def trainer_of(config, data, folder, *, training=None):
         vectorizer,
         precision="float32" if config.precision == "auto" else config.precision,
         label_names=("neg", "pos"),
+        replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,
     )

@@ -13,6 +13,7 @@ from pipeline.vocabulary import UNKNOWN_ID
 from trainer import devices
 from trainer.config import TrainConfig
 from trainer.objectives import NextWords, Objective, Sentiment
+from trainer.replicas import Replicas
 
 _SEEDS_A_PART = 10  # seeds that the layers of a part use up, with some to spare
 _LAST_RATE = 0.01  # what --decay leaves of the learning rate
@@ -34,10 +35,14 @@ def build_model(
     return model
 
 
-def build_objective(config: TrainConfig, model: keras.Model) -> Objective:
-    """Makes what the model is trained for."""
+def build_objective(config: TrainConfig, model: keras.Model, replicas: Replicas) -> Objective:
+    """Makes what the model is trained for.
+
+    Raises:
+        Mistake: It cannot be trained by several replicas.
+    """
     objectives = {"sentiment": Sentiment, "next_words": NextWords}
-    return objectives[config.objective](config, model)
+    return objectives[config.objective](config, model, replicas)
 
 
 def build_optimizer(
@@ -51,7 +56,7 @@ def build_optimizer(
         steps: Steps of the whole run, over which the learning rate may fall.
     """
     is_accumulating = config.gradient_accumulation > 1
-    optimizer = keras.optimizers.Adam(
+    optimizer = _Adam(
         _learning_rate(config, steps),
         global_clipnorm=config.clip_norm or None,
         weight_decay=config.weight_decay or None,
@@ -119,6 +124,19 @@ def _learning_rate(
     if config.decay == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
     return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
+
+
+class _Adam(keras.optimizers.Adam):
+    """Adam on gradients that are the sums over all replicas already.
+
+    Keras' own adds them up after clipping each replica's; a sum is to be clipped as it would be of
+    one replica.
+    """
+
+    def _all_reduce_sum_gradients(
+        self, grads_and_vars: list[tuple[tf.Tensor, tf.Variable]]
+    ) -> list[tuple[tf.Tensor, tf.Variable]]:
+        return grads_and_vars
 
 
 class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):

@@ -205,7 +205,14 @@ class TrainConfig:
         "auto is mixed_float16 on a GPU with tensor cores, else float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
-    distribute: str = _setting("none", "none is one device", choices=("none",))
+    distribute: str = _setting(
+        "auto",
+        "none: one device; mirrored: all GPUs of this machine; multi_worker: those of all "
+        "processes of TF_CONFIG; auto: as TF_CONFIG and the GPUs suggest. --batch_size is that of "
+        "all together",
+        choices=("auto", "none", "mirrored", "multi_worker"),
+        may_change=True,
+    )
     seed: int = _setting(0, "decides weights, order and dropout", minimum=0, maximum=2**31 - 1_000)
     checkpoint_every: int = _setting(
         200,

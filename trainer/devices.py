@@ -1,4 +1,4 @@
-"""Where a run computes: accelerators, the tf.distribute strategy, the precision policy."""
+"""Where a run computes: accelerators, cores, the precision policy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ import tensorflow as tf
 
 _SMALLEST_PART = 16  # reviews
 _TENSOR_CORES = (7, 0)  # the first compute capability whose float16 products are the faster ones
-
-
-def strategy(distribute: str) -> tf.distribute.Strategy:
-    """Returns the strategy in whose scope a run makes its variables.
-
-    Args:
-        distribute: `none`, one device.
-    """
-    del distribute  # a choice of one, for now
-    return tf.distribute.get_strategy()
 
 
 def precision(setting: str) -> str:
@@ -42,12 +32,15 @@ def policy(precision: str) -> keras.DTypePolicy:
 def branches(batch_size: int) -> int:
     """Says into how many parts a batch is cut so that each core of a CPU has one; 1 on a GPU.
 
+    Where TensorFlow was told to see several CPUs, their replicas share the cores.
+
     Args:
         batch_size: Reviews a step; a part of fewer than 16 is not worth a core.
     """
     if tf.config.list_logical_devices("GPU"):
         return 1
-    return max(1, min(cores(), batch_size // _SMALLEST_PART))
+    cpus = len(tf.config.list_logical_devices("CPU"))
+    return max(1, min(cores() // cpus, batch_size // _SMALLEST_PART))
 
 
 def describe() -> str:

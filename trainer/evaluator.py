@@ -11,6 +11,7 @@ from pipeline.reviews import Reviews
 from trainer.calibration import calibration_error, fit_temperature
 from trainer.metrics import Metrics
 from trainer.progress import watched
+from trainer.replicas import Replicas, one_replica
 from trainer.stopping import StopSignals
 
 EVALUATION_BATCH = 128  # reviews; twice as many are no faster
@@ -21,13 +22,15 @@ class Evaluator:
 
     Args:
         model: The model, built.
+        replicas: Where it was made; None for this process alone.
 
     Attributes:
         model: As given.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, replicas: Replicas | None = None) -> None:
         self.model = model
+        self._replicas = replicas or one_replica()
 
     def evaluate(self, examples: Reviews, *, stop: StopSignals | None = None) -> dict[str, float]:
         """Measures the model on a split, each review once.
@@ -76,19 +79,25 @@ class Evaluator:
         Raises:
             Stopped: A signal came.
         """
-        batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH)
+        among = {"parts": self._replicas.count, "mine": self._replicas.here}
+        batches = evaluation_batches(examples, batch_size=EVALUATION_BATCH, **among)
         if what:
             about = {"total": len(examples), "per_part": EVALUATION_BATCH, "what": what}
             batches = watched(batches, **about, stop=stop)
         parts = [np.empty(0, np.float32), *(self.score_step(token_ids) for token_ids, _ in batches)]
         logits = np.empty(len(examples), np.float32)
-        logits[evaluation_order(examples.lengths)] = np.concatenate(parts)
+        # Beyond the last review there may be rows that made the parts of its batch equal.
+        in_order = np.concatenate(parts)[: len(examples)]
+        logits[evaluation_order(examples.lengths)] = in_order
         return logits
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the logits <float32>[B] of token_ids <int32>[B, T]."""
-        return self.model(token_ids, training=False)
+        """Returns the logits <float32>[B] of all replicas' token_ids <int32>[B, T]."""
+        return self._replicas.gathered(self._replicas.run(self._score, token_ids))
+
+    def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
+        return self.model(self._replicas.part(token_ids), training=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

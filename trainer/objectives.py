@@ -10,16 +10,19 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from model.deep import DeepScores
 from model.language import LanguageModel
-from pipeline.batches import evaluation_batches
+from pipeline.batches import NO_REVIEW, evaluation_batches
+from pipeline.errors import Mistake
 from pipeline.reviews import Reviews
 from trainer.adversarial import adversarial_losses, virtual_adversarial_losses
 from trainer.config import TrainConfig
 from trainer.evaluator import Evaluator, cross_entropies, measured
 from trainer.metrics import Metrics, WordMetrics
 from trainer.progress import watched
+from trainer.replicas import Replicas
 from trainer.stopping import StopSignals
 from trainer.summaries import Summaries
 
+_SEEDS_BETWEEN = 10_000_019  # from one replica's random directions to the next one's
 _COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
 _READING_BATCH = 32  # reviews whose words are predicted at once; each word has thousands of logits
 
@@ -30,6 +33,7 @@ class Objective(abc.ABC):
     Args:
         config: The settings.
         model: The model, built.
+        replicas: Where it was made.
     """
 
     @abc.abstractmethod
@@ -56,7 +60,7 @@ class Objective(abc.ABC):
 
         Args:
             token_ids: <int32>[B, T].
-            labels: <float32>[B], 0 to 1; -1 of a review without a label.
+            labels: <float32>[B], 0 to 1; -1 of a review without a label, NO_REVIEW of none.
             step: <int64>[], steps taken so far; with the seed it decides what is drawn.
 
         Returns:
@@ -84,9 +88,9 @@ class Objective(abc.ABC):
 class Sentiment(Objective):
     """To tell positive reviews from negative ones: the loss of each part of a classifier."""
 
-    def __init__(self, config: TrainConfig, model: SentimentClassifier) -> None:
-        self._config, self._model = config, model
-        self._evaluator = Evaluator(model)
+    def __init__(self, config: TrainConfig, model: SentimentClassifier, replicas: Replicas) -> None:
+        self._config, self._model, self._replicas = config, model, replicas
+        self._evaluator = Evaluator(model, replicas)
 
     def new_metrics(self) -> Metrics:
         """Makes those of labels and logits."""
@@ -139,10 +143,11 @@ class Sentiment(Objective):
                     losses.append(tf.where(their >= 0, harm, 0.0))
                 else:
                     place = config.seed + 1_000_000 * (number + 1)
-                    seed = tf.stack([tf.constant(place, tf.int64), step])
-                    losses.append(
-                        virtual_adversarial_losses(part, some, size=config.perturbation, seed=seed)
+                    seed = tf.stack([place + _SEEDS_BETWEEN * self._replicas.number(), step])
+                    harm = virtual_adversarial_losses(
+                        part, some, size=config.perturbation, seed=seed
                     )
+                    losses.append(tf.where(their > NO_REVIEW, harm, 0.0))
         return tf.concat(losses, axis=0)
 
     def validate(
@@ -158,8 +163,12 @@ class Sentiment(Objective):
 class NextWords(Objective):
     """To predict each word of a review from those before it; needs no labels."""
 
-    def __init__(self, config: TrainConfig, model: LanguageModel) -> None:
-        del config
+    def __init__(self, config: TrainConfig, model: LanguageModel, replicas: Replicas) -> None:
+        if replicas.count > 1:  # its loss is a mean over words, of which each replica has others
+            raise Mistake(
+                f"--distribute={config.distribute} is not for scripts.pretrain, which trains on "
+                "one device; use --distribute=none"
+            )
         self._model = model
 
     def new_metrics(self) -> WordMetrics:

@@ -26,6 +26,7 @@ from trainer.evaluator import Evaluator, measured
 from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
+from trainer.replicas import Replicas, one_replica
 from trainer.sources import TaughtLabels, check_is_start, check_is_teacher, start_from, take_over
 from trainer.stopping import StopSignals
 from trainer.trainer import Trainer, last_step
@@ -221,6 +222,7 @@ def make_run(
     model_dir: Path,
     *,
     record: RunRecord | None = None,
+    replicas: Replicas | None = None,
     stop: StopSignals,
 ) -> Trainer:
     """Makes the trainer of a run, and what the run is known by in its folder.
@@ -230,6 +232,7 @@ def make_run(
         data: The data set that they name.
         model_dir: The run's folder.
         record: Its config.json; None where the run is new.
+        replicas: Those that train; None for one.
         stop: Asked between parts of long work whether to go on.
 
     Raises:
@@ -266,6 +269,7 @@ def make_run(
         label_names=record.label_names,
         training=training,
         validation=validation,
+        replicas=replicas or one_replica(),
     )
     if not int(trainer.state.step):
         _take_over(config, words, trainer.state.model)
@@ -352,6 +356,7 @@ def make_trainer(
     label_names: tuple[str, str],
     training: Reviews,
     validation: Reviews,
+    replicas: Replicas,
 ) -> Trainer:
     """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one.
 
@@ -360,17 +365,16 @@ def make_trainer(
     """
     if precision != devices.precision(config.precision):
         _log.warning("%s goes on in %s, as it was begun", model_dir, precision)
-    strategy = devices.strategy(config.distribute)
-    with strategy.scope():
+    with replicas.scope():
         model = build_model(config, vectorizer.vocabulary_size, precision)
         optimizer = build_optimizer(config, model, last_step(config, training))
-        objective = build_objective(config, model)
-        state = TrainState(
-            model,
-            optimizer,
-            fingerprint=vocabulary.fingerprint(vectorizer.words),
-            new_metrics=objective.new_metrics,
-        )
+    objective = build_objective(config, model, replicas)
+    state = TrainState(
+        model,
+        optimizer,
+        fingerprint=vocabulary.fingerprint(vectorizer.words),
+        new_metrics=objective.new_metrics,
+    )
     checkpoints = Checkpoints(model_dir, state)
     resumed = checkpoints.restore()
     if not resumed and (model_dir / "history.csv").exists():
@@ -392,7 +396,7 @@ def make_trainer(
         objective=objective,
         training=training,
         validation=validation,
-        strategy=strategy,
+        replicas=replicas,
         checkpoints=checkpoints,
         words=vectorizer.words,
         label_names=label_names,

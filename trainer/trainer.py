@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.batches import batches_per_epoch, training_batches
+from pipeline.batches import NO_REVIEW, batches_per_epoch, training_batches
 from pipeline.errors import Fault
 from pipeline.reviews import Reviews
 from trainer.checkpoints import Checkpoints, TrainState
@@ -22,6 +22,7 @@ from trainer.objectives import Objective
 from trainer.profiling import Profile
 from trainer.progress import Progress
 from trainer.records import History
+from trainer.replicas import Replicas
 from trainer.stopping import Stopped, StopSignals
 from trainer.summaries import Summaries, sampled
 
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
 _SHOWN = ("loss", "accuracy", "perplexity", "reviews_per_second")  # beside the bar
+_STEADY_STEPS = 10
 _SECONDS_A_CALL = 0.5  # between looks at signals and the clock
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
@@ -48,7 +50,7 @@ class Trainer:
         objective: What its model is trained for.
         training: The training split.
         validation: The split that decides which model is best.
-        strategy: The strategy in whose scope the state was made.
+        replicas: Where its model was made.
         checkpoints: Where the state is saved.
         words: The vocabulary, for what people read.
         label_names: What labels 0 and 1 are called, likewise.
@@ -66,7 +68,7 @@ class Trainer:
         objective: Objective,
         training: Reviews,
         validation: Reviews,
-        strategy: tf.distribute.Strategy,
+        replicas: Replicas,
         checkpoints: Checkpoints,
         words: Sequence[str],
         label_names: tuple[str, str],
@@ -76,13 +78,12 @@ class Trainer:
         self._objective = objective
         self._training = training
         self._validation = validation
-        self._strategy = strategy
+        self._replicas = replicas
         self._checkpoints = checkpoints
         self._words, self._label_names = words, label_names
-        with strategy.scope():  # of this process alone, for the throughput
-            self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
-            self._last_loss = tf.Variable(0.0)  # of a step that was not taken
-            self._lost_steps = tf.Variable(0)
+        self._tokens, self._reviews = keras.metrics.Sum(), keras.metrics.Sum()
+        self._last_loss = tf.Variable(0.0)  # of a step that was not taken
+        self._lost_steps = tf.Variable(0)
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
         self._last_step = last_step(config, training)
@@ -118,6 +119,7 @@ class Trainer:
         self._history = History(model_dir, epochs=epoch)
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()
+        self._replicas.part_ways(self.state.model)
         try:
             if not step:
                 self._objective.prepare(self._training, stop=stop)
@@ -152,13 +154,36 @@ class Trainer:
     )
     def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
         """Takes `count` steps on the next batches, without Python in between."""
-        for number in tf.range(count, 0, -1):
-            batch = next(batches)
-            self._strategy.run(self._train_replica, args=(*batch, tf.equal(number, 1)))
+        for left in tf.range(count, 0, -1):
+            gradients, sums, measured = self._replicas.run(self._gradients, *next(batches))
+            loss, reviews, tokens, norm = tf.unstack(self._replicas.first(sums))
+            if tf.math.is_finite(norm):
+                self._replicas.run(self._apply, gradients)
+                self.state.skipped.assign(0)
+                self.state.gradient_norm.update_state(norm)
+                if tf.equal(left, 1):
+                    self._keep_sample(gradients)
+            else:
+                self._skip(gradients, loss)
+            measured = [self._replicas.gathered(each) for each in measured]
+            if tf.math.is_finite(loss):
+                for metrics in (self.state.window, self.state.totals):
+                    metrics.update(*measured)
+            self._reviews.update_state(reviews)
+            self._tokens.update_state(tokens)
             self.state.step.assign_add(1)
 
-    def _train_replica(self, token_ids: tf.Tensor, labels: tf.Tensor, is_last: tf.Tensor) -> None:
+    def _gradients(
+        self, token_ids: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tuple[tf.Tensor, ...]]:
+        """Computes a replica's part of a step, and its sum over all replicas.
+
+        Returns:
+            The gradients, times the loss scale; loss, reviews, tokens and norm of the gradient
+            <float32>[4]; and what the metrics' `update` takes, of this replica's reviews.
+        """
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
+        token_ids, labels = self._replicas.part(token_ids), self._replicas.part(labels)
         with tf.GradientTape() as tape:
             losses, measured = self._objective.losses(token_ids, labels, state.step)
             # By the batch size of the settings: a smaller last batch is a smaller step.
@@ -168,29 +193,27 @@ class Trainer:
         # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
         # as if they were different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        scale = optimizer.scale_loss(1.0)
-        norm = tf.linalg.global_norm(gradients) / scale
-        if tf.math.is_finite(norm):
-            optimizer.apply(gradients, model.trainable_variables)
-            state.skipped.assign(0)
-            state.gradient_norm.update_state(norm)
-            if is_last:
-                for kept, gradient in zip(state.gradients, gradients, strict=True):
-                    kept.assign(sampled(gradient) / scale)
-        else:
-            self._skip(gradients, loss)
-        if tf.math.is_finite(loss):
-            for metrics in (state.window, state.totals):
-                metrics.update(*measured)
-        self._reviews.update_state(tf.size(labels))
-        self._tokens.update_state(tf.math.count_nonzero(token_ids))
+        is_review = labels > NO_REVIEW
+        tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_review), dtype=tf.float32)
+        sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_review, tf.float32)), tokens])
+        *gradients, sums = self._replicas.summed([*gradients, sums])
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        return gradients, tf.concat([sums, [norm]], axis=0), measured
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self.state.optimizer.apply(gradients, self.state.model.trainable_variables)
+
+    def _keep_sample(self, gradients: list[tf.Tensor]) -> None:
+        scale = self.state.optimizer.scale_loss(1.0)
+        for kept, gradient in zip(self.state.gradients, gradients, strict=True):
+            kept.assign(sampled(self._replicas.first(gradient)) / scale)
 
     def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
         """Does not take a step that would make every weight NaN."""
         state = self.state
         if self._scales_loss:
             # It applies none of it either, but halves its scale.
-            state.optimizer.apply(gradients, state.model.trainable_variables)
+            self._replicas.run(self._apply, gradients)
         state.skipped.assign_add(1)
         self._last_loss.assign(loss)
         is_overflow = self._scales_loss and tf.math.is_finite(loss)  # float16's everyday life
@@ -206,9 +229,12 @@ class Trainer:
             seed=self.config.seed,
             epoch=epoch,
             first_batch=step - epoch * self._steps_per_epoch,
+            parts=self._replicas.count,
+            mine=self._replicas.here,
         )
         self._start_window()
-        iterator, pace = iter(batches), _Pace()
+        # Processes must agree on when to look up, and have clocks of their own.
+        iterator, pace = iter(batches), _Pace(is_steady=self._replicas.is_cluster)
         while step < end:
             # The last step is written and saved with its epoch: no checkpoint lies in between.
             pauses = (self.config.summary_every, self.config.checkpoint_every)
@@ -357,13 +383,20 @@ class Trainer:
 
 
 class _Pace:
-    """Finds how many steps make a call that is long for Python and short for a person."""
+    """Finds how many steps make a call that is long for Python and short for a person.
 
-    def __init__(self) -> None:
+    Args:
+        is_steady: Whether it is always the same number.
+    """
+
+    def __init__(self, *, is_steady: bool) -> None:
+        self._is_steady = is_steady
         self._seconds_per_step = _SECONDS_A_CALL
 
     def steps(self) -> int:
         """Returns how many steps to take before looking up again, 1 at least."""
+        if self._is_steady:
+            return _STEADY_STEPS
         return max(1, int(_SECONDS_A_CALL / self._seconds_per_step))
 
     @contextlib.contextmanager
