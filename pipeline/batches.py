@@ -73,12 +73,14 @@ def training_batches(
         mine: Those of them that are made here.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. Where
-        a batch has not enough reviews for equal parts, the last rows are of one unknown token and
-        have the label NO_REVIEW.
+        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. Parts
+        are equal in all batches (gathering what processes made of them needs it): in the smaller
+        last one, rows without a review are of one unknown token and have the label NO_REVIEW.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-    return _gather(examples, [_parts(batch, parts, mine) for batch in order[first_batch:]])
+    return _gather(
+        examples, [_parts(batch, batch_size, parts, mine) for batch in order[first_batch:]]
+    )
 
 
 def evaluation_order(lengths: np.ndarray) -> np.ndarray:
@@ -102,12 +104,14 @@ def evaluation_batches(
     """
     by_length = evaluation_order(examples.lengths)
     order = np.split(by_length, range(batch_size, len(by_length), batch_size))
-    return _gather(examples, [_parts(batch, parts, mine) for batch in order])
+    return _gather(examples, [_parts(batch, batch_size, parts, mine) for batch in order])
 
 
-def _parts(batch: np.ndarray, parts: int, mine: range) -> np.ndarray:
+def _parts(batch: np.ndarray, batch_size: int, parts: int, mine: range) -> np.ndarray:
     """Takes of a batch's positions some of so many equal parts; -1 stands for no review."""
-    size = -(-len(batch) // parts)
+    if parts == 1:
+        return batch
+    size = -(-batch_size // parts)
     filled = np.pad(batch, (0, size * parts - len(batch)), constant_values=-1)
     return filled[size * mine.start : size * mine.stop]
 

@@ -116,7 +116,8 @@ def train(arguments: list[str], *, objective: str) -> int:
         again = shlex.join([sys.executable, "-m", _command(), *sys.argv[1:]])
         note(f"{stopped}, everything saved; to go on: {again}")
         return 128 + stopped.signal
-    print(json.dumps(results, indent=2))
+    if results:
+        print(json.dumps(results, indent=2))
     return 0
 
 

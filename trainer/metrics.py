@@ -25,8 +25,12 @@ class Metrics:
     def update(self, labels: tf.Tensor, logits: tf.Tensor, losses: tf.Tensor) -> None:
         """Counts a batch: labels, logits and losses are <float32>[B].
 
-        Where a label is a probability, the likelier class counts as the right one.
+        Where a label is a probability, the likelier class counts as the right one; where it is
+        below 0 there is none.
         """
+        labels, logits, losses = (
+            tf.boolean_mask(values, labels >= 0) for values in (labels, logits, losses)
+        )
         self._loss.update_state(losses)
         labels = tf.round(labels)
         # BinaryAccuracy takes the last axis for the classes of one example.

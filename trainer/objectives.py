@@ -125,8 +125,7 @@ class Sentiment(Objective):
         losses = [tf.reshape(by_part, [-1])]
         if self._config.adversarial != "none":
             losses.append(self._adversarial_losses(token_ids, labels, step))
-        labels = tf.boolean_mask(labels, is_labelled)
-        logits = tf.boolean_mask(tf.reduce_mean(logits, axis=1), is_labelled)
+        logits = tf.reduce_mean(logits, axis=1)
         return tf.concat(losses, axis=0), (labels, logits, cross_entropies(labels, logits))
 
     def _adversarial_losses(

@@ -5,15 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from pipeline.errors import Mistake
+from trainer.config import TrainConfig
+from trainer.stopping import Stopped, StopSignals
 
 _SEED_STATE = "seed_generator_state"  # what Keras calls the state of a layer's random numbers
 _SEEDS_BETWEEN = 1_000_003  # from one replica to the next
+# Settings, and what to do instead.
+_REFUSED = {
+    "gradient_accumulation": "a larger --batch_size does the same, in parts on each of them",
+    "ema": "leave it out, or use --distribute=none",
+}
 
 
 class Replicas:
@@ -78,7 +86,10 @@ class Replicas:
 
     def gathered(self, of_each: Any) -> tf.Tensor:  # noqa: ANN401 a tensor, or tf.distribute's several
         """Returns the tensors [B, ...] of all replicas of what `run` has answered, end to end."""
-        return of_each if self.count == 1 else self._strategy.gather(of_each, axis=0)
+        if self.count == 1:
+            return of_each
+        shape = [None, *self.first(of_each).shape[1:]]  # which gather forgets
+        return tf.ensure_shape(self._strategy.gather(of_each, axis=0), shape)
 
     def part_ways(self, model: tf.keras.Model) -> None:
         """Has each replica draw random numbers of its own from now on.
@@ -97,11 +108,52 @@ class Replicas:
 
         self._strategy.run(tf.function(shift))
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], reduce_retracing=False)
+    def check(self, config: TrainConfig) -> None:
+        """Refuses settings that Keras' optimizers do not have for several replicas.
+
+        Raises:
+            Mistake: There is one.
+        """
+        if self.count == 1:
+            return
+        for name, instead in _REFUSED.items():
+            if getattr(config, name) != TrainConfig.__dataclass_fields__[name].default:
+                raise Mistake(
+                    f"--{name}={getattr(config, name)} is not for {self.count} replicas; {instead}"
+                )
+
+    def wait(self) -> None:
+        """Waits until all processes have come here."""
+        self.total(tf.constant(0))
+
+    def agreed(self, stop: StopSignals) -> StopSignals:
+        """Returns signals by which all processes stop at the same step, or what was given."""
+        return _AgreedStop(stop, self) if self.is_cluster else stop
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
     def total(self, number: tf.Tensor) -> tf.Tensor:
         """Adds a number <int32>[] of each process up; waits for all of them."""
-        of_each = self._strategy.run(lambda: self.summed([number])[0])
+        # identity: to have the number on the replica's device, where its sum goes.
+        of_each = self._strategy.run(lambda: self.summed([tf.identity(number)])[0])
         return self.first(of_each) // len(self.here)
+
+
+class _AgreedStop(StopSignals):
+    """Signals of one process that all heed.
+
+    All have to ask equally often.
+    """
+
+    def __init__(self, own: StopSignals, replicas: Replicas) -> None:
+        super().__init__()
+        self._own, self._replicas = own, replicas
+
+    def check(self) -> None:
+        """Raises Stopped when a signal has come to any process."""
+        number = self._own.received or 0
+        highest = int(self._replicas.total(tf.constant(number)))
+        if highest:
+            raise Stopped(number or signal.SIGTERM)
 
 
 def open_replicas(distribute: str) -> Replicas:

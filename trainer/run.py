@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,12 +28,14 @@ from trainer.evaluator import Evaluator, measured
 from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
-from trainer.replicas import Replicas, one_replica
+from trainer.replicas import Replicas, one_replica, open_replicas
 from trainer.sources import TaughtLabels, check_is_start, check_is_teacher, start_from, take_over
 from trainer.stopping import StopSignals
 from trainer.trainer import Trainer, last_step
 
 _log = logging.getLogger(__name__)
+
+_NOT_NEEDED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +203,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         stop: Asked between steps whether to go on.
 
     Returns:
-        What results.json says.
+        What results.json says; nothing in a process that is not the chief of several.
 
     Raises:
         Mistake: The settings cannot be used here, or another process trains here.
@@ -208,12 +212,33 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         Stopped: A signal came; the state is saved, and calling again goes on.
     """
     _check_folder(model_dir)
-    with held(model_dir):
-        record = RunRecord.read(model_dir)
-        _check_record(record, config, model_dir)
-        data = open_data(config, stop=stop)
-        trainer = make_run(config, data, model_dir, record=record, stop=stop)
-        return _fit(trainer, data, model_dir, stop)
+    replicas = open_replicas(config.distribute)
+    replicas.check(config)
+    if replicas.is_chief:
+        with held(model_dir):
+            replicas.wait()
+            return _train(config, model_dir, replicas, stop)
+    # Only the chief writes to model_dir: the others do to a folder of their own.
+    with tempfile.TemporaryDirectory() as name:
+        own = Path(name)
+        if model_dir.is_dir():
+            shutil.copytree(model_dir, own, dirs_exist_ok=True, ignore=_NOT_NEEDED)
+        replicas.wait()
+        _train(config, own, replicas, stop)
+    return {}
+
+
+def _train(
+    config: TrainConfig, model_dir: Path, replicas: Replicas, stop: StopSignals
+) -> dict[str, object]:
+    record = RunRecord.read(model_dir)
+    _check_record(record, config, model_dir)
+    data = open_data(config, stop=stop)
+    trainer = make_run(config, data, model_dir, record=record, replicas=replicas, stop=stop)
+    # Before, each process reads for itself; from here on all do the same.
+    results = _fit(trainer, data, model_dir, replicas.agreed(stop))
+    replicas.wait()  # a process that ends takes the others with it
+    return results
 
 
 def make_run(

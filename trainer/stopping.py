@@ -19,10 +19,14 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT inside a `with` block; a second one acts at once, as usual."""
+    """Notes SIGTERM and SIGINT inside a `with` block; a second one acts at once, as usual.
+
+    Attributes:
+        received: The number of the signal that has come; None: none has.
+    """
 
     def __init__(self) -> None:
-        self._received: int | None = None
+        self.received: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
@@ -35,12 +39,12 @@ class StopSignals:
 
     def check(self) -> None:
         """Raises Stopped when a signal has come."""
-        if self._received is not None:
-            raise Stopped(self._received)
+        if self.received is not None:
+            raise Stopped(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self._received = number
+        self.received = number
         self._restore()
 
     def _restore(self) -> None:

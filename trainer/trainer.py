@@ -104,7 +104,8 @@ class Trainer:
 
         Raises:
             Stopped: A signal came; the state is saved.
-            Fault: The loss is not a number any more, or memory or disk do not suffice.
+            Fault: The loss is not a number any more, memory or disk do not suffice, or another
+                process of the run is gone.
         """
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
@@ -144,6 +145,14 @@ class Trainer:
                 f"{self.config.batch_size} and --sequence_length={self.config.sequence_length}; "
                 "smaller ones need less, in a new model_dir"
             ) from error
+        except tf.errors.OpError as error:
+            if not self._replicas.is_cluster:
+                raise
+            raise Fault(
+                "another process of the run is gone, or cannot be reached "
+                f"({error.message.splitlines()[0][:200]}); start all of them again by the same "
+                "commands, and they go on from the newest checkpoint"
+            ) from error
         finally:
             self._progress.close()
             self._profile.close()
@@ -154,7 +163,10 @@ class Trainer:
     )
     def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
         """Takes `count` steps on the next batches, without Python in between."""
+        # Processes that gather the results of different steps would wait for each other forever.
+        at_once = 1 if self._replicas.is_cluster else 10  # TensorFlow's own
         for left in tf.range(count, 0, -1):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=at_once)
             gradients, sums, measured = self._replicas.run(self._gradients, *next(batches))
             loss, reviews, tokens, norm = tf.unstack(self._replicas.first(sums))
             if tf.math.is_finite(norm):
@@ -165,7 +177,7 @@ class Trainer:
                     self._keep_sample(gradients)
             else:
                 self._skip(gradients, loss)
-            measured = [self._replicas.gathered(each) for each in measured]
+            measured = tf.unstack(self._replicas.gathered(measured), axis=1)
             if tf.math.is_finite(loss):
                 for metrics in (self.state.window, self.state.totals):
                     metrics.update(*measured)
@@ -175,12 +187,13 @@ class Trainer:
 
     def _gradients(
         self, token_ids: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tuple[tf.Tensor, ...]]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """Computes a replica's part of a step, and its sum over all replicas.
 
         Returns:
             The gradients, times the loss scale; loss, reviews, tokens and norm of the gradient
-            <float32>[4]; and what the metrics' `update` takes, of this replica's reviews.
+            <float32>[4]; and what the metrics' `update` takes, side by side, of this replica's
+            reviews.
         """
         model, optimizer, state = self.state.model, self.state.optimizer, self.state
         token_ids, labels = self._replicas.part(token_ids), self._replicas.part(labels)
@@ -198,7 +211,7 @@ class Trainer:
         sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_review, tf.float32)), tokens])
         *gradients, sums = self._replicas.summed([*gradients, sums])
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
-        return gradients, tf.concat([sums, [norm]], axis=0), measured
+        return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(measured, axis=1)
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.state.optimizer.apply(gradients, self.state.model.trainable_variables)
@@ -263,7 +276,7 @@ class Trainer:
         state, seconds = self.state, until - self._window_from
         values = state.window.result()
         values["gradient_norm"] = mean(state.gradient_norm)
-        values["learning_rate"] = float(state.optimizer.learning_rate)
+        values["learning_rate"] = float(tf.convert_to_tensor(state.optimizer.learning_rate))
         for name, count in (("reviews", self._reviews), ("tokens", self._tokens)):
             values[f"{name}_per_second"] = float(count.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
