@@ -1,60 +1,90 @@
-"""What test_replicas.py runs in processes of its own: N replicas on logical CPUs, 50 steps.
+"""What test_replicas.py runs in processes of its own: N replicas on logical CPUs.
 
 TensorFlow must be told of logical devices before it does anything else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.batches import training_batches
 from tests.test_trainer import trainer_of
+from trainer import run as runs
+from trainer import trainer
 from trainer.config import TrainConfig
 from trainer.data import make_vectorizer, open_data
 from trainer.evaluator import Evaluator
-from trainer.replicas import open_replicas
+from trainer.replicas import Replicas, open_replicas
+from trainer.stopping import Stopped, StopSignals
 
 
-def main(count: int, config: TrainConfig, folder: Path) -> None:
-    """Writes what each of 50 steps computed, and the logits after them."""
+def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
+    """Writes what each of 50 steps computed, and the weights and logits after them."""
+    data = open_data(config)
+    vectorizer = make_vectorizer(data.vocabulary(), config)
+    splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
+    made = trainer_of(config, (vectorizer, *splits), folder, replicas=replicas)
+    state, steps = made.state, []
+    replicas.part_ways(state.model)
+    about = {"batch_size": config.batch_size, "seed": 0}
+    about |= {"parts": replicas.count, "mine": replicas.here}
+    for epoch in range(10):
+        batches = training_batches(splits[0], **about, epoch=epoch)
+        iterator = iter(batches)
+        for _ in range(min(len(batches), 50 - len(steps))):
+            made.train_steps(iterator, 1)
+            steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
+            state.window.reset()
+            state.gradient_norm.reset_state()
+    np.savez(
+        folder / "steps",
+        steps=steps,
+        weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
+        logits=Evaluator(state.model, replicas).logits(splits[1]),
+        counts=[float(made._reviews.result()), float(made._tokens.result())],
+        seeds=[replicas._strategy.experimental_local_results(v.value) for v in seeds(state.model)],
+    )
+
+
+class StopAtCheckpoint(StopSignals):
+    """A signal that comes when the third checkpoint has been written."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = folder / "ckpt-3.index"
+
+    def check(self) -> None:
+        """Raises Stopped when it is there."""
+        if self._path.exists():
+            raise Stopped(signal.SIGTERM)
+
+
+def seeds(model: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
+    """Takes single steps, or trains as scripts.train does: all of a run, or some of it."""
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, logical)
-    replicas = open_replicas("mirrored" if count > 1 else "none")
-    assert replicas.count == count
-    data = open_data(config)
-    vectorizer = make_vectorizer(data.vocabulary(), config)
-    splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
-    trainer = trainer_of(config, (vectorizer, *splits), folder, replicas=replicas)
-    state, steps = trainer.state, []
-    for epoch in range(10):
-        batches = training_batches(
-            splits[0],
-            batch_size=config.batch_size,
-            seed=0,
-            epoch=epoch,
-            parts=count,
-            mine=replicas.here,
-        )
-        iterator = iter(batches)
-        for _ in range(len(batches)):
-            if len(steps) == 50:
-                break
-            trainer.train_steps(iterator, 1)
-            steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
-            state.window.reset()
-            state.gradient_norm.reset_state()
-    weights = [weight.numpy().ravel() for weight in state.model.trainable_variables]
-    logits = Evaluator(state.model, replicas).logits(splits[1])
-    reviews = [float(trainer._reviews.result()), float(trainer._tokens.result())]
-    np.savez(folder / "steps", steps, np.concatenate(weights), logits, reviews)
+    if what == "steps":
+        take_steps(config, folder, open_replicas(config.distribute))
+        return
+    trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
+    stop = StopSignals() if what == "all" else StopAtCheckpoint(folder / "checkpoints")
+    with contextlib.suppress(Stopped):
+        runs.train(config, folder, stop=stop)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), TrainConfig(**json.loads(sys.argv[3])), Path(sys.argv[4]))

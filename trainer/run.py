@@ -213,6 +213,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     _check_folder(model_dir)
     replicas = open_replicas(config.distribute)
+    stop.listen_again()  # with several processes TensorFlow has taken SIGTERM for itself
     replicas.check(config)
     if replicas.is_chief:
         with held(model_dir):

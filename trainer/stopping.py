@@ -34,6 +34,11 @@ class StopSignals:
             self._before[number] = signal.signal(number, self._note)
         return self
 
+    def listen_again(self) -> None:
+        """Takes the signals back from who has taken them, inside a `with` block."""
+        for number in self._before:
+            signal.signal(number, self._note)
+
     def __exit__(self, *exception: object) -> None:
         self._restore()
 

@@ -1,0 +1,223 @@
+"""Several replicas are one training: on logical CPUs, and in two processes."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.batches import NO_REVIEW, evaluation_batches, evaluation_order, training_batches
+from pipeline.errors import Mistake
+from pipeline.reviews import in_memory
+from tests.conftest import ROOT
+from trainer.replicas import one_replica, open_replicas
+
+
+@pytest.fixture(scope="module")
+def program():
+    """Runs tests/replicas_program.py: program(what, replicas, config, folder)."""
+
+    def program(what, count, config, folder):
+        folder.mkdir(exist_ok=True)
+        distribute = "mirrored" if count > 1 else "none"
+        settings = dataclasses.asdict(dataclasses.replace(config, distribute=distribute))
+        command = [sys.executable, "-m", "tests.replicas_program", str(what), str(count)]
+        command += [json.dumps(settings), str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        return folder
+
+    return program
+
+
+@pytest.fixture(scope="module")
+def steps(program, small_config, tmp_path_factory):
+    """What 50 steps of 1, 2 and 4 replicas computed; the last batch of an epoch is a smaller one.
+
+    Without dropout, of which each replica has its own.
+    """
+    config = dataclasses.replace(small_config, dropout=0.0, weight_decay=0.01, batch_size=15)
+    folder = tmp_path_factory.mktemp("replicas")
+    return [
+        np.load(program("steps", count, config, folder / str(count)) / "steps.npz")
+        for count in (1, 2, 4)
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_replicas_take_the_steps_of_one(steps, number):
+    """Losses and norms of the gradient within rounding, at each of 50 steps."""
+    one, several = steps[0], steps[number]
+    np.testing.assert_allclose(several["steps"], one["steps"], rtol=1e-4)
+    np.testing.assert_allclose(several["weights"], one["weights"], atol=2e-3)
+    assert np.abs(one["steps"][0] - one["steps"][-1]).max() > 0.01  # it has trained
+    assert (several["counts"] == one["counts"]).all()  # no filler is a review
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_replicas_score_each_review_once(steps, number):
+    np.testing.assert_allclose(steps[number]["logits"], steps[0]["logits"], atol=1e-3)
+    assert np.ptp(steps[0]["logits"]) > 0.05
+
+
+def test_each_replica_draws_its_own_random_numbers(steps):
+    for several in steps[1:]:
+        for seeds in several["seeds"]:
+            assert len({tuple(seed) for seed in seeds}) == len(seeds)
+
+
+def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tmp_path):
+    """A machine with two devices is taken away, one with one goes on: within rounding the same."""
+    config = dataclasses.replace(small_config, dropout=0.0)
+    histories = []
+    for name in ("whole", "stopped"):
+        if name == "stopped":
+            program("some", 2, config, tmp_path / name)
+            assert (tmp_path / name / "checkpoints" / "ckpt-3.index").exists()
+            assert not (tmp_path / name / "results.json").exists()
+        program("all", 1, config, tmp_path / name)
+        rows = (tmp_path / name / "history.csv").read_text().splitlines()[1:]
+        histories.append([[float(value) for value in row.split(",")] for row in rows])
+    np.testing.assert_allclose(*histories, atol=2e-3)
+
+
+def test_parts_of_a_batch_are_equal_and_hold_each_review_once():
+    lengths = np.random.default_rng(0).integers(1, 9, 103)
+    rows = [[number + 2] * length for number, length in enumerate(lengths)]
+    examples = in_memory(tf.ragged.constant(rows, tf.int32))
+    for make in (evaluation_batches, training_batches):
+        seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
+        whole = list(make(examples, batch_size=10, **seeded))
+        parts = [
+            list(make(examples, batch_size=10, **seeded, parts=4, mine=mine))
+            for mine in (range(1), range(1, 3), range(3, 4))
+        ]
+        for batch, *pieces in zip(whole, *parts, strict=True):
+            assert [len(labels) for _, labels in pieces] == [3, 6, 3]
+            labels = np.concatenate([labels for _, labels in pieces])
+            firsts = np.concatenate([token_ids[:, 0] for token_ids, _ in pieces])
+            assert (firsts[labels != NO_REVIEW] == batch[0].numpy()[:, 0]).all()
+            assert (firsts[labels == NO_REVIEW] == 1).all()
+    assert len(evaluation_order(examples.lengths)) == 103
+
+
+def test_what_several_replicas_cannot_do_is_refused_by_name(small_config):
+    replicas = one_replica()
+    replicas.count = 2
+    for name, value in (("ema", 0.9), ("gradient_accumulation", 4)):
+        with pytest.raises(Mistake, match=rf"--{name}={value} is not for 2 replicas; "):
+            replicas.check(dataclasses.replace(small_config, **{name: value}))
+    replicas.check(small_config)
+
+
+def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
+    with pytest.raises(Mistake, match="is for several GPUs, and here is one device"):
+        open_replicas("mirrored")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(Mistake, match="needs the environment variable TF_CONFIG, such as"):
+        open_replicas("multi_worker")
+    assert open_replicas("auto").count == 1
+    monkeypatch.setenv("TF_CONFIG", "{cluster")
+    with pytest.raises(Mistake, match="TF_CONFIG is no JSON"):
+        open_replicas("auto")
+
+
+@pytest.fixture(scope="module")
+def workers(start, flags):
+    """Starts scripts.train in two processes that train one run: workers(model_dir)."""
+    started = []
+
+    def workers(model_dir):
+        sockets = [socket.socket() for _ in range(2)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+        for one in sockets:
+            one.close()
+        for index in range(2):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+            arguments = [f"--model_dir={model_dir}", *flags, "--dropout=0.3", "--epochs=4"]
+            started.append(start("train", *arguments, env=environment))
+        return started[-2:]
+
+    yield workers
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process):
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err.decode()
+
+
+def wait_for(path):
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workers, tmp_path_factory):
+    """The folder of a run of two processes, and what they answered."""
+    folder = tmp_path_factory.mktemp("two workers") / "run"
+    return folder, [ended(process) for process in workers(folder)]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run_and_one_of_them_writes(undisturbed):
+    folder, (chief, other) = undisturbed
+    assert (chief[0], other[0]) == (0, 0), (chief, other)
+    assert json.loads(chief[1]) == json.loads((folder / "results.json").read_text())
+    assert other[1] == b""
+    assert len(list(folder.glob("train/*tfevents*"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_run_that_loses_a_process_ends_as_one_that_did_not(
+    workers, undisturbed, tmp_path, victim
+):
+    """Killed after some steps; both are started again by the same commands."""
+    folder = tmp_path / "run"
+    processes = workers(folder)
+    wait_for(folder / "checkpoints" / "ckpt-6.index")
+    processes[victim].send_signal(signal.SIGKILL)
+    code, _, err = ended(processes[1 - victim])
+    assert code == 2
+    assert "another process of the run is gone" in err
+    assert not (folder / "results.json").exists()
+    check_goes_on(workers, folder, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noticed", [0, 1])
+def test_a_notice_to_one_process_stops_all_after_saving(workers, undisturbed, tmp_path, noticed):
+    folder = tmp_path / "run"
+    processes = workers(folder)
+    wait_for(folder / "checkpoints" / "ckpt-6.index")
+    processes[noticed].send_signal(signal.SIGTERM)
+    for code, _, err in map(ended, processes):
+        assert code == 143, err
+        assert "stopped by SIGTERM, everything saved" in err
+    check_goes_on(workers, folder, undisturbed)
+
+
+def check_goes_on(workers, folder, undisturbed):
+    shutil.rmtree(folder / "train")  # events are no part of the state
+    for code, _, err in map(ended, workers(folder)):
+        assert code == 0, err
+    whole, _ = undisturbed
+    assert (folder / "history.csv").read_text() == (whole / "history.csv").read_text()
+    results = [json.loads((each / "results.json").read_text()) for each in (folder, whole)]
+    assert {**results[0], "train_seconds": 0} == {**results[1], "train_seconds": 0}
