@@ -3,8 +3,9 @@
 Parts: training and evaluation and prediction set this project against Keras' fit, evaluate and
 predict of the tutorial's Sequential model, on the same reviews padded to --sequence_length, in turn
 (A B A B); input is the share of training that waits for a batch, summaries that which goes into
-TensorBoard's events; startup is what is paid before the first step. Each measurement has a process
-of its own, with the threads that it uses by itself.
+TensorBoard's events; replicas an epoch by 1, 2 … replicas, each on a GPU of its own or, where there
+is none, on the same cores; startup is what is paid before the first step. Each measurement has a
+process of its own, with the threads that it uses by itself.
 Progress goes to stderr; the report, Markdown tables, to stdout.
 """
 
@@ -30,10 +31,12 @@ from scripts.command_line import FLAGS
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import tensorflow as tf
 
     from pipeline.reviews import Reviews
     from pipeline.vocabulary import Vectorizer
     from trainer.config import TrainConfig
+    from trainer.replicas import Replicas
     from trainer.trainer import Trainer
 
 Measured = dict[str, Any]
@@ -41,9 +44,13 @@ Measured = dict[str, Any]
 _COMPARED = {"training": "fit", "evaluation": "evaluate", "prediction": "predict"}
 _AROUND = ("describe", "flush", "close")  # what Summaries does beside writing
 _SCALES = (1, 10, 100)  # times the train split
-_PARTS = (*_COMPARED, "input", "summaries", "startup", "scale")
+_REPLICAS = (1, 2, 4, 8)  # as far as there are GPUs or cores
+_PARTS = (*_COMPARED, "input", "summaries", "startup", "replicas", "scale")
+_AT_ONCE = _PARTS[: _PARTS.index("replicas")]
 
-flags.DEFINE_list("parts", ",".join(_PARTS[:-1]), "what to measure; scale takes 6 GB of disk")
+flags.DEFINE_list(
+    "parts", ",".join(_AT_ONCE), "what to measure; also replicas, and scale, which takes 6 GB"
+)
 flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
 flags.DEFINE_integer("reviews", 0, "measure on so many reviews; 0: on all", lower_bound=0)
 flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
@@ -75,7 +82,18 @@ def main(arguments: list[str]) -> None:
 def _names(part: str) -> list[str]:
     if part == "scale":
         return [f"scale {times}" for times in _SCALES]
+    if part == "replicas":
+        return [f"replicas {count}" for count in _replicas_at_hand()]
     return [part, f"keras {part}"] if part in _COMPARED else [part]
+
+
+def _replicas_at_hand() -> list[int]:
+    with command_line.quiet_stderr():
+        import tensorflow as tf
+
+        from trainer import devices
+    most = len(tf.config.list_physical_devices("GPU")) or devices.cores()
+    return [count for count in _REPLICAS if count <= most]
 
 
 def _in_process(name: str) -> Measured:
@@ -129,6 +147,7 @@ def _trainer(
     folder: Path,
     *,
     validation: Reviews | None = None,
+    replicas: Replicas | None = None,
 ) -> Trainer:
     from trainer import devices
     from trainer.replicas import one_replica
@@ -140,7 +159,7 @@ def _trainer(
         vectorizer,
         precision=devices.precision(config.precision),
         label_names=("neg", "pos"),
-        replicas=one_replica(),
+        replicas=replicas or one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],
     )
@@ -259,6 +278,46 @@ def _summaries(config: TrainConfig) -> Measured:
     return {"seconds": seconds, "summaries": spent}
 
 
+def _by_replicas(count: int) -> Callable[[TrainConfig], Measured]:
+    """Times the steps of an epoch but the first, which is traced, by so many replicas."""
+
+    def measure(config: TrainConfig) -> Measured:
+        with command_line.quiet_stderr():
+            import tensorflow as tf
+
+            from pipeline.batches import training_batches
+            from trainer.replicas import Replicas
+        strategy = _strategy(count)
+        replicas = Replicas(strategy)
+        vectorizer, examples = _read(config, "train")
+        with tempfile.TemporaryDirectory() as name:
+            trainer = _trainer(config, vectorizer, examples, Path(name), replicas=replicas)
+        arguments = {"batch_size": config.batch_size, "seed": config.seed, "epoch": 0}
+        among = {"parts": count, "mine": replicas.here}
+        batches = training_batches(examples, **arguments, **among)
+        iterator, steps = iter(batches), tf.constant(len(batches) - 1, tf.int64)
+        trainer.train_steps(iterator, tf.constant(1, tf.int64))
+        seconds = _seconds(lambda: trainer.train_steps(iterator, steps))
+        reviews = len(examples) - config.batch_size
+        return {"seconds": seconds, "reviews": reviews}
+
+    return measure
+
+
+def _strategy(count: int) -> tf.distribute.Strategy:
+    """Makes one of so many GPUs, or of CPUs that share the cores."""
+    import tensorflow as tf
+
+    if count == 1:
+        return tf.distribute.get_strategy()
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if kind == "CPU":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, logical)
+    return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(count)])
+
+
 def _startup(config: TrainConfig) -> Measured:
     """Times what comes before the first step is done, with an empty cache and with a full one."""
     laps, last = {}, time.monotonic()
@@ -357,6 +416,7 @@ _MEASURES: dict[str, Callable[[TrainConfig], Measured]] = {
     "input": _input,
     "summaries": _summaries,
     "startup": _startup,
+    **{f"replicas {count}": _by_replicas(count) for count in _REPLICAS},
     **{f"scale {times}": _scale(times) for times in _SCALES},
 }
 
@@ -394,6 +454,19 @@ def _report(measured: dict[str, list[Measured]]) -> str:
         laps = [name for name in measured["startup"][0] if name != "megabytes"]
         lines += ["", "| before the first step is done | seconds |", "|---|---|"]
         lines += [f"| {name} | {median('startup', name):.1f} |" for name in laps]
+    if "replicas 1" in measured:
+        lines += [
+            "",
+            "| replicas | seconds | reviews/s | of one replica's speed |",
+            "|---|---|---|---|",
+        ]
+        alone = median("replicas 1", "seconds")
+        for name in _names("replicas"):
+            seconds, reviews = median(name, "seconds"), median(name, "reviews")
+            lines.append(
+                f"| {name.split()[1]} | {seconds:.1f} | {reviews / seconds:.0f} "
+                f"| {alone / seconds:.2f} |"
+            )
     if f"scale {_SCALES[0]}" in measured:
         lines += ["", "| reviews | reading them, ms each | 100 steps, s | memory, MB |"]
         lines += ["|---|---|---|---|"]
