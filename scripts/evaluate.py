@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     model_dir = command_line.model_dir()
     with command_line.quiet_stderr():
         from trainer.data import open_data
-        from trainer.run import load
+        from trainer.trained import load
     run = load(model_dir)
     # A run that was copied from elsewhere names folders of that machine: what is read of them is
     # welcome, but nothing is written where its config.json says.

@@ -22,7 +22,7 @@ from scripts import command_line
 from scripts.command_line import FLAGS
 
 if TYPE_CHECKING:
-    from trainer.run import Explanation
+    from trainer.trained import Explanation
 
 command_line.define_model_dir_flag()
 flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     if arguments and FLAGS.input:
         raise Mistake(f"give texts, or --input={FLAGS.input}, not both")
     with command_line.quiet_stderr():
-        from trainer.run import load
+        from trainer.trained import load
     run = load(model_dir)
     row = _jsonl if FLAGS.format == "jsonl" else _tsv
     is_typed = not arguments and not FLAGS.input and sys.stdin.isatty()

@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import Fault, Mistake
 from tests.test_trainer import data, trainer_of
 from trainer.checkpoints import restore_best
-from trainer.run import load
 from trainer.stopping import Stopped, StopSignals
+from trainer.trained import load
 
 __all__ = ["data"]  # a fixture
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from model import ENCODERS
 from tests.test_model import make, reviews
 from tests.test_ngrams import make_counted
-from trainer.run import load
+from trainer.trained import load
 
 
 def check_complete(model, token_ids, *, tolerance):

@@ -15,7 +15,7 @@ from model.classifier import SentimentClassifier
 from pipeline.errors import Mistake
 from tests.test_end_to_end import trained_with_ngrams
 from trainer.export import export
-from trainer.run import load
+from trainer.trained import load
 
 __all__ = ["trained_with_ngrams"]  # a fixture
 

@@ -109,7 +109,7 @@ def test_the_last_encoder_starts_from_it_and_learns(small_config, pretrained, tm
     )
     started = make_run(config, tmp_path)
     part = started.state.model.parts[-1]
-    best = runs._load_start(config, runs.vocabulary.load(folder / "vocabulary.txt"))
+    best = runs.load_start(config, runs.vocabulary.load(folder / "vocabulary.txt"))
     np.testing.assert_array_equal(part.embedding.embeddings, best.deep.embedding.embeddings)
     theirs = best.deep.encoder.lstm.cell.recurrent_kernel.numpy()
     np.testing.assert_array_equal(part.encoder.lstm.cell.recurrent_kernel, theirs)

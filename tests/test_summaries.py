@@ -15,9 +15,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from pipeline.batches import training_batches
 from tests.test_trainer import data, step_on, trainer_of
 from trainer.evaluator import cross_entropies
-from trainer.run import load
 from trainer.stopping import StopSignals
 from trainer.summaries import sampled
+from trainer.trained import load
 
 __all__ = ["data"]  # a fixture
 

@@ -106,7 +106,7 @@ def test_a_stopped_student_needs_no_teacher_any_more(config, tmp_path, monkeypat
     folder = tmp_path / "stopped"
     with pytest.raises(Stopped):
         make(config, folder).fit(folder, stop=StopAfter(6))
-    monkeypatch.setattr(runs, "_teacher_dir", None)  # not to be asked again
+    monkeypatch.setattr("trainer.sources.load", None)  # not to be asked again
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
     resumed.fit(folder, stop=StopSignals())

@@ -13,7 +13,7 @@ from pipeline.errors import Mistake
 from pipeline.vocabulary import PADDING_ID
 from trainer.files import full_disk_told
 from trainer.model_card import model_card
-from trainer.run import TrainedRun, load, read_record
+from trainer.trained import TrainedRun, load, read_record
 
 _CARD = "model_card.md"
 

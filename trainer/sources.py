@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ from model.classifier import SentimentClassifier
 from model.language import LanguageModel
 from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews
+from trainer import devices
 from trainer.config import TrainConfig
 from trainer.files import replacing
+from trainer.stopping import StopSignals
+from trainer.trained import load, load_best, read_record
+
+_log = logging.getLogger(__name__)
 
 # What both must cut in one way, and call by the same token ids.
 _TOKENS = ("dataset", "validation_fraction", "punctuation", "vocab_size")
@@ -21,7 +27,62 @@ _ENCODER = ("units", "embedding_dim", "embedding_rate")
 _READING = ("sequence_length", "truncate", "ngrams")
 
 
-def check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
+def inherit(config: TrainConfig, words: list[str], model: SentimentClassifier) -> None:
+    """Gives a new model the weights that other runs have for it.
+
+    Raises:
+        Mistake, Fault: They cannot be used, or are damaged.
+    """
+    if config.teacher:
+        _take_over(model, load(_teacher_dir(config)).evaluator.model)
+    if config.init_from:
+        _start_from(model, load_start(config, words))
+
+
+def load_start(config: TrainConfig, words: list[str]) -> LanguageModel:
+    """Loads what --init_from names.
+
+    Raises:
+        Mistake: It does not fit.
+    """
+    folder = Path(config.init_from).expanduser()
+    record = read_record(folder)
+    _check_is_start(record.config, config)
+    vectorizer, model, *_ = load_best(folder, record, devices.precision(config.precision))
+    _check_vocabulary("init_from", vectorizer.words, words, config)
+    return model
+
+
+def _check_vocabulary(flag: str, theirs: list[str], ours: list[str], config: TrainConfig) -> None:
+    if theirs != ours:
+        raise Mistake(
+            f"--{flag}={getattr(config, flag)} has another vocabulary: it was trained on other "
+            f"reviews of the name {config.dataset}"
+        )
+
+
+def _teacher_dir(config: TrainConfig) -> Path:
+    return Path(config.teacher).expanduser()
+
+
+def ask_teacher(
+    config: TrainConfig, model_dir: Path, words: list[str], unlabelled: Reviews, stop: StopSignals
+) -> None:
+    """Keeps what the teacher makes of the unlabelled reviews.
+
+    Raises:
+        Mistake: It does not fit.
+        Stopped: A signal came.
+    """
+    teacher = load(_teacher_dir(config))
+    _check_is_teacher(teacher.config, config)
+    _check_vocabulary("teacher", teacher.vectorizer.words, words, config)
+    _log.info("asking %s about %d unlabelled reviews", config.teacher, len(unlabelled))
+    labels = teacher.evaluator.predict(unlabelled, stop=stop, what="asking the teacher")
+    TaughtLabels(model_dir).write(labels)
+
+
+def _check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
     """Checks that a teacher is its student without the last encoder.
 
     Raises:
@@ -41,7 +102,7 @@ def check_is_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
         )
 
 
-def check_is_start(start: TrainConfig, config: TrainConfig) -> None:
+def _check_is_start(start: TrainConfig, config: TrainConfig) -> None:
     """Checks that a run is one of scripts.pretrain, for the last encoder of these settings.
 
     Raises:
@@ -71,7 +132,7 @@ def _differences(theirs: TrainConfig, ours: TrainConfig, names: tuple[str, ...])
     ]
 
 
-def start_from(model: SentimentClassifier, start: LanguageModel) -> None:
+def _start_from(model: SentimentClassifier, start: LanguageModel) -> None:
     """Gives the last part of a model the embedding and the encoder of a language model."""
     part = model.parts[-1]
     for ours, theirs in (
@@ -82,7 +143,7 @@ def start_from(model: SentimentClassifier, start: LanguageModel) -> None:
             variable.assign(their)
 
 
-def take_over(student: SentimentClassifier, teacher: SentimentClassifier) -> None:
+def _take_over(student: SentimentClassifier, teacher: SentimentClassifier) -> None:
     """Gives a student all parts of its teacher."""
     for part, theirs in zip(student.parts[:-1], teacher.parts, strict=True):
         for variable, their in zip(part.variables, theirs.variables, strict=True):
