@@ -105,8 +105,12 @@ def test_a_review_without_a_label_has_no_other_loss(small_config, tmp_path):
     objective = make_run(config, tmp_path)._objective
     token_ids = reviews(16, 30).to_tensor()
     some = tf.where(tf.range(16) % 4 > 0, -1.0, LABELS)
-    losses, (labels, logits, told) = objective.losses(token_ids, some, tf.constant(0, tf.int64))
-    assert labels.shape == logits.shape == told.shape == (4,)
+    losses, told = objective.losses(token_ids, some, tf.constant(0, tf.int64))
+    metrics, expected = objective.new_metrics(), [part.numpy()[some.numpy() >= 0] for part in told]
+    metrics.update(*told)
+    assert len(expected[0]) == 4
+    assert metrics.result()["loss"] == pytest.approx(expected[2].mean(), rel=1e-6)
+    assert metrics.result()["accuracy"] == ((expected[1] > 0) == expected[0]).mean()
     losses = losses.numpy().reshape(16, 2)  # reviews x parts
     assert (losses[some.numpy() < 0] == 0).all()
     assert (losses[some.numpy() >= 0] > 0).all()
