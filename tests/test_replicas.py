@@ -74,6 +74,7 @@ def test_each_replica_draws_its_own_random_numbers(steps):
             assert len({tuple(seed) for seed in seeds}) == len(seeds)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tmp_path):
     """A machine with two devices is taken away, one with one goes on: within rounding the same."""
     config = dataclasses.replace(small_config, dropout=0.0)
