@@ -34,6 +34,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     made = trainer_of(config, (vectorizer, *splits), folder, replicas=replicas)
     state, steps = made.state, []
     replicas.part_ways(state.model)
+    made._objective.prepare(splits[0], stop=StopSignals())
     about = {"batch_size": config.batch_size, "seed": 0}
     about |= {"parts": replicas.count, "mine": replicas.here}
     for epoch in range(10):

@@ -44,7 +44,8 @@ def steps(program, small_config, tmp_path_factory):
 
     Without dropout, of which each replica has its own.
     """
-    config = dataclasses.replace(small_config, dropout=0.0, weight_decay=0.01, batch_size=15)
+    settings = {"dropout": 0.0, "weight_decay": 0.01, "batch_size": 15, "ngrams": 2}
+    config = dataclasses.replace(small_config, **settings)
     folder = tmp_path_factory.mktemp("replicas")
     return [
         np.load(program("steps", count, config, folder / str(count)) / "steps.npz")
@@ -54,10 +55,13 @@ def steps(program, small_config, tmp_path_factory):
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_replicas_take_the_steps_of_one(steps, number):
-    """Losses and norms of the gradient within rounding, at each of 50 steps."""
+    """Losses and norms of the gradient within rounding, at each of 50 steps.
+
+    Rounding is multiplied where Adam divides by small gradients, as n-grams have in the first step.
+    """
     one, several = steps[0], steps[number]
-    np.testing.assert_allclose(several["steps"], one["steps"], rtol=1e-4)
-    np.testing.assert_allclose(several["weights"], one["weights"], atol=2e-3)
+    np.testing.assert_allclose(several["steps"], one["steps"], rtol=3e-4)
+    np.testing.assert_allclose(several["weights"], one["weights"], atol=1e-4)
     assert np.abs(one["steps"][0] - one["steps"][-1]).max() > 0.01  # it has trained
     assert (several["counts"] == one["counts"]).all()  # no filler is a review
 
