@@ -107,6 +107,24 @@ class Trainer:
             Fault: The loss is not a number any more, memory or disk do not suffice, or another
                 process of the run is gone.
         """
+        self._open(model_dir)
+        try:
+            with self._faults_told():
+                if not int(self.state.step):
+                    self._begin(stop)
+                while not self.is_finished():
+                    self._train_epoch(stop)
+                    self._validate_epoch(stop)
+        except Stopped:
+            self._save()
+            raise
+        finally:
+            self._progress.close()
+            self._profile.close()
+            self._summaries.close()
+
+    def _open(self, model_dir: Path) -> None:
+        """Opens what a run leaves behind, where an earlier process has left it."""
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
         is_written = step < min((epoch + 1) * self._steps_per_epoch, self._last_step)
@@ -121,24 +139,28 @@ class Trainer:
         self._progress = Progress(first_step=step, last_step=self._last_step)
         self._saved_at = time.monotonic()
         self._replicas.part_ways(self.state.model)
+
+    def _begin(self, stop: StopSignals) -> None:
+        """Does what is done once, before the first step."""
+        self._objective.prepare(self._training, stop=stop)
+        self._summaries.describe(self.config)
+        self._summaries.write_graph(self._objective.graph())
+        self._save()  # from now on a folder without checkpoints has lost them
+
+    def _validate_epoch(self, stop: StopSignals) -> None:
+        trained_until = time.monotonic()
+        with self._averaged():
+            validation = self._objective.validate(
+                self._validation, self._summaries, step=int(self.state.step), stop=stop
+            )
+            is_best = self._keep_best(validation)
+        self._end_epoch(validation, trained_until, is_best=is_best)
+
+    @contextlib.contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        """Turns what TensorFlow raises into a Fault that people can act upon."""
         try:
-            if not step:
-                self._objective.prepare(self._training, stop=stop)
-                self._summaries.describe(self.config)
-                self._summaries.write_graph(self._objective.graph())
-                self._save()  # from now on a folder without checkpoints has lost them
-            while not self.is_finished():
-                self._train_epoch(stop)
-                trained_until = time.monotonic()
-                with self._averaged():
-                    validation = self._objective.validate(
-                        self._validation, self._summaries, step=int(self.state.step), stop=stop
-                    )
-                    is_best = self._keep_best(validation)
-                self._end_epoch(validation, trained_until, is_best=is_best)
-        except Stopped:
-            self._save()
-            raise
+            yield
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             raise Fault(
                 "there is not enough memory for --batch_size="
@@ -153,10 +175,6 @@ class Trainer:
                 f"({error.message.splitlines()[0][:200]}); start all of them again by the same "
                 "commands, and they go on from the newest checkpoint"
             ) from error
-        finally:
-            self._progress.close()
-            self._profile.close()
-            self._summaries.close()
 
     @tf.function(
         input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
