@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
-import glob
-import gzip
-import io
 import itertools
-import json
 import logging
 import os
 import re
-import sys
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline.datasets import READ_BATCH, hash_buckets, in_test
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import Mistake
+from pipeline.files import find_files, read_records, translate_read_errors
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl")
 # Words in a split column or in the name of a file, and the split that they mean.
 _SPLITS = {
     "train": "train",
@@ -95,7 +87,7 @@ class ReviewFiles:
     ) -> None:
         self.name = name
         self._columns = columns
-        paths = _find(name)
+        paths = find_files(name)
         root = Path(os.path.commonpath([path.parent for path in paths]))
         self._splits_of = {path: _split_of(path, root) for path in paths}
         self._test_fraction = test_fraction
@@ -172,109 +164,9 @@ class ReviewFiles:
         for path, split in self._splits_of.items():
             needed = [self._columns.text, self._columns.split]
             needed += [self._columns.label] if split != "unsupervised" else []
-            with _damage_told(path):
-                for line, record in _records(path, needed):
+            with translate_read_errors(path):
+                for line, record in read_records(path, needed):
                     yield _row(f"{path}:{line}", record, self._columns, split)
-
-
-def read_texts(path: Path, column: str) -> Iterator[bytes]:
-    """Reads texts without labels, in their order, as they stream by.
-
-    Args:
-        path: CSV, TSV or JSON Lines; any other file has a text a line.
-        column: That of the text.
-
-    Raises:
-        Mistake: A row has no text; the message names its line.
-        Fault: The file cannot be read.
-    """
-    with _damage_told(path):
-        if _kind(path) not in _SUFFIXES:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                yield from (line.removesuffix(b"\n").removesuffix(b"\r") for line in file)
-            return
-        columns = Columns(text=column, label="", split="")
-        for line, record in _records(path, [column]):
-            row = _row(f"{path}:{line}", record, columns, "unsupervised")
-            if row.fault:
-                raise Mistake(f"{row.place}: {row.fault}; is --text_column={column} right?")
-            yield row.text
-
-
-def _find(name: str) -> list[Path]:
-    """Lists the files that a name stands for."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and _kind(file) in _SUFFIXES]
-    elif path.is_file():
-        found = [path]
-    else:
-        # Path.glob takes no absolute pattern.
-        found = [Path(file) for file in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-    if not found:
-        raise Mistake(
-            f"--dataset={name} is no data set that has a name (imdb_reviews, imdb_offline), and no "
-            f"file, folder or pattern with {', '.join(_SUFFIXES)} files"
-        )
-    for file in found:
-        if _kind(file) not in _SUFFIXES:
-            raise Mistake(
-                f"{file} is none of {', '.join(_SUFFIXES)}, nor one of these with .gz after it; "
-                "rename it if it is one by its content"
-            )
-    return sorted(file.absolute() for file in found)
-
-
-@contextlib.contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, EOFError, csv.Error, zlib.error) as error:
-        raise Fault(f"{path} cannot be read: {error}") from error
-
-
-def _kind(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
-
-
-def _open(path: Path) -> io.TextIOBase:
-    # utf-8-sig: Excel writes a mark at the beginning. Bytes that are no UTF-8 are kept.
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    return gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open("r", **options)
-
-
-def _records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict | None]]:
-    """Reads a file's records and the lines that they end on; None is what is no record.
-
-    Raises:
-        Mistake: The header lacks a needed column.
-    """
-    with _open(path) as file:
-        if _kind(path) == ".jsonl":
-            yield from _objects(file)
-            return
-        csv.field_size_limit(sys.maxsize)
-        reader = csv.DictReader(file, delimiter="\t" if _kind(path) == ".tsv" else ",")
-        header = reader.fieldnames or []
-        for column in needed:
-            if column and column not in header:
-                raise Mistake(
-                    f"{path} has no column {column!r}, but {', '.join(map(repr, header))}; name "
-                    "the columns by --text_column, --label_column and --split_column"
-                )
-        for record in reader:
-            yield reader.line_num, record
-
-
-def _objects(lines: Iterable[str]) -> Iterator[tuple[int, dict | None]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        yield number, record if isinstance(record, dict) else None
 
 
 def _row(place: str, record: dict | None, columns: Columns, split: str) -> _Row:

@@ -84,7 +84,7 @@ def _texts(arguments: list[str]) -> Iterable[bytes]:
     if arguments:
         return [os.fsencode(text) for text in arguments]
     if FLAGS.input:
-        from pipeline.review_files import read_texts
+        from pipeline.files import read_texts
 
         return read_texts(command_line.local_path("input"), FLAGS.text_column)
     return _lines()
