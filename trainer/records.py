@@ -16,12 +16,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import Fault, Mistake
-from trainer import devices
-from trainer.config import TrainConfig
+from trainer import __version__, devices
+from trainer.config import TrainConfig, UnknownSettings
 from trainer.files import replacing
 
 _log = logging.getLogger(__name__)
 
+_FORMAT = 1  # of config.json; a larger one has something that this code would misread
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
 
 
@@ -46,6 +47,8 @@ class RunRecord:
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
         content = {
+            "format_version": _FORMAT,
+            "program_version": __version__,
             "settings": dataclasses.asdict(self.config),
             "precision": self.precision,
             "label_names": self.label_names,
@@ -65,22 +68,53 @@ class RunRecord:
         """Reads config.json; None where there is none.
 
         Raises:
-            Fault: It is not what this version of the program writes.
+            Fault: It is damaged, or a newer version of the program wrote it.
         """
         path = model_dir / "config.json"
         if not path.is_file():
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            _check_format(content, path)
             return cls(
-                config=TrainConfig(**content["settings"]),
+                config=_config_of(content, path),
                 precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
             )
-        except (ValueError, KeyError, TypeError, Mistake) as error:
-            raise Fault(f"{path} is damaged or of another version ({error})") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Fault(f"{path} is damaged ({error!r:.80}); put a good copy back") from error
+
+
+def _check_format(content: Mapping[str, Any], path: Path) -> None:
+    found = content.get("format_version", 0)
+    if found > _FORMAT:
+        raise Fault(
+            f"{path} has format {found}, written by {_writer(content)}; this is version "
+            f"{__version__}, which reads formats up to {_FORMAT}: use the version that wrote it"
+        )
+
+
+def _config_of(content: Mapping[str, Any], path: Path) -> TrainConfig:
+    try:
+        return TrainConfig.from_saved(content["settings"])
+    except UnknownSettings as unknown:
+        raise Fault(
+            f"{path} has settings that this version of the program, {__version__}, does not have: "
+            f"{str(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
+        ) from unknown
+    except Mistake as mistake:
+        raise Fault(
+            f"{path} has a setting that this version of the program, {__version__}, refuses "
+            f"({mistake}); it is damaged, or use the version that wrote it: {_writer(content)}"
+        ) from mistake
+
+
+def _writer(content: Mapping[str, Any]) -> str:
+    """Names the version of the program that wrote a config.json."""
+    version = content.get("program_version", "an early one")
+    return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
 
 
 class History:
