@@ -9,7 +9,7 @@ import io
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import Fault, Mistake, shown
+from pipeline.labels import order_labels
 
 _log = logging.getLogger(__name__)
 
 READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
 _CONNECT_SECONDS = 15
-_HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
+HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ReviewDataset:
         return {
             "name": self.builder.info.full_name,
             "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files],
+            "labels": self.label_names,
         }
 
     @property
@@ -70,9 +72,23 @@ class ReviewDataset:
         Returns:
             Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
         """
-        return self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False).batch(
-            READ_BATCH
-        )
+        dataset = self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
+        dataset = dataset.batch(READ_BATCH)
+        stored = tuple(self.builder.info.features["label"].names)
+        if stored == self.label_names:
+            return dataset
+        order = tf.constant([*map(self.label_names.index, stored), -1], tf.int64)
+        # Labels of -1, which there are in `unsupervised`, take the last place and stay -1.
+        return dataset.map(lambda texts, labels: (texts, tf.gather(order, labels % len(order))))
+
+    def texts_at(self, split: str, places: np.ndarray) -> list[bytes]:
+        """Reads the texts <int64>[N] places of a split, as they were written."""
+        wanted, found, start = set(places.tolist()), {}, 0
+        for texts, _ in self.read(split).as_numpy_iterator():
+            for place in wanted.intersection(range(start, start + len(texts))):
+                found[place] = texts[place - start]
+            start += len(texts)
+        return [found[place] for place in places.tolist()]
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -88,14 +104,15 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
     """Throws each of texts <string>[N] into one of 10,000 buckets <int64>[N], by a hash of it."""
-    return tf.strings.to_hash_bucket_fast(texts, _HASH_BUCKETS)
+    return tf.strings.to_hash_bucket_fast(texts, HASH_BUCKETS)
 
 
 def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
     """Says which reviews are cut off the train split for validation.
 
     The cut goes by a hash of the text: it needs no list, is the same in every run, and keeps all
-    copies of one text on one side.
+    copies of one text on one side. The hash has no salt, so that the cut of imdb_reviews is the one
+    that published figures are of; the cut of a test split (`pipeline.cuts`) has another hash.
 
     Args:
         buckets: Those of `hash_buckets`, [N].
@@ -104,12 +121,7 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     Returns:
         <bool>[N].
     """
-    return buckets < round(validation_fraction * _HASH_BUCKETS)
-
-
-def in_test(buckets: np.ndarray, *, test_fraction: float) -> np.ndarray:
-    """Says which reviews are cut off for the test split where a data set has none; likewise."""
-    return np.asarray(buckets) >= _HASH_BUCKETS - round(test_fraction * _HASH_BUCKETS)
+    return buckets < round(validation_fraction * HASH_BUCKETS)
 
 
 @contextlib.contextmanager
@@ -125,13 +137,22 @@ def damage_told(dataset: ReviewDataset) -> Iterator[None]:
         raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
 
 
-def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDataset:
+def open_dataset(
+    name: str,
+    *,
+    data_dir: str | None,
+    download: bool,
+    positive_label: str = "",
+    label_names: Sequence[str] | None = None,
+) -> ReviewDataset:
     """Opens a data set, preparing it first where it is not prepared yet.
 
     Args:
         name: A key of `pipeline.DATASETS`.
         data_dir: The TFDS data folder; None for TFDS' default, `~/tensorflow_datasets`.
         download: Whether a missing data set may be fetched and prepared.
+        positive_label: The label that becomes the second; empty: the data set's own order.
+        label_names: The labels in the order of a run that was trained before; None: a new run.
 
     Returns:
         The data set, ready to be read.
@@ -139,7 +160,7 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
     Raises:
         Fault: The data set is not there and cannot be had, or cannot be read; the message says what
             to type.
-        Mistake: It is no data set of this form.
+        Mistake: It is no data set of this form, or does not have the wanted labels.
     """
     module = DATASETS[name]
     if module is not None:
@@ -152,8 +173,25 @@ def open_dataset(name: str, *, data_dir: str | None, download: bool) -> ReviewDa
     if not builder.is_prepared():
         _prepare(builder, download=download)
     _check_form(builder)
-    label_names = tuple(builder.info.features["label"].names)
-    return ReviewDataset(name=name, label_names=label_names, builder=builder)
+    stored = builder.info.features["label"].names
+    return ReviewDataset(
+        name, label_names=_ordered(name, stored, positive_label, label_names), builder=builder
+    )
+
+
+def _ordered(
+    name: str, stored: Sequence[str], positive: str, wanted: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Says which label is which number; see `open_dataset`."""
+    if wanted is None:
+        # The data set's own order says more than the alphabet.
+        return order_labels(stored, positive=positive) if positive else tuple(stored)
+    if set(wanted) != set(stored):
+        raise Mistake(
+            f"{name} has the labels {', '.join(map(shown, stored))}, but the run was trained on "
+            f"{', '.join(map(shown, wanted))}; name the folder of its data: --data_dir=FOLDER"
+        )
+    return tuple(wanted)
 
 
 def _check_form(builder: tfds.core.DatasetBuilder) -> None:

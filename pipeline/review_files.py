@@ -1,132 +1,131 @@
-"""Reviews of one's own: CSV, TSV or JSON Lines with a text and a label a row, gzipped or not."""
+"""A user's own files as a data set: CSV, TSV or JSON Lines with a text and a label in each row."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import hashlib
 import logging
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.datasets import READ_BATCH, hash_buckets, in_test
-from pipeline.errors import Mistake
-from pipeline.files import find_files, read_records, translate_read_errors
+from pipeline import parsed
+from pipeline.cache import Cache
+from pipeline.cuts import CutSettings, make_splits
+from pipeline.datasets import READ_BATCH
+from pipeline.errors import Fault, Mistake, shown
+from pipeline.files import find_files, translate_read_errors
+from pipeline.labels import lookalikes, order_labels
+from pipeline.parsed import ParsedRows
+from pipeline.rows import Columns, Row, read_rows
+from pipeline.split_names import FileSplit, log_splits, split_of_file
 
 _log = logging.getLogger(__name__)
 
-# Words in a split column or in the name of a file, and the split that they mean.
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "unsupervised": "unsupervised",
-    "unlabelled": "unsupervised",
-    "unlabeled": "unsupervised",
-}
-_SHOWN = 5  # bad rows that are named
+_SHOWN = 5  # labels that a message names
+_HASHED_BYTES = 1 << 20  # that are read at once
+_Watch = Callable[[Iterator[Row]], Iterator[Row]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
-    """What a file's columns are called.
+class FileSettings:
+    """How files are read.
 
     Attributes:
-        text: That of the text.
-        label: That of the label.
-        split: That which says train, validation, test or unsupervised; empty where there is none.
+        columns: What the columns are called.
+        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        splits_from_names: Whether a word such as test in a file's name makes it that split.
+        positive_label: The label that becomes the second; empty: as `order_labels` sorts them.
     """
 
-    text: str
-    label: str
-    split: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """A row of a file: `label` is None where the split has none, `fault` tells what is wrong."""
-
-    place: str
-    text: bytes = b""
-    label: str | None = None
-    split: str = "train"
-    fault: str = ""
+    columns: Columns
+    skip_bad_rows: bool = False
+    splits_from_names: bool = True
+    positive_label: str = ""
 
 
 class ReviewFiles:
-    """Labelled reviews in files; see `ReviewDataset`, whose form it has.
+    """Labelled examples in files; it has the form of `ReviewDataset`.
 
-    Where no row says which split it is of, and no file's name does, the test split is cut off by a
-    hash of the text, as validation is, so that all copies of one text are on one side.
+    The files are parsed once, into an entry of the cache. Where no row says which split it is of,
+    and no file's name does, the test split is cut off the train split by a hash of the text, and
+    then the validation split likewise: see `make_splits`.
 
     Args:
         name: A file, a folder or a pattern.
-        columns: What the columns are called.
-        test_fraction: Share that is cut off for the test split where there is none.
-        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        settings: How the files are read.
+        cuts: How the splits are cut that the files do not have.
+        cache: Where the parsed rows are kept; None for this process alone.
+        code: What stands for the code in the keys of the cache.
+        label_names: The labels in the order of a run that was trained before; None for the order of
+            `order_labels`.
+        watch: Wraps the rows while they are parsed, to show progress or to stop.
 
     Attributes:
         name: As given.
         label_names: What labels 0 and 1 are called in the files.
+        cut: The splits that were cut off the train split.
+        fingerprint: A SHA-256 of all texts, labels and splits in their order.
 
     Raises:
         Mistake: There is no such file, a row cannot be used, or there are not two labels.
+        Fault: A file cannot be read.
     """
 
     def __init__(
-        self, name: str, columns: Columns, *, test_fraction: float, skip_bad_rows: bool
+        self,
+        name: str,
+        settings: FileSettings,
+        cuts: CutSettings,
+        *,
+        cache: Cache | None = None,
+        code: str = "",
+        label_names: Sequence[str] | None = None,
+        watch: _Watch | None = None,
     ) -> None:
         self.name = name
-        self._columns = columns
-        paths = find_files(name)
-        root = Path(os.path.commonpath([path.parent for path in paths]))
-        self._splits_of = {path: _split_of(path, root) for path in paths}
-        self._test_fraction = test_fraction
-        self._sizes: Counter[str] = Counter()
-        labels: dict[str, str] = {}  # and where each stands first
-        faults: list[str] = []
-        for row in self._rows():
-            if row.fault:
-                faults.append(f"{row.place}: {row.fault}")
-                continue
-            self._sizes[row.split] += 1
-            if row.label is not None:
-                labels.setdefault(row.label, row.place)
-        _tell_bad(name, faults, skip=skip_bad_rows)
-        self.label_names = _ordered(name, labels)
-        if not self._sizes["train"]:
-            raise Mistake(f"{name} has no row to train on, but {dict(self._sizes)}")
-        self._has_test = self._sizes["test"] > 0
-        if not self._has_test:
-            self._cut_sizes()
+        self._settings = settings
+        self._cuts = cuts
+        self._code = code
+        self._files = _find_splits(name, settings)
+        before = _stats(self._files)
+        self._contents = [_sha256(path) for path in self._files]
+        self._rows = self._parsed(cache or Cache(None), watch, before)
+        self._refuse_bad_rows()
+        self.label_names = self._order_labels(label_names)
+        self._made = make_splits(self._rows, cuts)
+        self.cut = self._made.cut
+        self.fingerprint = str(self._rows.about["sha256"])
+        self._chosen = {split: self._made.chosen(split) for split in parsed.SPLIT_NAMES}
+        if not len(self._chosen["train"]):
+            raise Mistake(self._no_train_split())
 
     @property
     def identity(self) -> dict[str, object]:
-        """What tells these reviews from others: the files, and how they are read."""
-        stats = [(str(path), path.stat()) for path in self._splits_of]
+        """What tells these examples from others: the content of the files, and how it is read."""
         return {
-            "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
-            "columns": dataclasses.astuple(self._columns),
-            "test_fraction": self._test_fraction,
+            **self._parsed_key(),
+            "labels": self.label_names,
+            "cuts": dataclasses.asdict(self._cuts),
         }
 
     @property
     def splits(self) -> set[str]:
-        """Names its splits; `validation` is there only where the files have one."""
-        return {split for split, size in self._sizes.items() if size}
+        """Names its splits; train, validation and test are there always, though maybe empty."""
+        optional = {"unsupervised"} if self.size("unsupervised") else set()
+        return {"train", "validation", "test"} | optional
 
     def size(self, split: str) -> int:
-        """Returns how many reviews a split has."""
-        return self._sizes[split]
+        """Returns how many examples a split has."""
+        return len(self._chosen[split])
+
+    def class_counts(self, split: str) -> list[int]:
+        """Returns how many examples of each label a split has, in the order of `label_names`."""
+        labels = self._labels(self._chosen[split])
+        return [int((labels == number).sum()) for number in range(len(self.label_names))]
 
     def read(self, split: str) -> tf.data.Dataset:
         """Reads one split as it streams by; see `ReviewDataset.read`."""
@@ -135,88 +134,173 @@ class ReviewFiles:
             lambda: self._batches(split), output_signature=signature
         )
 
-    def _cut_sizes(self) -> None:
-        sizes: Counter[str] = Counter({"unsupervised": self._sizes["unsupervised"]})
-        sizes["validation"] = self._sizes["validation"]
-        for texts, _ in self._stored("train"):
-            of_test = in_test(hash_buckets(texts), test_fraction=self._test_fraction)
-            sizes["test"] += int(of_test.sum())
-            sizes["train"] += int((~of_test).sum())
-        self._sizes = sizes
+    def texts_at(self, split: str, places: np.ndarray) -> list[bytes]:
+        """Reads the texts <int64>[N] places of a split, as the files have them."""
+        return self._rows.examples[self._chosen[split][places]].texts()
+
+    def log_findings(self) -> None:
+        """Logs what the user should know of the files before training on them."""
+        about, made = self._rows.about, self._made
+        if not self._settings.columns.split and (len(self._files) > 1 or self._is_named()):
+            log_splits(self._files)
+        for split in sorted(made.cut):
+            _log.info("%s: the %s split is cut off the train split", self.name, split)
+        if about["split_columns"]:
+            column = about["split_columns"][0]
+            _log.warning(
+                "%s has a column %s with names of splits, which is not used; to use it: "
+                "--split_column=%s",
+                self.name,
+                shown(column),
+                column,
+            )
+        if about["empty"]:
+            total = len(self._rows.splits)
+            _log.warning("%s: %d of %d texts are empty", self.name, about["empty"], total)
+        if about["spaced"]:
+            _log.info("%s: ignored spaces around the label of %d rows", self.name, about["spaced"])
+        for one, other in lookalikes(self.label_names):
+            _log.warning(
+                "%s: the labels %s and %s look alike and are two labels; if they are one, write "
+                "them alike",
+                self.name,
+                shown(one),
+                shown(other),
+            )
+        self._log_copies()
+
+    def _log_copies(self) -> None:
+        made = self._made
+        if made.dropped:
+            _log.info("%s: --drop_duplicates left out %d examples", self.name, made.dropped)
+        if made.unlabelled_dropped:
+            _log.info(
+                "%s: left out %d unlabelled examples whose texts are in validation or test",
+                self.name,
+                made.unlabelled_dropped,
+            )
+        if made.copies:
+            counts = (f"{n} of {one} in {other}" for (one, other), n in made.copies.items())
+            _log.warning(
+                "%s: texts are in two splits, so that results look too good: %s; "
+                "--drop_duplicates leaves them out of the first",
+                self.name,
+                ", ".join(counts),
+            )
+        if made.contradictions:
+            _log.warning(
+                "%s: %d texts have rows with different labels", self.name, made.contradictions
+            )
+
+    def _parsed_key(self) -> dict[str, object]:
+        # The names of the files do not matter, only the splits that they say: data that was copied,
+        # moved or touched is the same.
+        splits = [found.split for found in self._files.values()]
+        return {
+            "files": list(map(list, zip(self._contents, splits, strict=True))),
+            "columns": dataclasses.astuple(self._settings.columns),
+            "code": self._code,
+        }
+
+    def _parsed(
+        self, cache: Cache, watch: _Watch | None, before: list[tuple[int, int]]
+    ) -> ParsedRows:
+        splits_of = {path: found.split for path, found in self._files.items()}
+
+        def make(folder: Path) -> None:
+            rows = read_rows(splits_of, self._settings.columns)
+            parsed.write_rows(folder, watch(rows) if watch else rows)
+            if _stats(self._files) != before:
+                raise Fault(f"{self.name} changed while it was read; type the command again")
+
+        return cache.get("rows", self._parsed_key(), make=make, read=parsed.read_rows)
+
+    def _refuse_bad_rows(self) -> None:
+        about = self._rows.about
+        count = about["faults"]
+        if not count:
+            return
+        first = about["first_faults"]
+        listed = "; ".join(f"{self._place(*place)}: {fault}" for *place, fault in first)
+        listed += "; …" if count > len(first) else ""
+        if not self._settings.skip_bad_rows:
+            raise Mistake(
+                f"{count} rows of {self.name} cannot be used: {listed}; correct them, or leave "
+                "them out: --skip_bad_rows"
+            )
+        _log.warning("left out %d rows of %s: %s", count, self.name, listed)
+
+    def _order_labels(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
+        """Says which label is 0 and which is 1."""
+        places = {name: place for name, *place in self._rows.about["labels"]}
+        if wanted is not None and set(places) != set(wanted):
+            raise Mistake(
+                f"{self.name} has the labels {_listed(sorted(places))}, but the run was trained on "
+                f"{_listed(sorted(wanted))}; give the labels those names again, or train another "
+                "run on them: --model_dir=FOLDER"
+            )
+        if len(places) != 2:
+            found = [f"{shown(n)} ({self._place(*p)})" for n, p in list(places.items())[:_SHOWN]]
+            alike = lookalikes(list(places)[:_SHOWN])
+            hint = f"; {shown(alike[0][0])} and {shown(alike[0][1])} look alike" if alike else ""
+            raise Mistake(
+                f"{self.name} has {len(places)} different labels, not two: {', '.join(found)}"
+                f"{', …' if len(places) > _SHOWN else ''}{hint}; is --label_column right?"
+            )
+        return (
+            order_labels(places, positive=self._settings.positive_label)
+            if wanted is None
+            else tuple(wanted)
+        )
+
+    def _no_train_split(self) -> str:
+        sizes = {split: len(rows) for split, rows in self._chosen.items() if len(rows)}
+        by_names = self._is_named() and not self._settings.columns.split
+        hint = "; --splits_from_names=false ignores the names of files" if by_names else ""
+        dropped = " (--drop_duplicates dropped others)" if self._made.dropped else ""
+        return f"{self.name} has no row to train on, but {sizes}{dropped}{hint}"
+
+    def _is_named(self) -> bool:
+        return any(found.split != "train" for found in self._files.values())
+
+    def _place(self, file: int, line: int) -> str:
+        return f"{list(self._files)[file]}:{line}"
+
+    def _labels(self, chosen: np.ndarray) -> np.ndarray:
+        """Returns the labels of rows as numbers in the order of `label_names`, -1 for none."""
+        numbers = {name: number for number, name in enumerate(self.label_names)}
+        order = [numbers[name] for name, *_ in self._rows.about["labels"]]
+        stored = self._rows.examples.labels[chosen].astype(np.int64)
+        return np.array([*order, -1])[stored]
 
     def _batches(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self._has_test or split not in ("train", "test"):
-            yield from self._stored(split)
-            return
-        for texts, labels in self._stored("train"):
-            of_test = in_test(hash_buckets(texts), test_fraction=self._test_fraction)
-            chosen = of_test if split == "test" else ~of_test
-            yield texts[chosen], labels[chosen]
-
-    def _stored(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        numbers = {name: number for number, name in enumerate(self.label_names)}
-        rows = (row for row in self._rows() if not row.fault and row.split == split)
-        while part := list(itertools.islice(rows, READ_BATCH)):
-            texts = np.array([row.text for row in part], object)
-            yield texts, np.array([numbers.get(row.label, -1) for row in part], np.int64)
-
-    def _rows(self) -> Iterator[_Row]:
-        for path, split in self._splits_of.items():
-            needed = [self._columns.text, self._columns.split]
-            needed += [self._columns.label] if split != "unsupervised" else []
-            with translate_read_errors(path):
-                for line, record in read_records(path, needed):
-                    yield _row(f"{path}:{line}", record, self._columns, split)
+        chosen = self._chosen[split]
+        for start in range(0, len(chosen), READ_BATCH):
+            part = chosen[start : start + READ_BATCH]
+            texts = np.array(self._rows.examples[part].texts(), object)
+            yield texts, self._labels(part)
 
 
-def _row(place: str, record: dict | None, columns: Columns, split: str) -> _Row:
-    """Checks a record."""
-    if record is None:
-        return _Row(place, fault="no JSON object")
-    if None in record:
-        return _Row(place, fault="more fields than the header has")
-    text = record.get(columns.text)
-    if not isinstance(text, str):
-        return _Row(place, fault=f"no text in {columns.text!r}")
-    if columns.split:
-        word = str(record.get(columns.split) or "").strip().lower()
-        if word not in _SPLITS:
-            return _Row(place, fault=f"{columns.split!r} says {word!r}, no split")
-        split = _SPLITS[word]
-    label = record.get(columns.label)
-    label = None if label is None or split == "unsupervised" else str(label).strip()
-    if not label and split != "unsupervised":
-        return _Row(place, fault=f"no label in {columns.label!r}")
-    return _Row(place, text.encode("utf-8", "surrogateescape"), label, split)
+def _find_splits(name: str, settings: FileSettings) -> dict[Path, FileSplit]:
+    """Finds the files that a name stands for, and the split that each one's name says."""
+    paths = find_files(name)
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    if settings.splits_from_names:
+        return {path: split_of_file(path, root) for path in paths}
+    return {path: FileSplit("train", "--splits_from_names=false") for path in paths}
 
 
-def _split_of(path: Path, root: Path) -> str:
-    """Returns the split that the names of a file and its folders below the root tell, or train."""
-    for name in reversed(path.relative_to(root).parts):
-        for word in re.split("[^a-z]+", name.lower()):
-            if word in _SPLITS:
-                return _SPLITS[word]
-    return "train"
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with translate_read_errors(path), path.open("rb") as file:
+        while part := file.read(_HASHED_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
 
 
-def _tell_bad(name: str, faults: list[str], *, skip: bool) -> None:
-    if not faults:
-        return
-    shown = "; ".join(faults[:_SHOWN]) + ("; …" if len(faults) > _SHOWN else "")
-    if not skip:
-        raise Mistake(
-            f"{len(faults)} rows of {name} cannot be used: {shown}; mend them, or leave them out: "
-            "--skip_bad_rows"
-        )
-    _log.warning("left out %d rows of %s: %s", len(faults), name, shown)
+def _stats(paths: Iterable[Path]) -> list[tuple[int, int]]:
+    return [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in paths)]
 
 
-def _ordered(name: str, labels: dict[str, str]) -> tuple[str, str]:
-    """Says which of two labels is 0 and which is 1."""
-    if len(labels) != 2:
-        found = ", ".join(f"{label!r} ({place})" for label, place in list(labels.items())[:_SHOWN])
-        raise Mistake(
-            f"{name} has {len(labels)} different labels, not two: {found}; is --label_column right?"
-        )
-    # So that the positive one of 0 and 1, neg and pos, no and yes, false and true is the second.
-    return tuple(sorted(labels, key=str.lower))
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(map(shown, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
         "download": run.config.download and not elsewhere,
         "cache_dir": FLAGS.cache_dir,
     }
-    data = open_data(dataclasses.replace(run.config, **places))
+    data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
     default = model_dir / "evaluation" / FLAGS.split
     report_dir = command_line.local_path("report_dir") if FLAGS.report_dir else default
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(figures, indent=2))
         return
     for name, value in figures.items():
-        print(name, json.dumps(value) if isinstance(value, list) else value, sep="\t")
+        is_plain = isinstance(value, (str, int, float))
+        print(name, value if is_plain else json.dumps(value), sep="\t")
 
 
 if __name__ == "__main__":

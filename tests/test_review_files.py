@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
-from pipeline.review_files import Columns, ReviewFiles
+from pipeline.cuts import CutSettings
+from pipeline.review_files import FileSettings, ReviewFiles
+from pipeline.rows import Columns
 from tests.conftest import SMALL
 
 NAMES = Columns(text="text", label="label", split="")
@@ -33,7 +35,8 @@ def write_jsonl(path, rows=ROWS):
 
 
 def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
-    return ReviewFiles(str(path), columns, test_fraction=test_fraction, skip_bad_rows=skip)
+    settings = FileSettings(columns, skip_bad_rows=skip)
+    return ReviewFiles(str(path), settings, CutSettings(0.2, test_fraction))
 
 
 def read(files, split):
@@ -53,20 +56,22 @@ def test_every_form_is_read_and_each_review_stands_in_one_split(tmp_path, name):
         write_csv(path, delimiter="\t" if "tsv" in name else ",")
     files = opened(path)
     assert files.label_names == ("bad", "fine")
-    train, test = read(files, "train"), read(files, "test")
+    parts = {split: read(files, split) for split in ("train", "validation", "test")}
     assert {split: files.size(split) for split in files.splits} == {
-        "train": len(train),
-        "test": len(test),
+        split: len(part) for split, part in parts.items()
     }
-    assert 20 < len(test) < 60
-    assert sorted(train + test) == sorted((text, int(label == "fine")) for text, label in ROWS)
+    assert 20 < len(parts["test"]) < 60
+    assert 15 < len(parts["validation"]) < 50
+    assert sorted(sum(parts.values(), [])) == sorted(
+        (text, int(label == "fine")) for text, label in ROWS
+    )
 
 
 def test_copies_of_a_text_are_on_one_side_of_the_cut(tmp_path):
     files = opened(write_csv(tmp_path / "a.csv", ROWS + ROWS))
-    texts = [{text for text, _ in read(files, split)} for split in ("train", "test")]
-    assert not texts[0] & texts[1]
-    assert len(texts[0] | texts[1]) == 200
+    splits = ("train", "validation", "test")
+    texts = [{text for text, _ in read(files, split)} for split in splits]
+    assert sum(map(len, texts)) == len(set.union(*texts)) == 200
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,8 @@ def test_splits_by_file_name_in_a_folder_and_by_pattern(tmp_path, pattern):
     write_csv(folder / "reviews-test.csv", ROWS[100:])
     (folder / "notes.txt").write_text("no reviews")
     files = opened(folder / pattern)
-    assert len(read(files, "train")) == files.size("train") == 100
+    assert len(read(files, "train")) == files.size("train")
+    assert files.size("train") + files.size("validation") == 100
     assert {text for text, _ in read(files, "test")} == {text for text, _ in ROWS[100:]}
 
 
@@ -114,8 +120,9 @@ def test_line_breaks_quotes_marks_and_bytes_that_are_no_utf8_are_kept(tmp_path):
     rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xe9 \xc3\xa9,y\r\n'
     path.write_bytes(b"\xef\xbb\xbf" + rows)
     files = opened(path, test_fraction=0.001)
-    texts = [text for batch in files.read("train").as_numpy_iterator() for text in batch[0]]
-    assert texts == [b'two\nlines, "quoted"', b"caf\xe9 \xc3\xa9"]
+    splits = ("train", "validation", "test")
+    parts = [files.texts_at(split, np.arange(files.size(split))) for split in splits]
+    assert sorted(sum(parts, []), reverse=True) == [b'two\nlines, "quoted"', b"caf\xe9 \xc3\xa9"]
 
 
 def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):
@@ -124,7 +131,7 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
     with pytest.raises(Mistake, match=r"2 rows of .*a\.csv:202: no label.*:204: more .*--skip"):
         opened(path)
     files = opened(path, skip=True)
-    assert files.size("train") + files.size("test") == 201
+    assert sum(map(files.size, files.splits)) == 201
     assert len(read(files, "train")) == files.size("train")
     assert "left out 2 rows" in caplog.text
 

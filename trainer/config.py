@@ -82,6 +82,21 @@ class TrainConfig:
     skip_bad_rows: bool = _setting(
         False, "leave out rows of files of one's own that cannot be used, instead of stopping"
     )
+    splits_from_names: bool = _setting(
+        True,
+        "whether a first or last word such as train, validation, test or unsupervised in the name "
+        "of a file or folder of the user says the split",
+    )
+    drop_duplicates: bool = _setting(
+        False,
+        "leave out the examples of train in the user's files whose text validation or test has "
+        "too, and those of validation whose text test has",
+    )
+    positive_label: str = _setting(
+        "",
+        "the label whose probability is predicted, the second one; empty: of numbers the larger, "
+        "of words the last by the alphabet",
+    )
     data_dir: str = _setting(
         "", "folder of tensorflow-datasets; empty for its default", may_change=True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import tensorflow as tf
 import pipeline
 from pipeline import DATASETS, reviews, vocabulary
 from pipeline.cache import Cache
+from pipeline.cuts import CutSettings
 from pipeline.datasets import (
     READ_BATCH,
     ReviewDataset,
@@ -24,13 +25,14 @@ from pipeline.datasets import (
     untuned,
 )
 from pipeline.errors import Mistake
-from pipeline.review_files import Columns, ReviewFiles
+from pipeline.review_files import FileSettings, ReviewFiles
 from pipeline.reviews import Reviews
+from pipeline.rows import Columns
 from pipeline.vocabulary import Vectorizer, standardize
 from trainer import devices
 from trainer.config import TrainConfig
 from trainer.files import full_disk_told
-from trainer.progress import watched
+from trainer.progress import counted, watched
 from trainer.stopping import StopSignals
 
 _T = TypeVar("_T")
@@ -47,6 +49,7 @@ class Data:
         config: The settings.
         dataset: The opened data set that they name.
         stop: Asked between parts of long work whether to go on.
+        cache: What `open_data` has opened for the settings already; None for nothing.
 
     Attributes:
         dataset: As given.
@@ -58,11 +61,12 @@ class Data:
         dataset: ReviewDataset | ReviewFiles,
         *,
         stop: StopSignals | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.dataset = dataset
         self._config = config
         self._stop = stop
-        self._cache = Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
+        self._cache = cache or _open_cache(config)
         self._identity = {
             **self.dataset.identity,
             "code": _code_hash(),
@@ -101,6 +105,34 @@ class Data:
             )
         return examples
 
+    @property
+    def cut(self) -> frozenset[str]:
+        """Names the splits that are cut off the train split."""
+        if isinstance(self.dataset, ReviewFiles):
+            return self.dataset.cut
+        return frozenset({"validation"} if self._is_cut("validation") else ())
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Counts the examples of each label in the splits that may be read before training.
+
+        Returns:
+            By split, in the order of the data set's `label_names`; `test` only of files.
+        """
+        if isinstance(self.dataset, ReviewFiles):
+            splits = ("train", "validation", "test")
+            return {split: self.dataset.class_counts(split) for split in splits}
+        counts = {}
+        for split in ("train", "validation"):
+            labels = self._cut(split, self._texts(self._stored(split))).labels
+            numbers = range(len(self.dataset.label_names))
+            counts[split] = [int((labels == number).sum()) for number in numbers]
+        return counts
+
+    def log_findings(self) -> None:
+        """Logs what the user should know of the data before training on them."""
+        if isinstance(self.dataset, ReviewFiles):
+            self.dataset.log_findings()
+
     def has_unlabelled(self) -> bool:
         """Says whether the data set has unlabelled reviews."""
         return _UNLABELLED in self.dataset.splits
@@ -115,15 +147,26 @@ class Data:
         stored, places = self._stored(split), positions
         if self._is_cut(split):
             places = np.flatnonzero(self._is_of(split, self._texts(stored)))[positions]
-        wanted, found, start = set(places.tolist()), {}, 0
-        for texts, _ in self.dataset.read(stored).as_numpy_iterator():
-            for place in wanted.intersection(range(start, start + len(texts))):
-                found[place] = texts[place - start]
-            start += len(texts)
-        return [found[place] for place in places.tolist()]
+        return self.dataset.texts_at(stored, places)
+
+    def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
+        """Returns a SHA-256 of all texts and labels in their order, for each stored part.
+
+        Files are one part, whose splits count too. A data set that is opened by name has a part
+        for each split, so that training does not read the test split for it.
+
+        Args:
+            splits: Those that matter: train, validation, test, unsupervised.
+        """
+        if isinstance(self.dataset, ReviewFiles):
+            return {"files": self.dataset.fingerprint}
+        stored = dict.fromkeys(self._stored(split) for split in splits)
+        return {split: self._standardized(split)[1] for split in stored}
 
     def unlabelled(self, vectorizer: Vectorizer) -> Reviews:
         """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
+
+        Files leave them out themselves, and those of test texts.
 
         Raises:
             Mistake: The data set has none.
@@ -135,6 +178,8 @@ class Data:
                 "without it, or on --dataset=imdb_reviews"
             )
         stored = self._token_ids(_UNLABELLED, vectorizer)
+        if not self._is_cut("validation"):
+            return stored
         fraction = self._config.validation_fraction
         return stored[~in_validation(stored.buckets, validation_fraction=fraction)]
 
@@ -159,24 +204,30 @@ class Data:
 
     def _texts(self, split: str) -> Reviews:
         """Standardizes a split of the data set."""
+        return self._standardized(split)[0]
+
+    def _standardized(self, split: str) -> tuple[Reviews, str]:
+        """Standardizes a split of the data set, and returns the fingerprint of its texts too."""
 
         def prepare(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
             standard = standardize(texts, punctuation=self._config.punctuation)
             lengths = tf.strings.length(standard)  # bytes
-            return tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
+            original = tf.strings.reduce_join(texts), tf.strings.length(texts)
+            return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
 
         def make(folder: Path) -> None:
-            total = self.dataset.size(split)
+            total, content = self.dataset.size(split), hashlib.sha256()
             with damage_told(self.dataset):
                 parts = self.dataset.read(split).map(prepare, num_parallel_calls=devices.cores())
                 parts = untuned(parts.prefetch(1)).as_numpy_iterator()
                 parts = self._watch(parts, total, "reading")
-                reviews.write(
-                    folder, ((np.frombuffer(text, np.uint8), *rest) for text, *rest in parts)
-                )
+                reviews.write(folder, _hashed(parts, content))
+            (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
-        key = {**self._identity, "split": split}
-        return self._cached("texts", key, make=make, read=reviews.read)
+        def read(folder: Path) -> tuple[Reviews, str]:
+            return reviews.read(folder), (folder / "sha256.txt").read_text(encoding="ascii")
+
+        return self._cached("texts", {**self._identity, "split": split}, make=make, read=read)
 
     def _token_ids(self, split: str, vectorizer: Vectorizer) -> Reviews:
         """Vectorizes a split of the data set."""
@@ -198,6 +249,13 @@ class Data:
         return watched(parts, total=total, per_part=READ_BATCH, what=what, stop=self._stop)
 
 
+def _hashed(parts: Iterable[tuple[Any, ...]], content: hashlib._Hash) -> Iterator[tuple[Any, ...]]:
+    """Passes standardized texts on, and adds the original ones and the labels to a hash."""
+    for original, lengths, text, *rest in parts:
+        content.update(lengths.astype("<i4").tobytes() + rest[1].astype("<i8").tobytes() + original)
+        yield np.frombuffer(text, np.uint8), *rest
+
+
 def _vectorized(
     vectorizer: Vectorizer, dtype: np.dtype, part: Reviews
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -214,20 +272,64 @@ def _code_hash() -> str:
     return hashlib.sha256(code + tf.__version__.encode()).hexdigest()
 
 
-def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:
-    """Opens the settings' data set, preparing it where it is not prepared yet."""
+def open_data(
+    config: TrainConfig,
+    *,
+    stop: StopSignals | None = None,
+    label_names: Sequence[str] | None = None,
+) -> Data:
+    """Opens the settings' data set, preparing it where it is not prepared yet.
+
+    Args:
+        config: The settings.
+        stop: Asked between parts of long work whether to go on.
+        label_names: The labels in the order of the run that the data are for; None for a new run.
+
+    Raises:
+        Mistake: The data set cannot be used, or has other labels.
+        Fault: It is damaged.
+    """
+    cache = _open_cache(config)
     if config.dataset in DATASETS:
-        dataset = open_dataset(
-            config.dataset, data_dir=config.data_dir or None, download=config.download
+        dataset: ReviewDataset | ReviewFiles = open_dataset(
+            config.dataset,
+            data_dir=config.data_dir or None,
+            download=config.download,
+            positive_label=config.positive_label,
+            label_names=label_names,
         )
     else:
-        dataset = ReviewFiles(
-            config.dataset,
-            Columns(config.text_column, config.label_column, config.split_column),
-            test_fraction=config.test_fraction,
-            skip_bad_rows=config.skip_bad_rows,
-        )
-    return Data(config, dataset, stop=stop)
+        with full_disk_told("the cache", cache.root):
+            dataset = _open_files(config, cache, stop, label_names)
+    return Data(config, dataset, stop=stop, cache=cache)
+
+
+def _open_files(
+    config: TrainConfig,
+    cache: Cache,
+    stop: StopSignals | None,
+    label_names: Sequence[str] | None,
+) -> ReviewFiles:
+    settings = FileSettings(
+        Columns(config.text_column, config.label_column, config.split_column),
+        skip_bad_rows=config.skip_bad_rows,
+        splits_from_names=config.splits_from_names,
+        positive_label=config.positive_label,
+    )
+    cuts = CutSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates)
+    return ReviewFiles(
+        config.dataset,
+        settings,
+        cuts,
+        cache=cache,
+        code=_code_hash(),
+        label_names=label_names,
+        watch=functools.partial(counted, what=f"parsing {config.dataset}", stop=stop),
+    )
+
+
+def _open_cache(config: TrainConfig) -> Cache:
+    return Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
 
 
 def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:

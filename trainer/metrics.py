@@ -38,9 +38,18 @@ class Metrics:
         self._auc.update_state(labels, logits)
 
     def result(self) -> dict[str, float]:
-        """Returns loss (nats), accuracy and auc (both 0 to 1); of no reviews they are NaN."""
+        """Returns loss (nats), accuracy and auc (both 0 to 1).
+
+        Those of no examples are NaN, and so is the AUC of examples of one class.
+        """
         is_empty = math.isnan(mean(self._loss))
-        return {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
+        results = {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
+        return results if self._has_both_classes() else results | {"auc": math.nan}
+
+    def _has_both_classes(self) -> bool:
+        auc = self._auc  # at each threshold it counts all examples
+        positive = float(auc.true_positives[0] + auc.false_negatives[0])
+        return 0 < positive < positive + float(auc.true_negatives[0] + auc.false_positives[0])
 
     def reset(self) -> None:
         """Forgets all batches."""

@@ -8,7 +8,16 @@ from pathlib import Path
 from trainer.config import TrainConfig
 from trainer.records import RunRecord, read_json
 
-_FIGURES = ("accuracy", "auc", "precision", "recall", "f1", "loss", "calibration_error")
+_FIGURES = (
+    "accuracy",
+    "auc",
+    "precision",
+    "recall",
+    "f1",
+    "macro_f1",
+    "loss",
+    "calibration_error",
+)
 
 
 def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: float) -> str:
@@ -73,7 +82,12 @@ def _results(model_dir: Path) -> list[str]:
     if not path.is_file():
         return ["It has not been measured on the test split."]
     results = read_json(path)
-    rows = [f"| {name} | {results[name]:.4f} |" for name in _FIGURES]
+    # A run of an early version lacks some; what has no value is null.
+    figures = {name: results[name] for name in _FIGURES if name in results}
+    rows = [
+        f"| {name} | {'undefined' if value is None else f'{value:.4f}'} |"
+        for name, value in figures.items()
+    ]
     by_length = [
         f"| {part['tokens']} | {part['examples']} | {part['accuracy']:.4f} |"
         for part in results["by_length"]

@@ -14,6 +14,7 @@ from trainer.stopping import StopSignals
 
 _T = TypeVar("_T")
 
+_EXAMPLES_BETWEEN_LOOKS = 1000  # at the clock and signals
 _SECONDS_BETWEEN_LINES = 15
 
 _log = logging.getLogger(__name__)
@@ -93,6 +94,32 @@ def watched(
             if bar.disable and time.monotonic() - told >= _SECONDS_BETWEEN_LINES:
                 _log.info("%s: %d of %d reviews", what, done, total)
                 told = time.monotonic()
+            if stop:
+                stop.check()
+
+
+def counted(parts: Iterable[_T], *, what: str, stop: StopSignals | None) -> Iterator[_T]:
+    """Passes parts of long work on whose number is not known, shows how many, and heeds signals.
+
+    Args:
+        parts: The parts, each an example.
+        what: What is being done.
+        stop: Asked now and then whether to go on.
+
+    Raises:
+        Stopped: A signal came.
+    """
+    started = time.monotonic()
+    with tqdm(
+        parts, desc=what, unit=" examples", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+        for number, part in enumerate(bar):
+            yield part
+            if number % _EXAMPLES_BETWEEN_LOOKS:
+                continue
+            if bar.disable and time.monotonic() - started >= _SECONDS_BETWEEN_LINES:
+                _log.info("%s: %d examples", what, number + 1)
+                started = time.monotonic()
             if stop:
                 stop.check()
 

@@ -36,6 +36,8 @@ class RunRecord:
         label_names: What labels 0 and 1 are called.
         fingerprint: The SHA-256 of its vocabulary.txt.
         sizes: How many reviews its train and validation splits have.
+        data: The SHA-256 of each part of its data, as `Data.fingerprints` returns them; empty for a
+            run of an early version.
     """
 
     config: TrainConfig
@@ -43,6 +45,7 @@ class RunRecord:
     label_names: tuple[str, str]
     fingerprint: str
     sizes: dict[str, int]
+    data: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
@@ -54,6 +57,7 @@ class RunRecord:
             "label_names": self.label_names,
             "vocabulary_sha256": self.fingerprint,
             "reviews": self.sizes,
+            "data_sha256": self.data,
             "versions": {
                 "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -82,6 +86,7 @@ class RunRecord:
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
+                data=content.get("data_sha256", {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Fault(f"{path} is damaged ({error!r:.80}); put a good copy back") from error

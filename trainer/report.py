@@ -29,24 +29,29 @@ def details(
         lengths: <int32>[N], tokens that were read of each review.
 
     Returns:
-        precision, recall and f1 of label 1, each 0 where it has no meaning; confusion_matrix, a row
-        for each label and a column for each answer; by_length, examples and accuracy of the reviews
-        of each range of tokens.
+        precision, recall and f1 of label 1, each 0 where it has no meaning; macro_f1, the mean of
+        the f1 of both labels; confusion_matrix, a row for each label and a column for each answer;
+        by_length, examples and accuracy of the examples of each range of tokens.
     """
     answers, truth = logits > 0, labels > 0.5
     matrix = [
         [int(np.sum((truth == row) & (answers == column))) for column in (0, 1)] for row in (0, 1)
     ]
-    (_, false_positives), (false_negatives, true_positives) = matrix
-    precision = true_positives / max(true_positives + false_positives, 1)
-    recall = true_positives / max(true_positives + false_negatives, 1)
+    (true_negatives, false_positives), (false_negatives, true_positives) = matrix
+    f1 = _f1(true_positives, false_positives, false_negatives)
     return {
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "precision": true_positives / max(true_positives + false_positives, 1),
+        "recall": true_positives / max(true_positives + false_negatives, 1),
+        "f1": f1,
+        "macro_f1": (f1 + _f1(true_negatives, false_negatives, false_positives)) / 2,
         "confusion_matrix": matrix,
         "by_length": _by_length(answers == truth, lengths),
     }
+
+
+def _f1(true: int, false: int, missed: int) -> float:
+    """Returns the F1 of a class; 0 where there is neither an example nor an answer of it."""
+    return 2 * true / max(2 * true + false + missed, 1)
 
 
 def _by_length(is_right: np.ndarray, lengths: np.ndarray) -> list[dict[str, object]]:

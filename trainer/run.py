@@ -18,6 +18,7 @@ from trainer.building import build_model, build_objective, build_optimizer
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig, changeable
 from trainer.data import Data, make_vectorizer, open_data
+from trainer.data_checks import check_data, check_same_data, check_steps
 from trainer.files import full_disk_told
 from trainer.lock import held
 from trainer.records import RunRecord, read_json, write_json
@@ -72,7 +73,8 @@ def _train(
 ) -> dict[str, object]:
     record = RunRecord.read(model_dir)
     _check_record(record, config, model_dir)
-    data = open_data(config, stop=stop)
+    label_names = record.label_names if record else None
+    data = open_data(config, stop=stop, label_names=label_names)
     trainer = make_run(config, data, model_dir, record=record, replicas=replicas, stop=stop)
     # Before, each process reads for itself; from here on all do the same.
     results = _fit(trainer, data, model_dir, replicas.agreed(stop))
@@ -103,6 +105,8 @@ def make_run(
         Mistake, Fault: As `train` does.
         Stopped: A signal came.
     """
+    if record is None:
+        check_data(data, config)
     words = data.vocabulary() if record is None else load_vocabulary(model_dir, record)
     vectorizer = make_vectorizer(words, config)
     training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
@@ -110,6 +114,7 @@ def make_run(
     unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
     if unlabelled:
         sizes["unlabelled"] = len(unlabelled)
+    splits = ["train", "validation"] + ["unsupervised"] * bool(unlabelled)
     counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
     _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
     stop.check()
@@ -118,13 +123,14 @@ def make_run(
             load_start(config, words)
         if config.teacher:
             ask_teacher(config, model_dir, words, unlabelled, stop)
-        record = _begin(model_dir, config, words, data.dataset.label_names, sizes)
+        check_steps(config, last_step(config, _joined(training, unlabelled)))
+        record = _begin(model_dir, config, words, data, splits, sizes)
     else:
         _check_sizes(record, sizes, model_dir)
+        check_same_data(record.data, data, splits, what=f"the run in {model_dir}")
     if config.teacher:
         unlabelled = TaughtLabels(model_dir).given_to(unlabelled)
-    if unlabelled:
-        training = training.joined(unlabelled)
+    training = _joined(training, unlabelled)
     trainer = make_trainer(
         config,
         model_dir,
@@ -142,6 +148,10 @@ def make_run(
     return trainer
 
 
+def _joined(training: Reviews, unlabelled: Reviews | None) -> Reviews:
+    return training.joined(unlabelled) if unlabelled else training
+
+
 def _reads_unlabelled(config: TrainConfig, data: Data) -> bool:
     """Says whether training reads reviews without labels: it must, or it can and there are some."""
     can = config.adversarial == "virtual" or config.objective == "next_words"
@@ -152,7 +162,8 @@ def _begin(
     model_dir: Path,
     config: TrainConfig,
     words: list[str],
-    label_names: tuple[str, str],
+    data: Data,
+    splits: list[str],
     sizes: dict[str, int],
 ) -> RunRecord:
     """Writes what a run is known by; config.json last, since with it there is a run."""
@@ -161,9 +172,10 @@ def _begin(
     record = RunRecord(
         config,
         precision=devices.precision(config.precision),
-        label_names=label_names,
+        label_names=data.dataset.label_names,
         fingerprint=vocabulary.fingerprint(words),
         sizes=sizes,
+        data=data.fingerprints(splits),
     )
     record.write(model_dir)
     return record
@@ -292,6 +304,7 @@ def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path
 def _check_sizes(record: RunRecord, sizes: dict[str, int], model_dir: Path) -> None:
     if record.sizes != sizes:
         raise Mistake(
-            f"{model_dir} holds a run on other reviews of the name {record.config.dataset}: "
-            f"{record.sizes} there, {sizes} in --data_dir; name the folder it was trained from"
+            f"{model_dir} holds a run on other data of the name {record.config.dataset}: it was "
+            f"trained on {record.sizes} examples, and there are {sizes} now; put the data back, or "
+            "name another --model_dir"
         )

@@ -19,6 +19,7 @@ from pipeline.reviews import Reviews
 from pipeline.vocabulary import FIRST_WORD_ID
 from trainer.config import TrainConfig, changeable
 from trainer.files import full_disk_told, replacing
+from trainer.fonts import drawable
 from trainer.projector import write_projector
 from trainer.report import worst
 
@@ -189,8 +190,12 @@ def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, str]) -
             color = "white" if counts[label, answer] > counts.max() / 2 else "black"
             axes.text(answer, label, counts[label, answer], ha="center", va="center", color=color)
     axes.set(xlabel="answer", ylabel="label")
-    axes.set_xticks([0, 1], names)
-    axes.set_yticks([0, 1], names, rotation="vertical", va="center")
+    texts, options = zip(*map(drawable, names), strict=True)
+    axes.set_xticks([0, 1], texts)
+    axes.set_yticks([0, 1], texts, rotation="vertical", va="center")
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for tick, option in zip(ticks, options, strict=True):
+            tick.set(**option)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[np.newaxis]
 

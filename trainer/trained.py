@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trainer.building import build_model
 from trainer.checkpoints import restore_best
 from trainer.config import TrainConfig
 from trainer.data import Data, make_vectorizer
+from trainer.data_checks import check_same_data
 from trainer.evaluator import Evaluator, measured
 from trainer.files import full_disk_told
 from trainer.records import RunRecord
@@ -55,6 +57,7 @@ class TrainedRun:
         evaluator: Measures its model, which has its best weights.
         best_epoch: The epoch that those are of.
         validation_loss: Their loss on the validation split.
+        data: The fingerprints of the data that it was trained on, where the run has them.
     """
 
     config: TrainConfig
@@ -63,6 +66,7 @@ class TrainedRun:
     evaluator: Evaluator
     best_epoch: int
     validation_loss: float
+    data: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def predict(self, texts: Sequence[bytes]) -> np.ndarray:
         """Scores texts.
@@ -100,22 +104,29 @@ class TrainedRun:
             data: The data set, opened.
             split: The split.
             stop: Asked between batches whether to go on.
-
             report_dir: Where errors.csv and curves.png of the evaluation go; None for none.
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
-            `report.details` has.
+            `report.details` has. The auc is None where the split has one class alone.
 
         Raises:
+            Mistake: The data have other labels than the run, or are not those it was trained on.
             Stopped: A signal came.
         """
+        if data.dataset.label_names != self.label_names:
+            raise Mistake(
+                f"the labels of {data.dataset.name} are {data.dataset.label_names}, those of the "
+                f"run {self.label_names}; open the data with label_names=run.label_names"
+            )
+        check_same_data(self.data, data, [split], what="the run")
         examples = data.examples(split, self.vectorizer)
         logits = self.evaluator.logits(examples, stop=stop, what="scoring")
         if report_dir:
             self._report(data, split, logits, examples.labels, report_dir)
         about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
-        about |= measured(examples.labels, logits)
+        figures = measured(examples.labels, logits)
+        about |= {name: None if math.isnan(v) else v for name, v in figures.items()}
         return about | report.details(logits, examples.labels, examples.lengths)
 
     def _report(
@@ -156,7 +167,9 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             devices.precision(config.precision),
         )
     vectorizer, model, *best = load_best(model_dir, record, precision or record.precision)
-    return TrainedRun(config, record.label_names, vectorizer, Evaluator(model), *best)
+    return TrainedRun(
+        config, record.label_names, vectorizer, Evaluator(model), *best, data=record.data
+    )
 
 
 def read_record(model_dir: Path) -> RunRecord:

@@ -1,0 +1,146 @@
+"""The split of each row of a user's files: given, or cut off the train split by hashes of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from pipeline.datasets import HASH_BUCKETS
+from pipeline.parsed import SPLIT_NAMES, ParsedRows
+
+_TRAIN, _VALIDATION, _TEST, _UNSUPERVISED = range(len(SPLIT_NAMES))
+_DROPPED = len(SPLIT_NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class CutSettings:
+    """How splits are cut that the files do not have.
+
+    Attributes:
+        validation_fraction: Share of the train split, after the test split is cut off.
+        test_fraction: Share of the train split.
+        drop_duplicates: Whether to drop train texts that validation or test has too, and validation
+            texts that test has.
+    """
+
+    validation_fraction: float
+    test_fraction: float
+    drop_duplicates: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The splits of rows, and what was found while they were made.
+
+    Attributes:
+        numbers: <uint8>[N], a place in SPLIT_NAMES, or a larger number for a row that is dropped.
+        cut: The splits that were cut off the train split.
+        copies: Rows of one split whose text is in another too, by (split, other split).
+        dropped: Labelled rows that were dropped as such copies.
+        unlabelled_dropped: Unlabelled rows whose text validation or test has.
+        contradictions: Different texts that have rows with one label and rows with another.
+    """
+
+    numbers: np.ndarray
+    cut: frozenset[str]
+    copies: dict[tuple[str, str], int]
+    dropped: int
+    unlabelled_dropped: int
+    contradictions: int
+
+    def chosen(self, split: str) -> np.ndarray:
+        """Returns the places <int64>[N] of a split's rows."""
+        return np.flatnonzero(self.numbers == SPLIT_NAMES.index(split))
+
+
+def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
+    """Gives each row its split.
+
+    Where no row is of the test split, a part of the train split becomes it; then the same for
+    validation. All copies of a text are on one side of a cut. Where a class has enough different
+    texts, each side of a cut has at least one of them.
+    """
+    numbers, hashes = rows.splits.copy(), rows.hashes
+    dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
+    missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
+    for number in missing:
+        keep = 1 + (number == _TEST and _VALIDATION in missing)  # validation and train need one
+        is_train = numbers == _TRAIN
+        # Two hashes that have nothing to do with each other: with one for both, a validation split
+        # would be cut out of what the first cut has left at one end of its range. The test cut has
+        # the new hash, so that the validation cut is the same as that of data sets by name.
+        if number == _TEST:
+            order, fraction = hashes[is_train] / 2.0**64, settings.test_fraction
+        else:
+            order = rows.examples.buckets[is_train] / HASH_BUCKETS
+            fraction = round(settings.validation_fraction * HASH_BUCKETS) / HASH_BUCKETS
+        labels = rows.examples.labels[is_train]
+        is_cut = _cut(order, hashes[is_train], labels, fraction=fraction, keep=keep)
+        numbers[np.flatnonzero(is_train)[is_cut]] = number
+    evaluated = hashes[(numbers == _VALIDATION) | (numbers == _TEST)]
+    leaked = (numbers == _UNSUPERVISED) & np.isin(hashes, evaluated)
+    numbers[leaked] = _DROPPED
+    return Splits(
+        numbers,
+        cut=frozenset(SPLIT_NAMES[number] for number in missing),
+        copies=_count_copies(numbers, hashes),
+        dropped=dropped,
+        unlabelled_dropped=int(leaked.sum()),
+        contradictions=_contradictions(hashes, rows.examples.labels),
+    )
+
+
+def _cut(
+    order: np.ndarray, hashes: np.ndarray, labels: np.ndarray, *, fraction: float, keep: int
+) -> np.ndarray:
+    """Says which rows are cut off, <bool>[N].
+
+    Args:
+        order: <float64>[N], from 0 to 1; rows below the fraction are cut off.
+        hashes: <uint64>[N], of the texts.
+        labels: <float32>[N].
+        fraction: The share that is cut off.
+        keep: How many different texts of each class must be left, where there are enough.
+    """
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order, labels = order[first], labels[first]
+    is_cut = order < fraction
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        count = int(is_cut[of_class].sum())
+        if len(of_class) <= keep or 1 <= count <= len(of_class) - keep:
+            continue
+        in_order = of_class[np.lexsort((unique[of_class], order[of_class]))]
+        is_cut[of_class] = False
+        is_cut[in_order[: min(max(count, 1), len(of_class) - keep)]] = True
+    return is_cut[inverse]
+
+
+def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
+    """Drops rows of train that validation or test has, and rows of validation that test has."""
+    test, validation = (hashes[numbers == number] for number in (_TEST, _VALIDATION))
+    is_copy = (numbers == _VALIDATION) & np.isin(hashes, test)
+    is_copy |= (numbers == _TRAIN) & np.isin(hashes, np.concatenate([test, validation]))
+    numbers[is_copy] = _DROPPED
+    return int(is_copy.sum())
+
+
+def _count_copies(numbers: np.ndarray, hashes: np.ndarray) -> dict[tuple[str, str], int]:
+    pairs = ((_TRAIN, _VALIDATION), (_TRAIN, _TEST), (_VALIDATION, _TEST))
+    counts = {
+        (SPLIT_NAMES[one], SPLIT_NAMES[other]): int(
+            np.isin(hashes[numbers == one], hashes[numbers == other]).sum()
+        )
+        for one, other in pairs
+    }
+    return {pair: count for pair, count in counts.items() if count}
+
+
+def _contradictions(hashes: np.ndarray, labels: np.ndarray) -> int:
+    is_labelled = labels >= 0
+    hashes, labels = hashes[is_labelled], labels[is_labelled]
+    in_order = np.argsort(hashes, kind="stable")
+    hashes, labels = hashes[in_order], labels[in_order]
+    is_other = (hashes[1:] == hashes[:-1]) & (labels[1:] != labels[:-1])
+    return len(np.unique(hashes[1:][is_other]))

@@ -1,0 +1,67 @@
+"""The order of a data set's labels, and labels that look like one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from pipeline.errors import Mistake, shown
+
+
+def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
+    """Sorts labels: numbers by value, words by the alphabet.
+
+    So -1 comes before 0 and +1, and of 0 and 1, neg and pos, no and yes, false and true the second
+    one is the positive one.
+
+    Args:
+        labels: Different labels.
+        positive: The label that comes last; empty for none in particular.
+
+    Raises:
+        Mistake: There is no label of that name.
+    """
+    labels = list(labels)
+    values = {label: _number(label) for label in labels}
+    if all(value is not None for value in values.values()):
+        ordered = sorted(labels, key=lambda label: (values[label], label))
+    else:
+        ordered = sorted(labels, key=lambda label: (label.lower(), label))
+    if not positive:
+        return tuple(ordered)
+    if positive not in ordered:
+        raise Mistake(
+            f"--positive_label={shown(positive)} is not a label of the data set; it has "
+            f"{', '.join(map(shown, ordered))}"
+        )
+    return (*(label for label in ordered if label != positive), positive)
+
+
+def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Lists the pairs of labels that people may take for one.
+
+    Such labels differ only in case, spaces, invisible characters or Unicode form, or are one
+    number.
+    """
+    return [
+        pair
+        for pair in itertools.combinations(labels, 2)
+        if _skeleton(pair[0]) == _skeleton(pair[1])
+        or (_number(pair[0]) is not None and _number(pair[0]) == _number(pair[1]))
+    ]
+
+
+def _number(label: str) -> float | None:
+    try:
+        value = float(label)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _skeleton(label: str) -> str:
+    letters = unicodedata.normalize("NFKC", label).casefold()
+    visible = (c for c in letters if unicodedata.category(c) not in ("Cf", "Cc"))
+    return unicodedata.normalize("NFKC", "".join(visible)).replace(" ", "")

@@ -1,0 +1,112 @@
+"""The rows of a user's files: checked, one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.errors import shown
+from pipeline.files import read_records, translate_read_errors
+from pipeline.split_names import SPLITS
+
+# Columns that hold the split of a row in many public data sets.
+_SPLIT_COLUMNS = ("split", "fold", "partition", "subset")
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """What a file's columns are called.
+
+    Attributes:
+        text: That of the text.
+        label: That of the label.
+        split: That which says train, validation, test or unsupervised; empty where there is none.
+    """
+
+    text: str
+    label: str
+    split: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a file.
+
+    Attributes:
+        file: The number of the file among those that are read.
+        line: The line that the row ends on.
+        text: UTF-8.
+        label: None where the split has none.
+        split: The split that the row, or the name of its file, says.
+        fault: What is wrong with the row; empty when it can be used.
+        spaced: Whether there are spaces around the label.
+        splits: The columns that are not used and name a split in this row.
+        others: Those that do not.
+    """
+
+    file: int
+    line: int
+    text: bytes = b""
+    label: str | None = None
+    split: str = "train"
+    fault: str = ""
+    spaced: bool = False
+    splits: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def read_rows(splits_of: Mapping[Path, str], columns: Columns) -> Iterator[Row]:
+    """Reads all rows of files, those that cannot be used included.
+
+    Args:
+        splits_of: The files, and the split of each one's rows.
+        columns: What the columns are called.
+
+    Raises:
+        Mistake: A file lacks a column.
+        Fault: A file cannot be read.
+    """
+    for number, (path, split) in enumerate(splits_of.items()):
+        needed = [columns.text, columns.split]
+        needed += [columns.label] if split != "unsupervised" else []
+        with translate_read_errors(path):
+            for line, record in read_records(path, needed):
+                yield _row(number, line, record, columns, split)
+
+
+def _row(file: int, line: int, record: dict | None, columns: Columns, split: str) -> Row:
+    """Checks a record."""
+    if record is None:
+        return Row(file, line, fault="no JSON object")
+    if None in record:
+        return Row(file, line, fault="more fields than the header has")
+    text = record.get(columns.text)
+    if not isinstance(text, str):
+        return Row(file, line, fault=f"no text in {shown(columns.text)}")
+    if columns.split:
+        word = str(record.get(columns.split) or "").strip().lower()
+        if word not in SPLITS:
+            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, no split")
+        split = SPLITS[word]
+    raw = record.get(columns.label)
+    written = "" if raw is None or split == "unsupervised" else str(raw)
+    label = written.strip() or None
+    if label is None and split != "unsupervised":
+        return Row(file, line, fault=f"no label in {shown(columns.label)}")
+    encoded = text.encode("utf-8", "surrogateescape")
+    spaced = written != (label or "")
+    return Row(file, line, encoded, label, split, "", spaced, *_unused_splits(record, columns))
+
+
+def _unused_splits(record: dict, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Looks for columns of splits that nothing reads: those with a split's name, and the others."""
+    if columns.split:
+        return (), ()
+    found: tuple[list[str], list[str]] = ([], [])
+    used = (columns.text, columns.label)
+    for name, value in record.items():
+        if name.lower() in _SPLIT_COLUMNS and name not in used:
+            is_split = isinstance(value, str) and value.strip().lower() in SPLITS
+            found[not is_split].append(name)
+    return tuple(found[0]), tuple(found[1])
