@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pipeline.datasets import READ_BATCH, hash_buckets, in_test
 from pipeline.errors import Mistake
+from pipeline.file_format import AUTO, FileFormat
 from pipeline.files import find_files, read_records, translate_read_errors
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class ReviewFiles:
         columns: What the columns are called.
         test_fraction: Share that is cut off for the test split where there is none.
         skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        file_format: How the files are written.
 
     Attributes:
         name: As given.
@@ -83,9 +85,16 @@ class ReviewFiles:
     """
 
     def __init__(
-        self, name: str, columns: Columns, *, test_fraction: float, skip_bad_rows: bool
+        self,
+        name: str,
+        columns: Columns,
+        *,
+        test_fraction: float,
+        skip_bad_rows: bool,
+        file_format: FileFormat = AUTO,
     ) -> None:
         self.name = name
+        self._format = file_format
         self._columns = columns
         paths = find_files(name)
         root = Path(os.path.commonpath([path.parent for path in paths]))
@@ -116,6 +125,7 @@ class ReviewFiles:
         return {
             "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
             "columns": dataclasses.astuple(self._columns),
+            "format": dataclasses.astuple(self._format),
             "test_fraction": self._test_fraction,
         }
 
@@ -165,7 +175,7 @@ class ReviewFiles:
             needed = [self._columns.text, self._columns.split]
             needed += [self._columns.label] if split != "unsupervised" else []
             with translate_read_errors(path):
-                for line, record in read_records(path, needed):
+                for line, record in read_records(path, needed, self._format):
                     yield _row(f"{path}:{line}", record, self._columns, split)
 
 

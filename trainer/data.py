@@ -226,6 +226,7 @@ def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:
             Columns(config.text_column, config.label_column, config.split_column),
             test_fraction=config.test_fraction,
             skip_bad_rows=config.skip_bad_rows,
+            file_format=config.file_format,
         )
     return Data(config, dataset, stop=stop)
 
