@@ -1,5 +1,7 @@
 """The two ways in which a command can fail, told to people in one line each."""
 
+_LIMIT = 80
+
 
 class Mistake(Exception):
     """What the user typed cannot be done; the message says what to type instead. Exit code 1."""
@@ -7,3 +9,31 @@ class Mistake(Exception):
 
 class Fault(Exception):
     """Data, disk or numbers are broken; the message says where. Exit code 2."""
+
+
+def shown(value: object) -> str:
+    """Quotes a value for a message.
+
+    Args:
+        value: A string gets quotes. Bytes are shown as the UTF-8 text that they are. Any other
+            value is shown as `repr` shows it.
+
+    Returns:
+        At most 80 characters of it, with … where it is cut. Control characters and other
+        characters that do not print are escaped.
+    """
+    if isinstance(value, bytes):
+        value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
+    if not isinstance(value, str):
+        return _cut(escaped(repr(value)))
+    # The quote goes where the text is cut; a value of megabytes is not escaped whole.
+    return f"'{_cut(escaped(value[: _LIMIT + 1]))}'"
+
+
+def escaped(text: str) -> str:
+    r"""Writes characters that do not print as Python does: a line break is `\n`."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"

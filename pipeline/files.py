@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import Fault, Mistake
+from pipeline.file_format import AUTO, FileFormat
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -42,8 +43,17 @@ def find_files(name: str) -> list[Path]:
     return sorted(file.absolute() for file in found)
 
 
-def read_records(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict | None]]:
+def read_records(
+    path: Path,
+    needed: Sequence[str],
+    file_format: FileFormat = AUTO,  # noqa: ARG001 the readers take it next
+) -> Iterator[tuple[int, dict | None]]:
     """Reads a file's records and the lines that they end on; None is what is no record.
+
+    Args:
+        path: CSV, TSV or JSON Lines.
+        needed: The columns that a table must have; empty names are ignored.
+        file_format: How the file is written.
 
     Raises:
         Mistake: The header lacks a needed column.

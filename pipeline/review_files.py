@@ -17,6 +17,7 @@ from pipeline.cache import Cache
 from pipeline.cuts import CutSettings, make_splits
 from pipeline.datasets import READ_BATCH
 from pipeline.errors import Fault, Mistake, shown
+from pipeline.file_format import AUTO, FileFormat
 from pipeline.files import find_files, translate_read_errors
 from pipeline.labels import lookalikes, order_labels
 from pipeline.parsed import ParsedRows
@@ -39,12 +40,14 @@ class FileSettings:
         skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
         splits_from_names: Whether a word such as test in a file's name makes it that split.
         positive_label: The label that becomes the second; empty: as `order_labels` sorts them.
+        file_format: How the files are written.
     """
 
     columns: Columns
     skip_bad_rows: bool = False
     splits_from_names: bool = True
     positive_label: str = ""
+    file_format: FileFormat = AUTO
 
 
 class ReviewFiles:
@@ -199,6 +202,7 @@ class ReviewFiles:
         return {
             "files": list(map(list, zip(self._contents, splits, strict=True))),
             "columns": dataclasses.astuple(self._settings.columns),
+            "format": dataclasses.astuple(self._settings.file_format),
             "code": self._code,
         }
 
@@ -208,7 +212,7 @@ class ReviewFiles:
         splits_of = {path: found.split for path, found in self._files.items()}
 
         def make(folder: Path) -> None:
-            rows = read_rows(splits_of, self._settings.columns)
+            rows = read_rows(splits_of, self._settings.columns, self._settings.file_format)
             parsed.write_rows(folder, watch(rows) if watch else rows)
             if _stats(self._files) != before:
                 raise Fault(f"{self.name} changed while it was read; type the command again")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import shown
+from pipeline.file_format import AUTO, FileFormat
 from pipeline.files import read_records, translate_read_errors
 from pipeline.split_names import SPLITS
 
@@ -56,12 +57,15 @@ class Row:
     others: tuple[str, ...] = ()
 
 
-def read_rows(splits_of: Mapping[Path, str], columns: Columns) -> Iterator[Row]:
+def read_rows(
+    splits_of: Mapping[Path, str], columns: Columns, file_format: FileFormat = AUTO
+) -> Iterator[Row]:
     """Reads all rows of files, those that cannot be used included.
 
     Args:
         splits_of: The files, and the split of each one's rows.
         columns: What the columns are called.
+        file_format: How the files are written.
 
     Raises:
         Mistake: A file lacks a column.
@@ -71,7 +75,7 @@ def read_rows(splits_of: Mapping[Path, str], columns: Columns) -> Iterator[Row]:
         needed = [columns.text, columns.split]
         needed += [columns.label] if split != "unsupervised" else []
         with translate_read_errors(path):
-            for line, record in read_records(path, needed):
+            for line, record in read_records(path, needed, file_format):
                 yield _row(number, line, record, columns, split)
 
 

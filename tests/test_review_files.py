@@ -4,14 +4,15 @@ import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import Fault, Mistake
 from pipeline.cuts import CutSettings
+from pipeline.errors import Fault, Mistake
 from pipeline.review_files import FileSettings, ReviewFiles
 from pipeline.rows import Columns
 from tests.conftest import SMALL
@@ -62,7 +63,7 @@ def test_every_form_is_read_and_each_review_stands_in_one_split(tmp_path, name):
     }
     assert 20 < len(parts["test"]) < 60
     assert 15 < len(parts["validation"]) < 50
-    assert sorted(sum(parts.values(), [])) == sorted(
+    assert sorted(itertools.chain(*parts.values())) == sorted(
         (text, int(label == "fine")) for text, label in ROWS
     )
 
@@ -122,7 +123,10 @@ def test_line_breaks_quotes_marks_and_bytes_that_are_no_utf8_are_kept(tmp_path):
     files = opened(path, test_fraction=0.001)
     splits = ("train", "validation", "test")
     parts = [files.texts_at(split, np.arange(files.size(split))) for split in splits]
-    assert sorted(sum(parts, []), reverse=True) == [b'two\nlines, "quoted"', b"caf\xe9 \xc3\xa9"]
+    assert sorted(itertools.chain(*parts), reverse=True) == [
+        b'two\nlines, "quoted"',
+        b"caf\xe9 \xc3\xa9",
+    ]
 
 
 def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):

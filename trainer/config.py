@@ -10,6 +10,7 @@ from typing import Any
 from model import ENCODERS
 from pipeline import DATASETS
 from pipeline.errors import Mistake
+from pipeline.file_format import QUOTING, FileFormat
 
 # What --help calls the settings from the one that is named on.
 GROUPS = {
@@ -96,6 +97,22 @@ class TrainConfig:
         "",
         "the label whose probability is predicted, the second one; empty: of numbers the larger, "
         "of words the last by the alphabet",
+    )
+    encoding: str = _setting(
+        "auto",
+        "encoding of the user's files, such as cp1252; auto: the one of the byte order mark, else "
+        "UTF-8",
+    )
+    delimiter: str = _setting(
+        "auto",
+        "what is between the columns of CSV and TSV files: one character, or tab; auto: comma, "
+        "tab, semicolon or |, whichever gives the columns",
+    )
+    quoting: str = _setting(
+        "auto",
+        "csv: quotes enclose fields of CSV and TSV files; none: quotes are part of the text; "
+        "auto: csv where the whole file is well-formed so, else none",
+        choices=QUOTING,
     )
     data_dir: str = _setting(
         "", "folder of tensorflow-datasets; empty for its default", may_change=True
@@ -260,6 +277,7 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        _ = self.file_format  # checks its values
         if not set(self.encoders) <= set(ENCODERS):
             raise Mistake(
                 f"--encoder={self.encoder} is unknown; choose none, or of {', '.join(ENCODERS)} "
@@ -295,6 +313,11 @@ class TrainConfig:
                 raise Mistake(f"--{name} is for scripts.train; pretrain without it")
         if self.adversarial != "none":
             raise Mistake("--adversarial is for scripts.train; pretrain without it")
+
+    @property
+    def file_format(self) -> FileFormat:
+        """Returns how the user's files are written."""
+        return FileFormat(self.encoding, self.delimiter, self.quoting)
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -315,6 +315,7 @@ def _open_files(
         skip_bad_rows=config.skip_bad_rows,
         splits_from_names=config.splits_from_names,
         positive_label=config.positive_label,
+        file_format=config.file_format,
     )
     cuts = CutSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates)
     return ReviewFiles(

@@ -17,14 +17,14 @@ _PLACEHOLDERS = "LastResort"  # a font of matplotlib's whose glyphs are boxes
 
 @functools.lru_cache(maxsize=64)
 def drawable(text: str) -> tuple[str, dict[str, Any]]:
-    """Returns a short text that matplotlib can draw without a warning, and how to draw it.
+    r"""Returns a short text that matplotlib can draw without a warning, and how to draw it.
 
     Args:
         text: Any text.
 
     Returns:
         The text, cut and on one line, and keyword arguments for matplotlib's text. Where no
-        installed font has all its characters, they are escaped, as in `\\u6b63`.
+        installed font has all its characters, they are escaped, as in `\u6b63`.
     """
     text = _cut("".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _LONGEST + 1]))
     options: dict[str, Any] = {"parse_math": False}  # a $ is a $
