@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.encoders import make_encoder
+from model.seeds import derive_seed
 
 _PLACES = 64  # at which the gradient of an explanation is taken
 
@@ -30,7 +31,7 @@ class DeepScores(keras.layers.Layer):
             is positive in most of its parts, and no two epochs read the same ones.
         word_dropout: Share of words whose whole vectors training drops.
         dropout: Share of the embedding's and the encoder's outputs that training drops.
-        seed: Decides the initial weights and the dropout.
+        seed: Decides the initial weights, the dropout and the windows, each by its own stream.
         dtype: Precision policy; logits are float32 under every policy.
     """
 
@@ -67,19 +68,30 @@ class DeepScores(keras.layers.Layer):
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
             embedding_dim,
-            embeddings_initializer=keras.initializers.RandomUniform(seed=seed),
+            embeddings_initializer=keras.initializers.RandomUniform(
+                seed=derive_seed(seed, "embedding")
+            ),
             dtype=dtype,
         )
-        self.places = keras.random.SeedGenerator(seed + 2)
+        self.places = keras.random.SeedGenerator(derive_seed(seed, "window"))
         self.word_dropout = keras.layers.Dropout(
-            word_dropout, noise_shape=(None, None, 1), seed=seed + 3, dtype=dtype
+            word_dropout,
+            noise_shape=(None, None, 1),
+            seed=derive_seed(seed, "word_dropout"),
+            dtype=dtype,
         )
-        self.embedding_dropout = keras.layers.Dropout(dropout, seed=seed, dtype=dtype)
-        self.encoder = make_encoder(encoder, units=units, seed=seed, dtype=dtype)
-        self.encoding_dropout = keras.layers.Dropout(dropout, seed=seed + 1, dtype=dtype)
+        self.embedding_dropout = keras.layers.Dropout(
+            dropout, seed=derive_seed(seed, "embedding_dropout"), dtype=dtype
+        )
+        self.encoder = make_encoder(
+            encoder, units=units, seed=derive_seed(seed, "encoder"), dtype=dtype
+        )
+        self.encoding_dropout = keras.layers.Dropout(
+            dropout, seed=derive_seed(seed, "encoding_dropout"), dtype=dtype
+        )
         self.logit = keras.layers.Dense(
             1,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+            kernel_initializer=keras.initializers.GlorotUniform(seed=derive_seed(seed, "logit")),
             # float16 logits would round the loss of a confident prediction to 0.
             dtype="float32",
         )

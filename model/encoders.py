@@ -3,17 +3,21 @@
 An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B]), and with
 `training` if its `call` has such an argument, and answers [B, D]. Row b has `lengths[b]` real
 tokens, at least one, then padding, which must not change the answer. It is built with `units`,
-`seed` and `dtype`. One that reads from left to right may have `over_time`, which answers what it
-has after each token; a language model can be made of it then.
+`seed` and `dtype`; `derive_seed` makes a seed of its own for each use of random numbers. One that
+reads from left to right may have `over_time`, which answers what it has after each token; a
+language model can be made of it then.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from model import ENCODERS
 from model.lstm import outputs_over_time
+from model.seeds import derive_seed
 
 _LONGEST_MEMORY = 100.0  # tokens
 
@@ -54,12 +58,12 @@ class StackedLSTM(keras.layers.Layer):
             keras.layers.LSTM(
                 size,
                 return_sequences=True,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 2 * i),
-                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * i + 1),
-                bias_initializer=LongMemory(_LONGEST_MEMORY, seed=seed + i),
+                bias_initializer=LongMemory(
+                    _LONGEST_MEMORY, seed=derive_seed(seed, f"lstm_{i}/bias")
+                ),
                 unit_forget_bias=False,
-                seed=seed,
                 dtype=dtype,
+                **_random_kernels(derive_seed(seed, f"lstm_{i}")),
             )
             for i, size in enumerate((units, max(1, units // 2)))
         ]
@@ -97,10 +101,8 @@ class PooledLSTM(keras.layers.Layer):
         self.lstm = keras.layers.LSTM(
             units,
             return_sequences=True,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
-            recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 1),
-            seed=seed,
             dtype=dtype,
+            **_random_kernels(derive_seed(seed, "lstm")),
         )
 
     def build(self, embedded_shape: tuple[int | None, ...], lengths_shape: tuple[int, ...]) -> None:
@@ -121,6 +123,17 @@ class PooledLSTM(keras.layers.Layer):
     def over_time(self, embedded: tf.Tensor) -> tf.Tensor:
         """Returns the outputs [T, B, units] of the LSTM."""
         return outputs_over_time(self.lstm, tf.transpose(embedded, [1, 0, 2]))
+
+
+def _random_kernels(seed: int) -> dict[str, Any]:
+    """Returns those arguments of Keras' LSTM that draw random numbers, each from its own stream."""
+    return {
+        "kernel_initializer": keras.initializers.GlorotUniform(seed=derive_seed(seed, "kernel")),
+        "recurrent_initializer": keras.initializers.Orthogonal(
+            seed=derive_seed(seed, "recurrent_kernel")
+        ),
+        "seed": derive_seed(seed, "dropout"),
+    }
 
 
 def make_encoder(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from model.classifier import in_branches
 from model.deep import DeepScores
+from model.seeds import derive_seed
 
 _FREQUENT = 2_000  # words that share the first softmax with the clusters of all others
 _LESS_FREQUENT = 10_000  # words up to the second cluster
@@ -30,7 +31,7 @@ class LanguageModel(keras.Model):
         super().__init__(dtype=deep.dtype_policy)
         self.deep = deep
         self._branches = branches
-        self.softmax = AdaptiveSoftmax(vocabulary_size, seed=seed)
+        self.softmax = AdaptiveSoftmax(vocabulary_size, seed=derive_seed(seed, "softmax"))
 
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
         """Makes the encoder's weights, which Keras makes when it is called; here it never is."""
@@ -98,7 +99,7 @@ class AdaptiveSoftmax(keras.layers.Layer):
             self.tails.append(self._weight(f"tail_{number}", narrow, end - start))
 
     def _weight(self, name: str, rows: int, columns: int) -> keras.Variable:
-        initializer = keras.initializers.GlorotUniform(seed=self._seed)
+        initializer = keras.initializers.GlorotUniform(seed=derive_seed(self._seed, name))
         return self.add_weight(shape=(rows, columns), initializer=initializer, name=name)
 
     def call(self, vectors: tf.Tensor, words: tf.Tensor) -> tf.Tensor:

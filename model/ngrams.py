@@ -14,7 +14,7 @@ FEATURES = 2**_BITS  # IMDB's training reviews have 5 million different phrases 
 _WEIGHTS = 2**21  # 0.4 million of which are not rare
 RARE = 4  # an n-gram of fewer training reviews than this has no weight of its own,
 HINT = 0.04  # but this one
-_SMOOTHING = 1.0  # reviews of either label that each n-gram is taken to have stood in as well
+_SMOOTHING = 2.0  # examples, shared out by class size, that have each n-gram besides the counted
 _PACE = 7.0  # Adam's steps are alike for all weights; these want longer ones than a network's
 
 
@@ -25,7 +25,8 @@ class NgramScores(keras.layers.Layer):
     A review's score is a bias and the sum, over the different n-grams of up to `longest` tokens in
     it, of ratio x weight. The ratio is the log of how much more often reviews of label 1 have the
     n-gram than those of label 0, counted once before training (Wang & Manning, Baselines and
-    Bigrams, ACL 2012). The weight starts at 0. The ratio of a rare n-gram tells the labels of the
+    Bigrams, ACL 2012); how many there are of either label is in the bias alone. The weight starts
+    at 0. The ratio of a rare n-gram tells the labels of the
     very reviews that it was counted in, and training would trust it: training does without it, and
     its weight is small and fixed.
 
@@ -56,26 +57,27 @@ class NgramScores(keras.layers.Layer):
         self.bias = self.add_weight(shape=(), initializer="zeros", name="bias")
 
     def count(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Sets the ratios from labelled batches.
+        """Sets the ratios, and the bias to the log-odds of the classes, from labelled batches.
 
         Args:
             batches: Of token_ids <int32>[B, T] and labels <float32>[B], 0 or 1.
         """
         counts = np.zeros(2 * FEATURES, np.int32)  # label 0's, then label 1's
+        sizes = np.zeros(2, np.int64)  # examples of each label
         find = tf.function(ngram_features, reduce_retracing=True)
         for token_ids, labels in batches:
             rows, features = (found.numpy() for found in find(token_ids, self._longest))
             # int64 places: by others numpy adds 30 times slower.
-            places = features + FEATURES * np.asarray(labels, np.int64)[rows]
+            labels = np.asarray(labels, np.int64)
+            places = features + FEATURES * labels[rows]
             np.add.at(counts, places, np.int32(1))
-        negative, positive = counts.reshape(2, FEATURES)
-        reviews = negative + positive
-        negative, positive = (
-            part.astype(np.float32) + np.float32(_SMOOTHING) for part in (negative, positive)
-        )
-        ratios = np.log(positive / negative) - np.log(positive.sum() / negative.sum())
-        self.ratios.assign(np.where(reviews, ratios, 0))
-        self.is_rare.assign(reviews < RARE)
+            sizes += np.bincount(labels, minlength=2)
+        counts = counts.reshape(2, FEATURES)
+        self.is_rare.assign(counts.sum(axis=0) < RARE)
+        if not sizes.all():  # examples of one class alone say nothing of the other
+            return
+        self.ratios.assign(_log_ratios(counts, sizes))
+        self.bias.assign(np.log(sizes[1] / sizes[0]))
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Scores token_ids <int32>[B, T] as <float32>[B]; without the rare ones in training."""
@@ -114,6 +116,24 @@ class NgramScores(keras.layers.Layer):
             for before in range(size):
                 total += tf.pad(share[before:], [[0, tf.minimum(before, length)]])
         return total, tf.identity(self.bias)
+
+
+def _log_ratios(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns log(p(n-gram | label 1) / p(n-gram | label 0)), smoothed, <float32>[FEATURES].
+
+    The smoothing belongs to the classes in proportion to their sizes. An n-gram that is as frequent
+    in one class as in the other then has a ratio of 0, however rare it is and however unequal the
+    classes are; equal smoothing would move it towards the smaller class. With classes of one size
+    both are add-one smoothing.
+
+    Args:
+        counts: <int32>[2, FEATURES], examples of each label that have an n-gram.
+        sizes: <int64>[2], examples of each label, none of them 0.
+    """
+    shares = (_SMOOTHING * sizes / sizes.sum()).astype(np.float32)
+    negative, positive = counts.astype(np.float32) + shares[:, np.newaxis]
+    ratios = np.log(positive / negative) - np.log(sizes[1] / sizes[0]).astype(np.float32)
+    return np.where(counts.any(axis=0), ratios, 0)  # exactly: rounding may leave 1e-7
 
 
 def ngram_features(token_ids: tf.Tensor, longest: int) -> tuple[tf.Tensor, tf.Tensor]:

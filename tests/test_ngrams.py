@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import log_loss
 
 from model.ngrams import FEATURES, HINT, RARE, ngram_features
 from pipeline.errors import Mistake
@@ -29,7 +31,10 @@ def make_counted(longest, token_ids, *encoders):
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
 def test_ratios_are_those_of_naive_bayes(longest):
-    """The reference counts n-grams with scikit-learn."""
+    """The reference counts n-grams with scikit-learn, and comes from posteriors by Bayes' rule.
+
+    P(label 1 | n-gram) is shrunk towards the share of label 1, by 2 examples that have that share.
+    """
     token_ids = reviews(40, 30)
     model = make_counted(longest, token_ids)
     model.parts[0].importance.assign(tf.fill(model.parts[0].importance.shape, 1 / 7))
@@ -37,12 +42,93 @@ def test_ratios_are_those_of_naive_bayes(longest):
     counter = CountVectorizer(binary=True, ngram_range=(1, longest), token_pattern=r"\S+")
     present = counter.fit_transform(texts).toarray()
     counts = np.stack([present[label == LABELS].sum(axis=0) for label in (0, 1)])
-    shares = (counts + 1) / (counts.sum(axis=1, keepdims=True) + FEATURES)
+    prior = LABELS.mean()
+    posteriors = (counts[1] + 2 * prior) / (counts.sum(axis=0) + 2)
     weights = np.where(counts.sum(axis=0) < RARE, HINT, 1)
-    expected = present @ (weights * np.log(shares[1] / shares[0]))
+    expected = logit(prior) + present @ (weights * (logit(posteriors) - logit(prior)))
     np.testing.assert_allclose(model(token_ids.to_tensor()), expected, atol=0.01)
     assert np.std(expected) > 1
     assert 0 < np.mean(weights == HINT) < 1 or longest == 1
+
+
+def counted(rows, labels):
+    """The n-gram part of a model that has counted single tokens of these rows."""
+    model = make(ngrams=1)
+    model.count([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
+    return model.parts[0]
+
+
+def ratio_of(part, token_id):
+    _, (feature,) = ngram_features(tf.constant([[token_id]]), 1)
+    return float(part.ratios.numpy()[feature])
+
+
+def rows_with(counts, sizes):
+    """Examples, `sizes` of each label, of which `counts` have each token, and their labels.
+
+    Args:
+        counts: By token id, the number of examples of either label that have it.
+        sizes: Of the labels.
+    """
+    rows, labels = [], []
+    for label, size in enumerate(sizes):
+        for place in range(size):
+            rows.append([1, *(token for token, of in counts.items() if place < of[label])])
+            labels.append(label)
+    return rows, labels
+
+
+@pytest.mark.parametrize("sizes", [(100, 900), (900, 100), (500, 500)])
+def test_an_ngram_that_is_as_frequent_in_either_class_has_no_ratio(sizes):
+    """However rare it is: smoothing must not move it towards the smaller class."""
+    shares = {2: 0.01, 3: 0.05, 4: 0.2, 5: 1.0}
+    neutral = {token: [round(share * size) for size in sizes] for token, share in shares.items()}
+    part = counted(*rows_with(neutral, sizes))
+    for token in (1, *neutral):
+        assert ratio_of(part, token) == pytest.approx(0, abs=1e-3), token
+    assert float(part.bias) == pytest.approx(np.log(sizes[1] / sizes[0]), abs=1e-6)
+
+
+def test_ratios_of_balanced_classes_are_those_of_add_one_smoothing():
+    counts = {2: (0, 5), 3: (7, 2), 4: (30, 29), 5: (0, 50), 6: (1, 0)}
+    part = counted(*rows_with(counts, (50, 50)))
+    for token, (negative, positive) in counts.items():
+        expected = np.log((positive + 1) / (negative + 1))
+        assert ratio_of(part, token) == pytest.approx(expected, abs=2e-3)
+    assert float(part.bias) == 0
+
+
+def test_classes_that_change_places_change_the_signs():
+    counts, sizes = {2: (3, 40), 3: (10, 1), 4: (0, 9), 5: (2, 0)}, (20, 180)
+    part = counted(*rows_with(counts, sizes))
+    swapped = counted(*rows_with({token: of[::-1] for token, of in counts.items()}, sizes[::-1]))
+    for token in counts:
+        assert ratio_of(part, token) == pytest.approx(-ratio_of(swapped, token), abs=2e-3)
+        assert abs(ratio_of(part, token)) > 0.1
+    assert float(part.bias) == pytest.approx(-float(swapped.bias))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_examples_of_one_class_say_nothing_of_the_other(label):
+    part = counted([[1, 2], [2, 3], [2]], [label] * 3)
+    assert not part.ratios.numpy().any()
+    assert float(part.bias) == 0
+
+
+def test_ngrams_learn_from_unequal_classes(wide_config, data, tmp_path):
+    """The first score of an example is the share of its class; training improves on it."""
+    vectorizer, train, validation = data
+    parts = [examples[unequal(examples.labels)] for examples in (train, validation)]
+    share = float(parts[0].labels.mean())
+    assert share > 0.8
+    trainer = trainer_of(wide_config, (vectorizer, *parts), tmp_path)
+    trainer.fit(tmp_path, stop=StopSignals())
+    assert float(trainer.state.best_loss) < log_loss(parts[1].labels, np.full(len(parts[1]), share))
+
+
+def unequal(labels):
+    """Chooses all examples of label 1, and one in eight of label 0."""
+    return (labels == 1) | (np.cumsum(labels == 0) % 8 == 1)
 
 
 @pytest.mark.parametrize("longest", [1, 3])

@@ -9,13 +9,13 @@ from model.classifier import SentimentClassifier
 from model.deep import DeepScores
 from model.language import LanguageModel
 from model.ngrams import NgramScores
+from model.seeds import derive_seed
 from pipeline.vocabulary import UNKNOWN_ID
 from trainer import devices
 from trainer.config import TrainConfig
 from trainer.objectives import NextWords, Objective, Sentiment
 from trainer.replicas import Replicas
 
-_SEEDS_A_PART = 10  # seeds that the layers of a part use up, with some to spare
 _LAST_RATE = 0.01  # what --decay leaves of the learning rate
 
 
@@ -110,7 +110,7 @@ def _deep(
         window=config.window,
         word_dropout=config.word_dropout,
         dropout=config.dropout,
-        seed=config.seed + _SEEDS_A_PART * number,
+        seed=derive_seed(config.seed, f"encoder_{number}"),
         dtype=dtype,
     )
 

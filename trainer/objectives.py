@@ -10,6 +10,7 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from model.deep import DeepScores
 from model.language import LanguageModel
+from model.seeds import derive_seed
 from pipeline.batches import NO_REVIEW, evaluation_batches
 from pipeline.errors import Mistake
 from pipeline.reviews import Reviews
@@ -136,13 +137,13 @@ class Sentiment(Objective):
         branches = zip(model.in_branches(token_ids), model.in_branches(labels), strict=True)
         parts = [part for part in model.learning if isinstance(part, DeepScores)]
         for number, (some, their) in enumerate(branches):
-            for part in parts:
+            for place, part in enumerate(parts):
                 if config.adversarial == "adversarial":
                     harm = adversarial_losses(part, some, their, size=config.perturbation)
                     losses.append(tf.where(their >= 0, harm, 0.0))
                 else:
-                    place = config.seed + 1_000_000 * (number + 1)
-                    seed = tf.stack([place + _SEEDS_BETWEEN * self._replicas.number(), step])
+                    seed = derive_seed(config.seed, f"direction/{place}/{number}")
+                    seed = tf.stack([seed + _SEEDS_BETWEEN * self._replicas.number(), step])
                     harm = virtual_adversarial_losses(
                         part, some, size=config.perturbation, seed=seed
                     )
