@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
+from pipeline.file_format import FileFormat
 from pipeline.review_files import Columns, ReviewFiles
 from tests.conftest import SMALL
 
@@ -109,13 +110,25 @@ def test_splits_by_file_name_in_a_folder_and_by_pattern(tmp_path, pattern):
     assert {text for text, _ in read(files, "test")} == {text for text, _ in ROWS[100:]}
 
 
-def test_line_breaks_quotes_marks_and_bytes_that_are_no_utf8_are_kept(tmp_path):
+def test_line_breaks_quotes_and_marks_are_kept(tmp_path):
     path = tmp_path / "a.csv"
-    rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xe9 \xc3\xa9,y\r\n'
+    rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xc3\xa9\0,y\r\n'
     path.write_bytes(b"\xef\xbb\xbf" + rows)
     files = opened(path, test_fraction=0.001)
     texts = [text for batch in files.read("train").as_numpy_iterator() for text in batch[0]]
-    assert texts == [b'two\nlines, "quoted"', b"caf\xe9 \xc3\xa9"]
+    assert texts == [b'two\nlines, "quoted"', b"caf\xc3\xa9\0"]
+
+
+def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
+    form = FileFormat("cp1252", "~", "none")
+    settings = {"test_fraction": 0.001, "skip_bad_rows": False}
+    other_form = FileFormat("latin-1", "~", "none")
+    files = ReviewFiles(str(path), NAMES, **settings, file_format=form)
+    assert [text for text, _ in read(files, "train")] == ['"caf\u00e9', 'vu"']
+    other = ReviewFiles(str(path), NAMES, **settings, file_format=other_form)
+    assert files.identity != other.identity
 
 
 def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):
