@@ -25,9 +25,9 @@ def shown(value: object) -> str:
     if isinstance(value, bytes):
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
     if not isinstance(value, str):
-        return _cut(escaped(repr(value)))
+        return cut(escaped(repr(value)))
     # The quote goes where the text is cut; a value of megabytes is not escaped whole.
-    return f"'{_cut(escaped(value[: _LIMIT + 1]))}'"
+    return f"'{cut(escaped(value[: _LIMIT + 1]))}'"
 
 
 def escaped(text: str) -> str:
@@ -35,5 +35,6 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
+def cut(text: str, limit: int = _LIMIT) -> str:
+    """Shortens a text to a number of characters, and marks that by …."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,103 +1,118 @@
-"""The files that people bring: CSV, TSV or JSON Lines, gzipped or not, as records and texts."""
+"""The files that users bring: CSV, TSV or JSON Lines, compressed or not, as records."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import glob
-import gzip
-import io
 import json
-import sys
+import logging
+import lzma
+import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import Fault, Mistake
+from pipeline.decoding import COMPRESSED, Content, examine
+from pipeline.errors import Fault, Mistake, shown
 from pipeline.file_format import AUTO, FileFormat
+from pipeline.json_records import read_objects
+from pipeline.tables import COLUMN_FLAGS, Table, recognize
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl")
+_TABLES = (".csv", ".tsv")
+SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
+_TOLD_SUFFIXES = ".csv, .tsv, .jsonl"  # as messages list them
+
+_log = logging.getLogger(__name__)
 
 
 def find_files(name: str) -> list[Path]:
-    """Lists the files that a name stands for."""
+    """Lists the files that a name stands for.
+
+    In folders and patterns, hidden names and the folders of runs are left out. Links to folders
+    are followed, into each folder once.
+
+    Args:
+        name: A file, a folder or a pattern.
+
+    Raises:
+        Mistake: There is none, or one that is no table and no JSON.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and _kind(file) in _SUFFIXES]
-    elif path.is_file():
+        if _is_run(path):
+            raise Mistake(f"{path} is the folder of a run, not of data; name the data's folder")
+        found = [file for file in _files_below(path) if kind(file) in SUFFIXES]
+    elif path.exists():
         found = [path]
     else:
-        # Path.glob takes no absolute pattern.
-        found = [Path(file) for file in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        found = _matches(str(path))
     if not found:
         raise Mistake(
             f"--dataset={name} is no data set that has a name (imdb_reviews, imdb_offline), and no "
-            f"file, folder or pattern with {', '.join(_SUFFIXES)} files"
+            f"file, folder or pattern with {_TOLD_SUFFIXES} files"
         )
     for file in found:
-        if _kind(file) not in _SUFFIXES:
-            raise Mistake(
-                f"{file} is none of {', '.join(_SUFFIXES)}, nor one of these with .gz after it; "
-                "rename it if it is one by its content"
-            )
-    return sorted(file.absolute() for file in found)
+        _check_kind(file)
+    return sorted(_without_copies(file.absolute() for file in found))
 
 
 def read_records(
     path: Path,
     needed: Sequence[str],
-    file_format: FileFormat = AUTO,  # noqa: ARG001 the readers take it next
+    file_format: FileFormat = AUTO,
+    *,
+    flags: Sequence[str] = COLUMN_FLAGS,
 ) -> Iterator[tuple[int, dict | None]]:
-    """Reads a file's records and the lines that they end on; None is what is no record.
+    """Reads a file's records and their lines; None is what is no record.
+
+    In a record of a table, missing columns are None, and fields beyond the header's width are a
+    list below the key None.
 
     Args:
-        path: CSV, TSV or JSON Lines.
+        path: CSV, TSV or JSON Lines, by its suffix.
         needed: The columns that a table must have; empty names are ignored.
         file_format: How the file is written.
+        flags: What messages call the flags that name columns.
 
     Raises:
-        Mistake: The header lacks a needed column.
-    """
-    with _open(path) as file:
-        if _kind(path) == ".jsonl":
-            yield from _objects(file)
-            return
-        csv.field_size_limit(sys.maxsize)
-        reader = csv.DictReader(file, delimiter="\t" if _kind(path) == ".tsv" else ",")
-        header = reader.fieldnames or []
-        for column in needed:
-            if column and column not in header:
-                raise Mistake(
-                    f"{path} has no column {column!r}, but {', '.join(map(repr, header))}; name "
-                    "the columns by --text_column, --label_column and --split_column"
-                )
-        for record in reader:
-            yield reader.line_num, record
-
-
-def read_texts(path: Path, column: str) -> Iterator[bytes]:
-    """Reads texts without labels, in their order, as they stream by.
-
-    Args:
-        path: CSV, TSV or JSON Lines; any other file has a text a line.
-        column: That of the text.
-
-    Raises:
-        Mistake: A row has no text; the message names its line.
-        Fault: The file cannot be read.
+        Mistake: The file is of another kind, encoding or quoting, or lacks a needed column.
+        Fault: It cannot be read.
     """
     with translate_read_errors(path):
-        if _kind(path) not in _SUFFIXES:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                yield from (line.removesuffix(b"\n").removesuffix(b"\r") for line in file)
-            return
-        for line, record in read_records(path, [column]):
-            text = (record or {}).get(column)
-            if not isinstance(text, str):
-                raise Mistake(
-                    f"{path}:{line}: no text in {column!r}; is --text_column={column} right?"
-                )
-            yield text.encode("utf-8", "surrogateescape")
+        content, table = prepare(path, needed, file_format, flags=flags)
+        if table:
+            yield from table.records()
+        else:
+            yield from read_objects(path, content)
+
+
+def prepare(
+    path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
+) -> tuple[Content, Table | None]:
+    """Decides how a file is read, once while it does not change; see `read_records`.
+
+    Returns:
+        Its encoding, and how it is written as a table; None for JSON and lines of text.
+    """
+    stat = path.stat()
+    version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    columns = tuple(dict.fromkeys(filter(None, needed)))
+    return _prepare(path, version, columns, file_format, tuple(flags))
+
+
+@functools.lru_cache(maxsize=256)
+def _prepare(
+    path: Path,
+    version: tuple[int, ...],  # noqa: ARG001 a part of the cache's key
+    needed: tuple[str, ...],
+    file_format: FileFormat,
+    flags: tuple[str, ...],
+) -> tuple[Content, Table | None]:
+    content = examine(path, file_format)
+    is_table = kind(path) in _TABLES
+    return content, recognize(path, content, needed, file_format, flags) if is_table else None
 
 
 @contextlib.contextmanager
@@ -105,26 +120,93 @@ def translate_read_errors(path: Path) -> Iterator[None]:
     """Turns what is raised while a file is read into a Fault that names the file."""
     try:
         yield
-    except (OSError, EOFError, csv.Error, zlib.error) as error:
-        raise Fault(f"{path} cannot be read: {error}") from error
+    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Fault(f"{path} cannot be read: {reason}") from error
 
 
-def _kind(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+def kind(path: Path) -> str:
+    """Returns the suffix that says what a file is, without that of its compression."""
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return path.suffix.lower()
 
 
-def _open(path: Path) -> io.TextIOBase:
-    # utf-8-sig: Excel writes a mark at the beginning. Bytes that are no UTF-8 are kept.
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    return gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open("r", **options)
+def _check_kind(file: Path) -> None:
+    if kind(file) not in SUFFIXES:
+        raise Mistake(
+            f"{file} is none of {_TOLD_SUFFIXES}, nor one of these with .gz after it; rename it if "
+            "it is one by its content"
+        )
+    if not file.is_file():
+        raise Mistake(f"{file} is a pipe or device; it is read more than once, so name a file")
 
 
-def _objects(lines: Iterable[str]) -> Iterator[tuple[int, dict | None]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        yield number, record if isinstance(record, dict) else None
+def _matches(pattern: str) -> list[Path]:
+    """Lists the files of a pattern; glob itself leaves out hidden names."""
+    fixed = Path(*_before_wildcards(Path(pattern).parts))
+    # Path.glob takes no absolute pattern.
+    found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    files = [file for file in found if not file.is_dir()]
+    is_run = functools.cache(_is_run)
+    runs = {
+        file: folder
+        for file in files
+        for folder in file.parents
+        if folder != fixed and folder.is_relative_to(fixed) and is_run(folder)
+    }
+    for folder in sorted(set(runs.values())):
+        _log_run(folder)
+    return [file for file in files if file not in runs]
+
+
+def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Lists the files of a folder that are not hidden."""
+    seen: set[Path] = set()
+    folders = [root]
+    while folders:
+        links: list[Path] = []
+        for folder in folders:
+            for place, names, files in os.walk(folder):
+                here, is_seen = Path(place), Path(place).resolve() in seen
+                seen.add(here.resolve())
+                if is_seen or (here != root and _is_run(here)):
+                    if not is_seen:
+                        _log_run(here)
+                    names.clear()
+                    continue
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                links += [here / name for name in names if (here / name).is_symlink()]
+                yield from (here / name for name in files if not name.startswith("."))
+        # Links after all that is not linked, so that files keep the names of their own folders.
+        folders = links
+
+
+def _is_run(folder: Path) -> bool:
+    """Says whether a folder is a model_dir."""
+    try:
+        content = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "settings" in content
+
+
+def _log_run(folder: Path) -> None:
+    _log.info("%s is the folder of a run and is left out", folder)
+
+
+def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
+    """Leaves out links to files that are listed too."""
+    by_target: dict[Path, Path] = {}
+    for file in sorted(files, key=lambda file: (file.is_symlink(), file)):
+        first = by_target.setdefault(file.resolve(), file)
+        if first is file:
+            yield file
+        else:
+            _log.info("%s is left out: it is a link to %s", shown(str(file)), shown(str(first)))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,12 +27,16 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from pipeline import DATASETS
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import Fault, Mistake, cut, escaped, shown
 from trainer.config import GROUPS, TrainConfig
 from trainer.progress import ProgressHandler
 
 FLAGS = flags.FLAGS
 _HELP_COLUMN = 34
+_LONGEST_FLAG_ERROR = 200
+_FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
+
+_closed: set[int] = set()  # standard streams that were closed at the start
 _PACKAGES = ("pipeline", "model", "trainer", "scripts")
 
 flags.disclaim_key_flags()  # --help lists a flag under the command that asks for it
@@ -85,8 +91,8 @@ def local_path(flag: str) -> Path:
     """
     if "://" in FLAGS[flag].value:
         raise Mistake(
-            f"--{flag}={FLAGS[flag].value} is not in a file system of this machine; mount it, as "
-            "gcsfuse does, or copy it here (--data_dir alone may be such an address)"
+            f"--{flag}={cut(FLAGS[flag].value)} is not in a file system of this machine; mount it, "
+            "as gcsfuse does, or copy it here (--data_dir alone may be such an address)"
         )
     return Path(FLAGS[flag].value).expanduser()
 
@@ -144,10 +150,10 @@ def refuse(arguments: list[str]) -> None:
         Mistake: There are some.
     """
     if arguments:
-        raise Mistake(f"{arguments[0]!r} is not a flag; write --name=value")
+        raise Mistake(f"{shown(arguments[0])} is not a flag; write --name=value")
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None], *, takes_texts: bool = False) -> None:
     """Runs a command and exits.
 
     Exit codes: 0 done, 1 a user's mistake, 2 a fault of data, disk or numbers, 128 + n stopped by
@@ -155,20 +161,68 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
     Args:
         main: Takes the arguments that are not flags.
+        takes_texts: Whether these are texts, which may begin with a dash.
     """
-    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
+    _open_closed_streams()
+    parse = functools.partial(_parse, takes_texts=takes_texts)
+    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=parse)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def is_closed(descriptor: int) -> bool:
+    """Says whether stdin (0), stdout (1) or stderr (2) was closed when the command started."""
+    return descriptor in _closed
+
+
+def _open_closed_streams() -> None:
+    """Opens /dev/null in the place of closed standard streams.
+
+    Otherwise the next file that is opened gets their number, and what libraries print goes there.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _closed.add(descriptor)
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            stream = os.fdopen(descriptor, "r" if name == "stdin" else "w", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def _parse(argv: list[str], *, takes_texts: bool = False) -> list[str]:
     if any(argument.lstrip("-") == "help" for argument in argv[1:] if argument.startswith("-")):
         with _readers_may_go():
             print(_help(), flush=True)
         sys.exit(0)
+    texts = _dashed_texts(argv) if takes_texts else {}
     try:
-        return FLAGS(argv)
+        rest = FLAGS([texts.get(number, argument) for number, argument in enumerate(argv)])
     except flags.Error as error:
-        tell_error(f"{' '.join(str(error).split())}; --help lists the flags")
+        hint = "; a text that begins with a dash goes after --" if takes_texts else ""
+        message = cut(" ".join(str(error).split()), _LONGEST_FLAG_ERROR)
+        tell_error(f"{message}; --help lists the flags{hint}")
         sys.exit(1)
+    originals = {stand_in: argv[number] for number, stand_in in texts.items()}
+    return [originals.get(argument, argument) for argument in rest]
+
+
+def _dashed_texts(argv: list[str]) -> dict[int, str]:
+    """Finds arguments that begin with a dash and cannot be flags, such as "-1 out of 10".
+
+    Returns:
+        By their places, what stands for them while flags are parsed: no argument can contain a
+        zero byte.
+    """
+    places = {}
+    for number, argument in enumerate(argv[1:], start=1):
+        if argument == "--":
+            break
+        name = argv[number - 1].lstrip("-")
+        is_value = argv[number - 1].startswith("-") and name in FLAGS and not FLAGS[name].boolean
+        if argument.startswith("-") and not is_value and not _FLAG.fullmatch(argument):
+            places[number] = f"\0{number}"
+    return places
 
 
 def _help() -> str:
@@ -265,8 +319,9 @@ def measured_apart(
 
 
 def note(message: object) -> None:
-    """Tells one line on stderr."""
-    print(" ".join(str(message).split()), file=sys.stderr, flush=True)
+    """Writes one line on stderr, control characters escaped."""
+    with contextlib.suppress(BrokenPipeError):
+        print(escaped(" ".join(str(message).split())), file=sys.stderr, flush=True)
 
 
 def tell_error(message: object) -> None:

@@ -1,33 +1,42 @@
-"""Scores reviews: python -m scripts.predict --model_dir=runs/a ["a review" ...].
+r"""Scores reviews: python -m scripts.predict --model_dir=runs/a ["a review" ...].
 
 Without a text it reads --input, or stdin, one review a line. It answers in the order of its input,
-a row a review: label, probability of the second label, text.
+a row a review: label, probability of the second label, text, and the columns of --keep_columns. A
+backslash, tab, line feed or carriage return in them is written as \\, \t, \n or \r.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import itertools
-import json
+import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from absl import flags
 from tqdm import tqdm
 
 from pipeline.errors import Mistake
-from scripts import command_line
+from pipeline.file_format import AUTO, FileFormat
+from scripts import answers, command_line
 from scripts.command_line import FLAGS
+from scripts.output import Output
 
 if TYPE_CHECKING:
-    from trainer.trained import Explanation
+    from pipeline.texts import Text, TextFile
+    from trainer.config import TrainConfig
 
 command_line.define_model_dir_flag()
 flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
 flags.DEFINE_string(
-    "input", "", "file of reviews: .csv, .tsv or .jsonl, or a review a line; gzipped or not"
+    "input",
+    "",
+    ".csv, .tsv, .jsonl or a .txt file with a review a line, compressed or not; - for stdin",
+)
+flags.DEFINE_list(
+    "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
 )
 flags.DEFINE_boolean(
     "explain",
@@ -35,11 +44,14 @@ flags.DEFINE_boolean(
     "tell what each word added to the log-odds of the second label: in colours on a terminal, "
     "where NO_COLOR is not set, and in a further column elsewhere",
 )
-flags.DEFINE_string("output", "", "file for the answers, whole or not at all; empty for stdout")
-command_line.define_setting_flags("text_column")
+flags.DEFINE_string("output", "", "file for the answers, whole or not at all; empty or -: stdout")
+command_line.define_setting_flags(
+    "text_column", "skip_bad_rows", "encoding", "delimiter", "quoting"
+)
 
-_GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)  # of terminals of 256 colours, 0: none
 _CHUNK = 1024  # reviews that are read, scored and answered together
+
+_log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> None:
@@ -47,19 +59,45 @@ def main(arguments: list[str]) -> None:
     model_dir = command_line.model_dir()
     if arguments and FLAGS.input:
         raise Mistake(f"give texts, or --input={FLAGS.input}, not both")
+    is_stdin = not arguments and FLAGS.input in ("", "-")
+    _check_streams(is_stdin=is_stdin, has_file=not arguments and not is_stdin)
+    output = Output(FLAGS.output)
     with command_line.quiet_stderr():
-        from trainer.trained import load
+        from trainer.trained import load, read_record
+    if arguments:
+        texts = _typed(arguments)
+    elif is_stdin:
+        texts = _piped()
+    else:
+        file = _text_file(read_record(model_dir).config, output)
+        file.check()
+        texts = file.read()
     run = load(model_dir)
-    row = _jsonl if FLAGS.format == "jsonl" else _tsv
-    is_typed = not arguments and not FLAGS.input and sys.stdin.isatty()
-    with _output() as output, tqdm(unit=" reviews", leave=False, disable=not _has_bar()) as bar:
-        for part in _chunks(_texts(arguments), 1 if is_typed or FLAGS.explain else _CHUNK):
-            for text, probability in zip(part, run.predict(part), strict=True):
+    row = _row(output)
+    is_typed = is_stdin and sys.stdin.isatty()
+    with output.open() as file, tqdm(unit=" reviews", leave=False, disable=not _has_bar()) as bar:
+        for part in _chunks(texts, 1 if is_typed or FLAGS.explain else _CHUNK):
+            probabilities = run.predict([text.text for text in part])
+            for text, probability in zip(part, probabilities, strict=True):
                 label = run.label_names[int(probability > 0.5)]
-                explanation = run.explain(text) if FLAGS.explain else None
-                output.write(row(label, float(probability), text, explanation) + b"\n")
-            output.flush()
+                explanation = run.explain(text.text) if FLAGS.explain else None
+                file.write(row(label, float(probability), text, explanation) + b"\n")
+            file.flush()
             bar.update(len(part))
+
+
+def _check_streams(*, is_stdin: bool, has_file: bool) -> None:
+    if is_stdin and command_line.is_closed(0):
+        raise Mistake('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
+    if FLAGS.keep_columns and not has_file:
+        raise Mistake("--keep_columns is for the columns of a file; name it: --input=FILE.csv")
+
+
+def _row(output: Output) -> Callable[..., bytes]:
+    if FLAGS.format == "jsonl":
+        return answers.jsonl
+    is_coloured = answers.has_colours(is_stdout=output.is_stdout)
+    return functools.partial(answers.tsv, is_coloured=is_coloured)
 
 
 def _has_bar() -> bool:
@@ -69,72 +107,48 @@ def _has_bar() -> bool:
     )
 
 
-@contextlib.contextmanager
-def _output() -> Iterator[BinaryIO]:
-    if not FLAGS.output:
-        yield sys.stdout.buffer
-        return
-    from trainer.files import replacing
+def _text_file(config: TrainConfig, output: Output) -> TextFile:
+    """Makes the file to read from the flags, and the run's settings where they are not given."""
+    from pipeline.texts import TextFile
 
-    with replacing(command_line.local_path("output")) as path, path.open("wb") as file:
-        yield file
+    names = ("text_column", "encoding", "delimiter", "quoting")
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    column, *of_format = (given.get(name, getattr(config, name)) for name in names)
+    of_run = [
+        f"--{name}={getattr(config, name)}"
+        for name in names[1:]
+        if name not in given and getattr(config, name) != getattr(AUTO, name)
+    ]
+    path = command_line.local_path("input")
+    if of_run:
+        _log.info("%s is read by the run's settings: %s", path, " ".join(of_run))
+    answers.check_kept(FLAGS.keep_columns, column)
+    if output.is_file(path):
+        raise Mistake(f"--output={output.name} is the --input; name another file")
+    keep = tuple(FLAGS.keep_columns)
+    return TextFile(path, column, keep, FileFormat(*of_format), FLAGS.skip_bad_rows)
 
 
-def _texts(arguments: list[str]) -> Iterable[bytes]:
-    if arguments:
-        return [os.fsencode(text) for text in arguments]
-    if FLAGS.input:
-        from pipeline.files import read_texts
+def _typed(arguments: list[str]) -> Iterator[Text]:
+    from pipeline.texts import Text
 
-        return read_texts(command_line.local_path("input"), FLAGS.text_column)
-    return _lines()
+    return (Text(os.fsencode(text)) for text in arguments)
 
 
-def _lines() -> Iterator[bytes]:
+def _piped() -> Iterator[Text]:
+    from pipeline.texts import read_lines
+
     if sys.stdin.isatty():
         print("type a review a line, and Ctrl-D at the end", file=sys.stderr)
-    for line in sys.stdin.buffer:
-        yield line.removesuffix(b"\n").removesuffix(b"\r")
+    # The run's settings are about its files, not about what is typed or piped.
+    return read_lines(sys.stdin.buffer, FileFormat(encoding=FLAGS.encoding), "stdin")
 
 
-def _chunks(texts: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
     texts = iter(texts)
     while part := list(itertools.islice(texts, size)):
         yield part
 
 
-def _tsv(label: str, probability: float, text: bytes, explanation: Explanation | None) -> bytes:
-    """Makes a row of it; a tab, line break or backslash in the text is written as in C."""
-    for character, escape in ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r")):
-        text = text.replace(character, escape)
-    start = f"{label}\t{probability:.6f}\t".encode()
-    if not explanation:
-        return start + text
-    if sys.stdout.isatty() and not FLAGS.output and not os.environ.get("NO_COLOR"):
-        return start + _coloured(explanation).encode()
-    pairs = zip(explanation.words, explanation.weights, strict=True)
-    return start + text + b"\t" + " ".join(f"{w}={x:+.3f}" for w, x in pairs).encode()
-
-
-def _jsonl(label: str, probability: float, text: bytes, explanation: Explanation | None) -> bytes:
-    content = {"label": label, "probability": probability, "text": text.decode(errors="replace")}
-    if explanation:
-        content["baseline"] = explanation.baseline
-        pairs = zip(explanation.words, explanation.weights.tolist(), strict=True)
-        content["words"] = [list(pair) for pair in pairs]
-    return json.dumps(content, ensure_ascii=False).encode()
-
-
-def _coloured(explanation: Explanation) -> str:
-    """Marks words that speak for the second label in green, for the first in red."""
-    most = max(abs(explanation.weights).max(), 1e-9)
-    words = []
-    for word, weight in zip(explanation.words, explanation.weights, strict=True):
-        shade = int(abs(weight) / most * len(_GREENS) - 1e-6)
-        color = (_GREENS if weight > 0 else _REDS)[shade]
-        words.append(f"\x1b[30;48;5;{color}m{word}\x1b[0m" if color else word)
-    return " ".join(words)
-
-
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, takes_texts=True)

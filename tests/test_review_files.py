@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pipeline.cuts import CutSettings
 from pipeline.errors import Fault, Mistake
+from pipeline.file_format import FileFormat
 from pipeline.review_files import FileSettings, ReviewFiles
 from pipeline.rows import Columns
 from tests.conftest import SMALL
@@ -46,6 +47,12 @@ def read(files, split):
         return []
     texts, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     return [(text.decode(), label) for text, label in zip(texts, labels.tolist(), strict=True)]
+
+
+def all_texts(files):
+    splits = ("train", "validation", "test")
+    parts = [files.texts_at(split, np.arange(files.size(split))) for split in splits]
+    return list(itertools.chain(*parts))
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl"])
@@ -116,17 +123,27 @@ def test_splits_by_file_name_in_a_folder_and_by_pattern(tmp_path, pattern):
     assert {text for text, _ in read(files, "test")} == {text for text, _ in ROWS[100:]}
 
 
-def test_line_breaks_quotes_marks_and_bytes_that_are_no_utf8_are_kept(tmp_path):
+def test_line_breaks_quotes_and_marks_are_kept(tmp_path):
     path = tmp_path / "a.csv"
-    rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xe9 \xc3\xa9,y\r\n'
+    rows = b'text,label\r\n"two\nlines, ""quoted""",x\r\ncaf\xc3\xa9\0,y\r\n'
     path.write_bytes(b"\xef\xbb\xbf" + rows)
     files = opened(path, test_fraction=0.001)
-    splits = ("train", "validation", "test")
-    parts = [files.texts_at(split, np.arange(files.size(split))) for split in splits]
-    assert sorted(itertools.chain(*parts), reverse=True) == [
+    assert sorted(all_texts(files), reverse=True) == [
         b'two\nlines, "quoted"',
-        b"caf\xe9 \xc3\xa9",
+        b"caf\xc3\xa9\0",
     ]
+
+
+def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
+    forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
+    cuts = CutSettings(0.2, 0.001)
+    files, other = (
+        ReviewFiles(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
+    )
+    assert sorted(all_texts(files)) == ['"caf\u00e9'.encode(), b'vu"']
+    assert files.identity != other.identity
 
 
 def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):

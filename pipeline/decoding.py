@@ -1,0 +1,220 @@
+"""The bytes of a user's file as characters: decompressed, and decoded by one encoding."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import dataclasses
+import gzip
+import io
+import logging
+import lzma
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import Mistake, shown
+from pipeline.file_format import FileFormat
+
+COMPRESSED = (".gz", ".bz2", ".xz")
+
+_log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 20
+_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# UTF-32 comes first: its little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# How files begin that are no text.
+_BINARY = (
+    (b"PK\x03\x04", "a zip archive, as .zip and .xlsx files are"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document, as .xls files are"),
+    (b"PAR1\x15", "a Parquet file"),
+    (b"ARROW1\0", "an Arrow file"),
+    (b"%PDF-", "a PDF document"),
+    (b"{\\rtf", "an RTF document"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"SQLite format 3\0", "a database"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"\x1f\x8b", "compressed twice"),
+)
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    r"""What a file is made of.
+
+    Attributes:
+        encoding: The codec that decodes the whole file.
+        has_quotes: Whether a `"` is in it.
+        line_end: `\r` where that alone ends the lines, else `\n`.
+    """
+
+    encoding: str
+    has_quotes: bool
+    line_end: str
+
+
+def open_decompressed(path: Path) -> IO[bytes]:
+    """Opens a file; gzip, bzip2 and xz are recognized by their first bytes, not by the name."""
+    with path.open("rb") as file:
+        start = file.read(10)
+    for magic, opener in _OPENERS.items():
+        # Three letters are no proof: bzip2 goes on with a digit and the digits of pi.
+        if start.startswith(magic) and (magic != b"BZh" or start[4:] == b"1AY&SY"):
+            return opener(path)
+    return path.open("rb")
+
+
+def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
+    """Opens a file as text, without its byte order mark, line ends untouched.
+
+    Args:
+        path: The file.
+        encoding: A codec.
+        newline: What ends lines, as `open` takes it.
+    """
+    file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
+    try:
+        if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
+            file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def examine(path: Path, file_format: FileFormat) -> Content:
+    """Decides how a file is decoded, and proves it on the whole of it.
+
+    Args:
+        path: The file.
+        file_format: Its encoding, or auto: that of the byte order mark, else UTF-8.
+
+    Raises:
+        Mistake: It is no text, or its encoding is another one.
+    """
+    with open_decompressed(path) as file:
+        start = file.read(1 << 16)
+    refuse_binary(start, str(path))
+    given = file_format.encoding != "auto"
+    encoding = _normal(file_format.encoding) if given else guess_encoding(start, str(path))
+    try:
+        content = _decode(path, encoding)
+    except (UnicodeError, LookupError) as error:
+        if given:
+            raise Mistake(
+                f"{path} is not encoded in --encoding={file_format.encoding} ({_reason(error)}); "
+                "leave --encoding out, or name another"
+            ) from error
+        raise _wrong_encoding(path, encoding, start) from error
+    if encoding not in ("utf-8", "utf-8-sig"):
+        _log.info("%s is read as %s", path, encoding.upper())
+    return content
+
+
+def guess_encoding(start: bytes, name: str) -> str:
+    """Names the encoding by the byte order mark, UTF-8 where there is none.
+
+    Args:
+        start: The first bytes.
+        name: What messages call the file.
+
+    Raises:
+        Mistake: The bytes are no text, or UTF-16 or UTF-32 without a mark.
+    """
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return encoding
+    if wide := _unmarked(start):
+        raise Mistake(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
+    if len(start.translate(None, _CONTROLS)) < 0.9 * len(start):
+        raise Mistake(f"{name} is binary, no text; export its rows as CSV or JSON Lines")
+    return "utf-8"
+
+
+def refuse_binary(start: bytes, name: str) -> None:
+    """Refuses files that begin as no text does.
+
+    Args:
+        start: The first bytes.
+        name: What messages call the file.
+
+    Raises:
+        Mistake: They are those of another kind of file.
+    """
+    for magic, what in _BINARY:
+        if start.startswith(magic):
+            raise Mistake(f"{name} is {what}, no text; export its rows as CSV or JSON Lines")
+
+
+def _unmarked(start: bytes) -> str | None:
+    """Names the UTF-16 or UTF-32 that has its zero bytes at these places, if any."""
+    places = [[start[place::4].count(0) / max(len(start) // 4, 1)] for place in range(4)]
+    is_zero = tuple(share > 0.7 for (share,) in places)
+    return {
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+    }.get(is_zero)
+
+
+def _normal(encoding: str) -> str:
+    name = codecs.lookup(encoding).name
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def _decode(path: Path, encoding: str) -> Content:
+    """Decodes a file from end to end.
+
+    Raises:
+        UnicodeError: It is not in this encoding, or not of characters alone.
+    """
+    has_quotes = has_feed = has_return = False
+    with open_text(path, encoding) as file:
+        while block := file.read(_BLOCK):
+            block.encode()  # raises for half characters, which some codecs let through
+            has_quotes = has_quotes or '"' in block
+            has_feed = has_feed or "\n" in block
+            has_return = has_return or "\r" in block
+    return Content(encoding, has_quotes, "\r" if has_return and not has_feed else "\n")
+
+
+def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
+    if encoding not in ("utf-8", "utf-8-sig"):
+        return Mistake(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
+    if len(start.translate(None, _CONTROLS)) < 0.98 * len(start):
+        return Mistake(f"{path} is binary, no text; export its rows as CSV or JSON Lines")
+    bad, first, is_windows = 0, (0, b""), True
+    with open_decompressed(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                bad, first = bad + 1, first if bad else (number, line)
+                is_windows = is_windows and _decodes(line, "cp1252")
+    name = "cp1252" if is_windows else "latin-1"
+    return Mistake(
+        f"{bad} lines of {path} are not UTF-8, the first is line {first[0]}: {shown(first[1])}; "
+        f"save it as UTF-8, or name its encoding, such as --encoding={name}"
+    )
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    return error.reason if isinstance(error, UnicodeDecodeError) else "not of characters alone"

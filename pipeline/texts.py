@@ -1,0 +1,216 @@
+"""Texts without labels, to be scored: from a file of any known kind, or a text a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.decoding import guess_encoding, open_text, refuse_binary
+from pipeline.errors import Mistake, shown
+from pipeline.file_format import AUTO, FileFormat
+from pipeline.files import SUFFIXES, kind, prepare, read_records, translate_read_errors
+
+_log = logging.getLogger(__name__)
+
+# Files that are no lines of texts, whatever their bytes look like.
+_OTHER_KINDS = (
+    *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".pdf", ".docx", ".doc"),
+    *(".html", ".htm", ".xml", ".yaml", ".yml", ".ipynb", ".pkl", ".pickle", ".npy", ".npz"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text to score.
+
+    Attributes:
+        text: UTF-8; where it was typed or piped, any bytes.
+        kept: The values of the other columns that were asked for, by their names.
+    """
+
+    text: bytes
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFile:
+    """A file of texts.
+
+    Args:
+        path: CSV, TSV or JSON Lines by its suffix; other files of text have a text a line.
+        column: The column of the text.
+        keep: The other columns that are wanted.
+        file_format: How the file is written.
+        skip_bad_rows: Whether to leave out, and count, rows that have no text.
+    """
+
+    path: Path
+    column: str
+    keep: Sequence[str] = ()
+    file_format: FileFormat = AUTO
+    skip_bad_rows: bool = False
+
+    def check(self) -> None:
+        """Reads as much of the file as decides how it is read.
+
+        Raises:
+            Mistake: It is no file of texts, or lacks a column.
+            Fault: It cannot be read.
+        """
+        self._check_path()
+        if self._is_stream():
+            return
+        with translate_read_errors(self.path):
+            prepare(self.path, self._needed, self.file_format, flags=self._flags)
+
+    def read(self) -> Iterator[Text]:
+        """Reads the texts in their order, as they stream by.
+
+        Raises:
+            Mistake: As `check`; or a row has no text: the message names its line.
+            Fault: The file cannot be read.
+        """
+        self._check_path()
+        if self._is_stream():
+            with translate_read_errors(self.path), self.path.open("rb") as file:
+                yield from read_lines(file, self.file_format, str(self.path))
+        elif self._is_lines():
+            yield from self._lines()
+        else:
+            yield from self._rows()
+
+    @property
+    def _needed(self) -> list[str]:
+        return [] if self._is_lines() else [self.column, *self.keep]
+
+    @property
+    def _flags(self) -> list[str]:
+        return ["text_column", "keep_columns"] if self.keep else ["text_column"]
+
+    def _is_lines(self) -> bool:
+        return kind(self.path) not in SUFFIXES
+
+    def _is_stream(self) -> bool:
+        return not self.path.is_file()
+
+    def _check_path(self) -> None:
+        if self.path.is_dir():
+            raise Mistake(f"--input={self.path} is a folder; name a file in it")
+        if not self.path.exists():
+            raise Mistake(f"--input={self.path}: there is no such file")
+        if kind(self.path) in _OTHER_KINDS:
+            raise Mistake(
+                f"--input={self.path}: {kind(self.path)} files are not read; export the rows as "
+                ".csv, .tsv or .jsonl, or write a text a line in a .txt file"
+            )
+        if self._is_lines() and self.keep:
+            raise Mistake(
+                f"--keep_columns={','.join(self.keep)}: {self.path} has no columns; its suffix "
+                "is none of .csv, .tsv, .jsonl"
+            )
+        if self._is_stream() and not self._is_lines():
+            raise Mistake(
+                f"--input={self.path} is a pipe or device; tables and JSON are read more than "
+                "once, so name a file"
+            )
+
+    def _lines(self) -> Iterator[Text]:
+        with translate_read_errors(self.path):
+            content, _ = prepare(self.path, [], self.file_format, flags=self._flags)
+            newline = content.line_end
+            with open_text(self.path, content.encoding, newline=newline) as file:
+                for line in file:
+                    text = line.removesuffix(newline)
+                    yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
+
+    def _rows(self) -> Iterator[Text]:
+        faults: list[str] = []
+        count = 0
+        records = read_records(self.path, self._needed, self.file_format, flags=self._flags)
+        for line, record in records:
+            fault = self._fault(record)
+            if not fault:
+                kept = {name: record[name] for name in self.keep}
+                yield Text(record[self.column].encode(), kept)
+            elif self.skip_bad_rows:
+                count += 1
+                faults = faults or [f"{self.path}:{line}: {fault}"]
+            else:
+                raise Mistake(f"{self.path}:{line}: {fault}; --skip_bad_rows leaves such rows out")
+        if count:
+            _log.warning("left out %d rows of %s: %s", count, self.path, "; ".join(faults))
+
+    def _fault(self, record: dict | None) -> str:
+        """Says what is wrong with a record, if anything."""
+        if record is None:
+            return "no JSON object"
+        if None in record:
+            return "more fields than the header has"
+        if not isinstance(record.get(self.column), str):
+            return f"no text in {shown(self.column)}; is --text_column={self.column} right?"
+        lacking = [name for name in self.keep if name not in record]
+        return f"no {shown(lacking[0])}, which --keep_columns names" if lacking else ""
+
+
+def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
+    """Reads a text a line as they come in.
+
+    Args:
+        file: Such as stdin.
+        file_format: With the encoding auto, lines are UTF-8, or UTF-16 or UTF-32 by its mark; a
+            line with other bytes is read as it is, and the log has the number of these.
+        name: What messages call the stream.
+
+    Raises:
+        Mistake: It is no text, or not in the encoding.
+    """
+    start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
+    refuse_binary(start, name)
+    encoding = file_format.encoding
+    if encoding == "auto":
+        encoding = guess_encoding(start, name)
+    if encoding == "utf-8":
+        yield from _byte_lines(file, name)
+        return
+    lines = io.TextIOWrapper(file, encoding, newline="\n")
+    read = 0
+    try:
+        for line in lines:
+            read += 1
+            yield Text(line.removesuffix("\n").removesuffix("\r").encode())
+    except UnicodeError as error:
+        raise Mistake(
+            f"line {read + 1} of {name} or one near it is not {encoding.upper()}; name the right "
+            "--encoding"
+        ) from error
+    finally:
+        lines.detach()
+
+
+def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
+    bad, first = 0, 0
+    for number, line in enumerate(file, start=1):
+        if not is_utf8(line):
+            bad, first = bad + 1, first or number
+        yield Text(line.removesuffix(b"\n").removesuffix(b"\r"))
+    if bad:
+        _log.warning(
+            "%d lines of %s are not UTF-8, the first is line %d; name the encoding, such as "
+            "--encoding=cp1252",
+            bad,
+            name,
+            first,
+        )
+
+
+def is_utf8(text: bytes) -> bool:
+    """Says whether bytes are UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
