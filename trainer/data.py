@@ -27,7 +27,7 @@ from pipeline.errors import Mistake
 from pipeline.review_files import Columns, ReviewFiles
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer, standardize
-from trainer import devices
+from trainer import processor
 from trainer.config import TrainConfig
 from trainer.files import full_disk_told
 from trainer.progress import watched
@@ -168,7 +168,7 @@ class Data:
         def make(folder: Path) -> None:
             total = self.dataset.size(split)
             with damage_told(self.dataset):
-                parts = self.dataset.read(split).map(prepare, num_parallel_calls=devices.cores())
+                parts = self.dataset.read(split).map(prepare, num_parallel_calls=processor.cores())
                 parts = untuned(parts.prefetch(1)).as_numpy_iterator()
                 parts = self._watch(parts, total, "reading")
                 reviews.write(

@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import Fault, Mistake
-from trainer import devices
+from trainer import devices, environment, processor
 from trainer.config import TrainConfig
 from trainer.files import replacing
 
@@ -35,6 +35,9 @@ class RunRecord:
         label_names: What labels 0 and 1 are called.
         fingerprint: The SHA-256 of its vocabulary.txt.
         sizes: How many reviews its train and validation splits have.
+        branches: Into how many parts it cuts a batch; None in a run of an older version.
+        environment: What else its bits depend on; see `environment.current`. It is that of the
+            process that wrote config.json; a record that is made has that of this process.
     """
 
     config: TrainConfig
@@ -42,6 +45,8 @@ class RunRecord:
     label_names: tuple[str, str]
     fingerprint: str
     sizes: dict[str, int]
+    branches: int | None = None
+    environment: Mapping[str, str] = dataclasses.field(default_factory=environment.current)
 
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
@@ -56,6 +61,9 @@ class RunRecord:
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
             },
             "device": devices.describe(),
+            "processor": processor.model(),
+            "cores": processor.cores(),
+            "branches": self.branches,
             "commit": _commit(),
         }
         write_json(content, model_dir / "config.json")
@@ -78,9 +86,17 @@ class RunRecord:
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
+                branches=_branches(content.get("branches")),
+                environment=environment.recorded(content),
             )
         except (ValueError, KeyError, TypeError, Mistake) as error:
             raise Fault(f"{path} is damaged or of another version ({error})") from error
+
+
+def _branches(recorded: object) -> int | None:
+    if recorded is None or (type(recorded) is int and recorded > 0):
+        return recorded
+    raise ValueError(f"branches is {str(recorded)[:80]!r}")
 
 
 class History:
