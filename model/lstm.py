@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
+_is_portable = contextvars.ContextVar("is_portable", default=False)
+
+
+@contextlib.contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Makes graphs that are traced meanwhile run on any device, wherever they are traced.
+
+    cuDNN's kernel runs on GPUs alone: a graph that has it cannot be used on a CPU.
+    """
+    token = _is_portable.set(True)
+    try:
+        yield
+    finally:
+        _is_portable.reset(token)
+
 
 def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     """Runs a Keras LSTM without a mask: by cuDNN's kernel where there is a GPU, else by ours.
+
+    Within `without_cudnn` it is always ours.
 
     Ours is TensorFlow's fused LSTM with a gradient of our own, where Keras has a loop of a dozen
     small operations a step and differentiates that. It goes forward in float32 under any policy;
@@ -22,7 +41,7 @@ def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tenso
     Returns:
         [T, B, units].
     """
-    if tf.config.list_logical_devices("GPU"):
+    if not _is_portable.get() and tf.config.list_logical_devices("GPU"):
         outputs = lstm(tf.transpose(sequences, [1, 0, 2]))
         return tf.transpose(outputs, [1, 0, 2])
     weights = (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)

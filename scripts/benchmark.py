@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> None:
     command_line.refuse(arguments)
     config = command_line.settings()
     if FLAGS.measure:
+        command_line.set_threads(config)
         print(json.dumps(_MEASURES[FLAGS.measure](config) | {"megabytes": _peak_megabytes()}))
         return
     unknown = set(FLAGS.parts) - set(_PARTS)
@@ -91,8 +92,8 @@ def _replicas_at_hand() -> list[int]:
     with command_line.quiet_stderr():
         import tensorflow as tf
 
-        from trainer import devices
-    most = len(tf.config.list_physical_devices("GPU")) or devices.cores()
+        from trainer import processor
+    most = len(tf.config.list_physical_devices("GPU")) or processor.cores()
     return [count for count in _REPLICAS if count <= most]
 
 

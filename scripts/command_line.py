@@ -83,6 +83,13 @@ def settings(objective: str = "sentiment") -> TrainConfig:
     return TrainConfig(objective=objective, **values)
 
 
+def set_threads(config: TrainConfig) -> None:
+    """Sets TensorFlow's threads as training does, for what is measured step by step."""
+    with quiet_stderr():
+        from trainer import devices
+    devices.set_threads(config.batch_size)
+
+
 def local_path(flag: str) -> Path:
     """Returns the path that a flag names.
 
@@ -262,9 +269,6 @@ def _readers_may_go() -> Iterator[None]:
 
 def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
     _set_up_logging()
-    # Cores have branches of the model to compute (trainer/devices.py): products that are split
-    # among them as well would only wait for each other. Read when TensorFlow is imported.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     code = 0
     try:
         with _readers_may_go():

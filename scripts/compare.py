@@ -54,7 +54,9 @@ def main(arguments: list[str]) -> None:
     """Measures each method with each seed, and prints a table."""
     command_line.refuse(arguments)
     if FLAGS.measure:
-        print(json.dumps(_measure(command_line.settings())))
+        config = command_line.settings()
+        command_line.set_threads(config)
+        print(json.dumps(_measure(config)))
         return
     known = [*_PEERS, *_COMPARED]
     unknown = set(FLAGS.methods) - set(known)

@@ -20,7 +20,7 @@ _LAST_RATE = 0.01  # what --decay leaves of the learning rate
 
 
 def build_model(
-    config: TrainConfig, vocabulary_size: int, precision: str
+    config: TrainConfig, vocabulary_size: int, precision: str, branches: int | None = None
 ) -> SentimentClassifier | LanguageModel:
     """Makes the model, and its variables, which restoring needs.
 
@@ -28,9 +28,11 @@ def build_model(
         config: The settings.
         vocabulary_size: Number of token ids.
         precision: The name of Keras' policy.
+        branches: Parts into which it cuts a batch; None: as many as suit this machine.
     """
     make = _classifier if config.objective == "sentiment" else _language_model
-    model = make(config, vocabulary_size, devices.policy(precision))
+    branches = branches or devices.branches(config.batch_size)
+    model = make(config, vocabulary_size, devices.policy(precision), branches)
     model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))
     return model
 
@@ -73,25 +75,25 @@ def build_optimizer(
 
 
 def _classifier(
-    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy
+    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy, branches: int
 ) -> SentimentClassifier:
     wide = [NgramScores(config.ngrams)] if config.ngrams else []
     deep = [_deep(config, number, vocabulary_size, dtype) for number in range(len(config.encoders))]
     return SentimentClassifier(
         wide + deep,
         is_student=bool(config.teacher),
-        branches=devices.branches(config.batch_size),
+        branches=branches,
         dtype=dtype,
     )
 
 
 def _language_model(
-    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy
+    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy, branches: int
 ) -> LanguageModel:
     return LanguageModel(
         _deep(config, 0, vocabulary_size, dtype),
         vocabulary_size=vocabulary_size,
-        branches=devices.branches(config.batch_size),
+        branches=branches,
         seed=config.seed,
     )
 

@@ -29,7 +29,7 @@ from pipeline.review_files import FileSettings, ReviewFiles
 from pipeline.reviews import Reviews
 from pipeline.rows import Columns
 from pipeline.vocabulary import Vectorizer, standardize
-from trainer import devices
+from trainer import processor
 from trainer.config import TrainConfig
 from trainer.files import full_disk_told
 from trainer.progress import counted, watched
@@ -218,7 +218,7 @@ class Data:
         def make(folder: Path) -> None:
             total, content = self.dataset.size(split), hashlib.sha256()
             with damage_told(self.dataset):
-                parts = self.dataset.read(split).map(prepare, num_parallel_calls=devices.cores())
+                parts = self.dataset.read(split).map(prepare, num_parallel_calls=processor.cores())
                 parts = untuned(parts.prefetch(1)).as_numpy_iterator()
                 parts = self._watch(parts, total, "reading")
                 reviews.write(folder, _hashed(parts, content))

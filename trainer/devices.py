@@ -1,13 +1,19 @@
-"""Where a run computes: accelerators, cores, the precision policy."""
+"""Where a run computes: accelerators, cores and threads, the precision policy."""
 
 from __future__ import annotations
 
+import logging
 import os
 
 import keras
 import tensorflow as tf
 
-_SMALLEST_PART = 16  # reviews
+from trainer import processor
+
+_log = logging.getLogger(__name__)
+
+_SMALLEST_PART = 8  # reviews; parts half as large take longer than they save
+_THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
 _TENSOR_CORES = (7, 0)  # the first compute capability whose float16 products are the faster ones
 
 
@@ -30,17 +36,52 @@ def policy(precision: str) -> keras.DTypePolicy:
 
 
 def branches(batch_size: int) -> int:
-    """Says into how many parts a batch is cut so that each core of a CPU has one; 1 on a GPU.
+    """Computes into how many parts a batch is cut so that each core of a CPU has one; 1 on a GPU.
 
-    Where TensorFlow was told to see several CPUs, their replicas share the cores.
+    Where TensorFlow was configured to have several CPUs, their replicas share the cores. TensorFlow
+    is not initialized by this.
 
     Args:
-        batch_size: Reviews a step; a part of fewer than 16 is not worth a core.
+        batch_size: Reviews a step; a part of fewer than 8 is not worth a core.
     """
-    if tf.config.list_logical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         return 1
-    cpus = len(tf.config.list_logical_devices("CPU"))
-    return max(1, min(cores() // cpus, batch_size // _SMALLEST_PART))
+    return max(1, min(processor.cores() // _cpus(), batch_size // _SMALLEST_PART))
+
+
+def set_threads(batch_size: int, parts: int | None = None, *, warns: bool = True) -> None:
+    """Sets how many threads of TensorFlow compute one operation; call it before all other use.
+
+    Each part of a batch keeps a core busy. Products that are split among all cores as well would
+    only wait for each other, so that an operation has the cores which the parts leave: with as many
+    parts as cores one, and all of them where a batch is too small to be cut. Results depend on
+    the number in the last bits. The environment variable TF_NUM_INTRAOP_THREADS goes first.
+
+    Args:
+        batch_size: Reviews a step.
+        parts: Into how many parts a batch is cut; None: as `branches` says.
+        warns: Whether to log a warning when TensorFlow is initialized with another number already.
+    """
+    if os.environ.get(_THREADS):
+        return
+    cores = processor.cores()
+    threads = max(1, cores // (_cpus() * (parts or branches(batch_size))))
+    try:
+        if cores < processor.affinity():  # TensorFlow knows of no quota
+            tf.config.threading.set_inter_op_parallelism_threads(cores)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        found = tf.config.threading.get_intra_op_parallelism_threads() or processor.affinity()
+        if warns and found != threads:
+            _log.warning(
+                "TensorFlow is initialized already, with %d threads for an operation where %d are "
+                "usual here: steps may be slower, and results differ in the last bits from those "
+                "of scripts.train; train before other use of TensorFlow, or set %s=%d",
+                found,
+                threads,
+                _THREADS,
+                threads,
+            )
 
 
 def describe() -> str:
@@ -60,6 +101,8 @@ def _has_tensorcores() -> bool:
     return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
 
 
-def cores() -> int:
-    """Counts the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cpus() -> int:
+    """Counts the CPUs that TensorFlow has, or will have when it is initialized."""
+    physical = tf.config.get_visible_devices("CPU")
+    logical = [tf.config.get_logical_device_configuration(device) for device in physical]
+    return max(1, sum(len(devices or [None]) for devices in logical))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from model.lstm import without_cudnn
 from pipeline import vocabulary
 from pipeline.errors import Mistake
 from pipeline.vocabulary import PADDING_ID
@@ -35,9 +38,9 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
         Fault: Something there is damaged, or the disk is full.
     """
     _check_replaceable(export_dir)
-    # A graph traced where a GPU is seen has cuDNN's LSTM in it, which no CPU can run.
-    tf.config.set_visible_devices([], "GPU")
-    run = load(model_dir, precision="float32")
+    # One branch: how many suit a machine is not for this one to say.
+    with _same_tensor_float_32():
+        run = load(model_dir, precision="float32", branches=1)
     card = model_card(
         model_dir, read_record(model_dir), best_epoch=run.best_epoch, loss=run.validation_loss
     )
@@ -53,6 +56,16 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
         new.rename(export_dir)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _same_tensor_float_32() -> Iterator[None]:
+    """Leaves TensorFloat-32, which loading a run switches by its precision, as it was."""
+    was_enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(was_enabled)
 
 
 def _check_replaceable(export_dir: Path) -> None:
@@ -90,7 +103,8 @@ def _scorer(run: TrainedRun):  # noqa: ANN202 a function of tensors
 
     def score(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
-        logits = run.evaluator.model(token_ids, training=False)
+        with without_cudnn():
+            logits = run.evaluator.model(token_ids, training=False)
         probabilities = tf.sigmoid(logits)
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}

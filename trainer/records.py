@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import Fault, Mistake
-from trainer import __version__, devices
+from trainer import __version__, devices, environment, processor
 from trainer.config import TrainConfig, UnknownSettings
 from trainer.files import replacing
 
@@ -38,6 +38,9 @@ class RunRecord:
         sizes: How many reviews its train and validation splits have.
         data: The SHA-256 of each part of its data, as `Data.fingerprints` returns them; empty for a
             run of an early version.
+        branches: Into how many parts it cuts a batch; None in a run of an older version.
+        environment: What else its bits depend on; see `environment.current`. It is that of the
+            process that wrote config.json; a record that is made has that of this process.
     """
 
     config: TrainConfig
@@ -46,6 +49,8 @@ class RunRecord:
     fingerprint: str
     sizes: dict[str, int]
     data: dict[str, str] = dataclasses.field(default_factory=dict)
+    branches: int | None = None
+    environment: Mapping[str, str] = dataclasses.field(default_factory=environment.current)
 
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
@@ -63,6 +68,9 @@ class RunRecord:
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
             },
             "device": devices.describe(),
+            "processor": processor.model(),
+            "cores": processor.cores(),
+            "branches": self.branches,
             "commit": _commit(),
         }
         write_json(content, model_dir / "config.json")
@@ -87,6 +95,8 @@ class RunRecord:
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
                 data=content.get("data_sha256", {}),
+                branches=_branches(content.get("branches")),
+                environment=environment.recorded(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Fault(f"{path} is damaged ({error!r:.80}); put a good copy back") from error
@@ -120,6 +130,12 @@ def _writer(content: Mapping[str, Any]) -> str:
     """Names the version of the program that wrote a config.json."""
     version = content.get("program_version", "an early one")
     return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
+
+
+def _branches(recorded: object) -> int | None:
+    if recorded is None or (type(recorded) is int and recorded > 0):
+        return recorded
+    raise ValueError(f"branches is {str(recorded)[:80]!r}")
 
 
 class History:

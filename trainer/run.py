@@ -13,7 +13,7 @@ from pipeline import vocabulary
 from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer
-from trainer import devices
+from trainer import devices, environment
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig, changeable
@@ -51,6 +51,7 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         Stopped: A signal came; the state is saved, and calling again goes on.
     """
     _check_folder(model_dir)
+    _set_threads(config, model_dir)
     replicas = open_replicas(config.distribute)
     stop.listen_again()  # with several processes TensorFlow has taken SIGTERM for itself
     replicas.check(config)
@@ -66,6 +67,12 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
         replicas.wait()
         _train(config, own, replicas, stop)
     return {}
+
+
+def _set_threads(config: TrainConfig, model_dir: Path) -> None:
+    """Sets TensorFlow's threads by the parts of a batch: those of the run that is in the folder."""
+    record = RunRecord.read(model_dir)
+    devices.set_threads(config.batch_size, record and record.branches)
 
 
 def _train(
@@ -140,7 +147,10 @@ def make_run(
         training=training,
         validation=validation,
         replicas=replicas or one_replica(),
+        branches=record.branches,
     )
+    if int(trainer.state.step) and not trainer.is_finished():
+        environment.warn_of_changes(record, model_dir)
     if not int(trainer.state.step):
         inherit(config, words, trainer.state.model)
     if record.config != config and not trainer.is_finished():
@@ -176,6 +186,7 @@ def _begin(
         fingerprint=vocabulary.fingerprint(words),
         sizes=sizes,
         data=data.fingerprints(splits),
+        branches=devices.branches(config.batch_size),
     )
     record.write(model_dir)
     return record
@@ -191,6 +202,7 @@ def make_trainer(
     training: Reviews,
     validation: Reviews,
     replicas: Replicas,
+    branches: int | None = None,
 ) -> Trainer:
     """Makes a trainer whose state is that of the folder's newest checkpoint, or a fresh one.
 
@@ -200,7 +212,7 @@ def make_trainer(
     if precision != devices.precision(config.precision):
         _log.warning("%s goes on in %s, as it was begun", model_dir, precision)
     with replicas.scope():
-        model = build_model(config, vectorizer.vocabulary_size, precision)
+        model = build_model(config, vectorizer.vocabulary_size, precision, branches)
         optimizer = build_optimizer(config, model, last_step(config, training))
     objective = build_objective(config, model, replicas)
     state = TrainState(

@@ -141,12 +141,16 @@ class TrainedRun:
             report.draw(folder / "curves.png", logits, labels)
 
 
-def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
+def load(
+    model_dir: Path, *, precision: str | None = None, branches: int | None = None
+) -> TrainedRun:
     """Loads the best model of the run in a folder; writes nothing.
 
     Args:
         model_dir: The run's folder.
         precision: The policy to compute by, in place of the one it was trained in.
+        branches: Parts into which the model cuts a batch; None: as many as suit this machine,
+            with TensorFlow's threads set accordingly where it is not initialized yet.
 
     Raises:
         Mistake: There is no trained run there, or its parts do not belong together.
@@ -159,6 +163,8 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             f"{model_dir} holds a language model of scripts.pretrain, which tells no sentiment; "
             f"train from it: python -m scripts.train --model_dir=runs/NAME --init_from={model_dir}"
         )
+    if branches is None:
+        devices.set_threads(config.batch_size, warns=False)  # logits differ by 1e-6 at most
     if precision is None and record.precision != devices.precision(config.precision):
         _log.warning(
             "%s was trained in %s and is computed in it here as well, where %s is usual",
@@ -166,7 +172,7 @@ def load(model_dir: Path, *, precision: str | None = None) -> TrainedRun:
             record.precision,
             devices.precision(config.precision),
         )
-    vectorizer, model, *best = load_best(model_dir, record, precision or record.precision)
+    vectorizer, model, *best = load_best(model_dir, record, precision or record.precision, branches)
     return TrainedRun(
         config, record.label_names, vectorizer, Evaluator(model), *best, data=record.data
     )
@@ -189,7 +195,7 @@ def read_record(model_dir: Path) -> RunRecord:
 
 
 def load_best(
-    model_dir: Path, record: RunRecord, precision: str
+    model_dir: Path, record: RunRecord, precision: str, branches: int | None = None
 ) -> tuple[Vectorizer, SentimentClassifier | LanguageModel, int, float]:
     """Loads what a run is used by.
 
@@ -201,7 +207,7 @@ def load_best(
         Fault: Something there is damaged.
     """
     vectorizer = make_vectorizer(load_vocabulary(model_dir, record), record.config)
-    model = build_model(record.config, vectorizer.vocabulary_size, precision)
+    model = build_model(record.config, vectorizer.vocabulary_size, precision, branches)
     best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
     return vectorizer, model, best_epoch, loss
 

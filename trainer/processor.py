@@ -1,0 +1,89 @@
+"""The processor of this machine: its model, and how many cores this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+_V1_FOLDERS = ("cpu,cpuacct", "cpuacct,cpu", "cpu")  # where the controller is mounted
+
+
+def model() -> str:
+    """Names the model of the processor, such as `AMD EPYC 9B45`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine() or "unknown"
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Counts the cores that this process may use, at least 1.
+
+    A container often sees all cores of its host and may use the time of a few of them. Threads
+    beyond those only make each other wait. A quota of 1.5 cores counts as 2.
+
+    Args:
+        root: Where `proc` and `sys` are; tests give another.
+    """
+    allowed = affinity()
+    quotas = [math.ceil(quota) for quota in _quotas(root)]
+    return max(1, min([allowed, *quotas]))
+
+
+def affinity() -> int:
+    """Counts the cores that this process may be scheduled on, whatever its quota of their time."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yields the quotas of CPU time of this process' control groups, in cores."""
+    for folder in _groups(root):
+        quota = _v2_quota(folder) if (folder / "cpu.max").is_file() else _v1_quota(folder)
+        if quota is not None and quota > 0:
+            yield quota
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yields the folders of this process' control groups, and of those around them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    mounts = root / "sys/fs/cgroup"
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            bases = [mounts, mounts / "unified"]
+        elif "cpu" in controllers.split(","):
+            bases = [mounts / name for name in _V1_FOLDERS]
+        else:
+            continue
+        for base in bases:
+            group = base / path.strip("/")
+            # In a container the path may be the host's, and the container's group is the base.
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(base))
+
+
+def _v2_quota(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _v1_quota(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+        return quota / period if quota > 0 else None  # -1: none
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
