@@ -26,6 +26,7 @@ from absl import logging as absl_logging
 
 from pipeline import DATASETS
 from pipeline.errors import Fault, Mistake
+from scripts.running import no_flagfile, running, running_command
 from trainer.config import GROUPS, TrainConfig
 from trainer.progress import ProgressHandler
 
@@ -113,17 +114,13 @@ def train(arguments: list[str], *, objective: str) -> int:
         with StopSignals() as stop:
             results = train(config, folder, stop=stop)
     except Stopped as stopped:
-        again = shlex.join([sys.executable, "-m", _command(), *sys.argv[1:]])
+        command = running()
+        again = shlex.join([sys.executable, "-m", command.name, *command.arguments])
         note(f"{stopped}, everything saved; to go on: {again}")
         return 128 + stopped.signal
     if results:
         print(json.dumps(results, indent=2))
     return 0
-
-
-def _command() -> str:
-    """Names the command as `python -m` takes it."""
-    return sys.modules["__main__"].__spec__.name
 
 
 def model_dir() -> Path:
@@ -147,7 +144,10 @@ def refuse(arguments: list[str]) -> None:
         raise Mistake(f"{arguments[0]!r} is not a flag; write --name=value")
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+Main = Callable[[list[str]], int | None]
+
+
+def run(main: Main, define_flags: Callable[[], None]) -> None:
     """Runs a command and exits.
 
     Exit codes: 0 done, 1 a user's mistake, 2 a fault of data, disk or numbers, 128 + n stopped by
@@ -155,8 +155,29 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
     Args:
         main: Takes the arguments that are not flags.
+        define_flags: Defines the command's flags.
     """
-    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
+    with running_command(define_flags, sys.argv[1:]):
+        app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
+
+
+def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
+    """Runs a command in this process, as often as one likes.
+
+    Args:
+        main: As for `run`.
+        define_flags: As for `run`.
+        arguments: As they are typed after the command's name.
+
+    Returns:
+        The exit code.
+    """
+    with running_command(define_flags, arguments):
+        try:
+            rest = _parse([running().name, *arguments])
+        except SystemExit as ended:  # after --help, or flags that cannot be read
+            return ended.code
+        return _guarded(main, rest[1:])
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -166,6 +187,9 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         return FLAGS(argv)
+    except flags.CantOpenFlagFileError as error:
+        tell_error(no_flagfile(argv, error))
+        sys.exit(1)
     except flags.Error as error:
         tell_error(f"{' '.join(str(error).split())}; --help lists the flags")
         sys.exit(1)
@@ -173,7 +197,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _help() -> str:
     """Describes the command and its own flags, settings in groups."""
-    main = sys.modules["__main__"]
+    main = running().module
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
     own = FLAGS.get_key_flags_for_module(main)
     parts = [main.__doc__.strip(), ""]
@@ -255,7 +279,7 @@ def measured_apart(
     Raises:
         Fault: It failed; what it said is on stderr.
     """
-    command = [sys.executable, "-m", _command(), *arguments]
+    command = [sys.executable, "-m", running().name, *arguments]
     environment = os.environ | (environment or {})
     try:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)

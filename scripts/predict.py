@@ -24,22 +24,25 @@ from scripts.command_line import FLAGS
 if TYPE_CHECKING:
     from trainer.trained import Explanation
 
-command_line.define_model_dir_flag()
-flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
-flags.DEFINE_string(
-    "input", "", "file of reviews: .csv, .tsv or .jsonl, or a review a line; gzipped or not"
-)
-flags.DEFINE_boolean(
-    "explain",
-    False,
-    "tell what each word added to the log-odds of the second label: in colours on a terminal, "
-    "where NO_COLOR is not set, and in a further column elsewhere",
-)
-flags.DEFINE_string("output", "", "file for the answers, whole or not at all; empty for stdout")
-command_line.define_setting_flags("text_column")
-
 _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)  # of terminals of 256 colours, 0: none
 _CHUNK = 1024  # reviews that are read, scored and answered together
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    command_line.define_model_dir_flag()
+    flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
+    flags.DEFINE_string(
+        "input", "", "file of reviews: .csv, .tsv or .jsonl, or a review a line; gzipped or not"
+    )
+    flags.DEFINE_boolean(
+        "explain",
+        False,
+        "tell what each word added to the log-odds of the second label: in colours on a terminal, "
+        "where NO_COLOR is not set, and in a further column elsewhere",
+    )
+    flags.DEFINE_string("output", "", "file for the answers, whole or not at all; empty for stdout")
+    command_line.define_setting_flags("text_column")
 
 
 def main(arguments: list[str]) -> None:
@@ -137,4 +140,4 @@ def _coloured(explanation: Explanation) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)
