@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from model import ENCODERS
@@ -30,15 +31,21 @@ def _setting(
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
     is_flag: bool = True,
+    before: Any = None,  # noqa: ANN401 likewise
 ) -> Any:  # noqa: ANN401 stands for the field's type
     """Describes one field.
 
     `may_change` tells whether a run may be continued with another value, `is_flag` whether it is
-    set by a flag, not by the command itself.
+    set by a flag, not by the command itself. `before` is the value of runs that were made before
+    the setting existed, where the default is another; None: the default.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    uses = {"may_change": may_change, "is_flag": is_flag}
+    uses = {"may_change": may_change, "is_flag": is_flag, "before": before}
     return dataclasses.field(default=default, metadata={"help": help, **uses, **limits})
+
+
+class UnknownSettings(ValueError):
+    """Settings that this version of the program does not have; the message names them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,14 @@ class TrainConfig:
     cache_dir: str = _setting(
         "~/.cache/text-sentiment",
         "folder where texts, vocabularies and token ids are kept for the next run; empty for none",
+        may_change=True,
+    )
+    cache_gb: float = _setting(
+        10.0,
+        "gigabytes that cache_dir may have; beyond that, what was used the longest ago is removed, "
+        "except what was used in the last hour",
+        minimum=0.0,
+        maximum=1e6,
         may_change=True,
     )
     validation_fraction: float = _setting(
@@ -306,6 +321,25 @@ class TrainConfig:
     def profiled(self) -> tuple[int, ...]:
         """Returns the steps between which a profile is taken, or nothing."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
+
+    @classmethod
+    def from_saved(cls, settings: Mapping[str, object]) -> TrainConfig:
+        """Makes the settings of a run that this or another version of the program has saved.
+
+        Args:
+            settings: By name. A setting that is missing did not exist in that version.
+
+        Raises:
+            UnknownSettings: A setting does not exist in this version.
+            Mistake: A value is out of its range in this version.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        unknown = sorted(set(settings) - set(fields))
+        if unknown:
+            raise UnknownSettings(", ".join(unknown))
+        before = {name: field.metadata["before"] for name, field in fields.items()}
+        earlier = {name: value for name, value in before.items() if value is not None}
+        return cls(**{**earlier, **settings})
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists the settings that differ and must not, as `name (this value, not the other)`."""

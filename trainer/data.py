@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -62,7 +63,10 @@ class Data:
         self.dataset = dataset
         self._config = config
         self._stop = stop
-        self._cache = Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
+        self._cache = Cache(
+            Path(config.cache_dir).expanduser() if config.cache_dir else None,
+            limit=int(config.cache_gb * 1e9),
+        )
         self._identity = {
             **self.dataset.identity,
             "code": _code_hash(),
@@ -209,9 +213,10 @@ def _vectorized(
 @functools.cache
 def _code_hash() -> str:
     """Hashes the code that decides what texts become: a cache of another code is another."""
-    folder = Path(pipeline.__file__).parent
-    code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(code + tf.__version__.encode()).hexdigest()
+    paths = [*sorted(Path(pipeline.__file__).parent.glob("*.py")), Path(__file__)]
+    code = b"".join(path.read_bytes() for path in paths)
+    versions = f"{tf.__version__} {keras.__version__}"
+    return hashlib.sha256(code + versions.encode()).hexdigest()
 
 
 def open_data(config: TrainConfig, *, stop: StopSignals | None = None) -> Data:

@@ -16,12 +16,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import Fault, Mistake
-from trainer import devices
-from trainer.config import TrainConfig
+from trainer import __version__, devices
+from trainer.config import TrainConfig, UnknownSettings
 from trainer.files import replacing
 
 _log = logging.getLogger(__name__)
 
+_FORMAT = 1  # of config.json; a larger one has something that this code would misread
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
 
 
@@ -46,6 +47,8 @@ class RunRecord:
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device that are in use now."""
         content = {
+            "format_version": _FORMAT,
+            "program_version": __version__,
             "settings": dataclasses.asdict(self.config),
             "precision": self.precision,
             "label_names": self.label_names,
@@ -65,22 +68,53 @@ class RunRecord:
         """Reads config.json; None where there is none.
 
         Raises:
-            Fault: It is not what this version of the program writes.
+            Fault: It is damaged, or a newer version of the program wrote it.
         """
         path = model_dir / "config.json"
         if not path.is_file():
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            _check_format(content, path)
             return cls(
-                config=TrainConfig(**content["settings"]),
+                config=_config_of(content, path),
                 precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
             )
-        except (ValueError, KeyError, TypeError, Mistake) as error:
-            raise Fault(f"{path} is damaged or of another version ({error})") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Fault(f"{path} is damaged ({error!r:.80}); put a good copy back") from error
+
+
+def _check_format(content: Mapping[str, Any], path: Path) -> None:
+    found = content.get("format_version", 0)
+    if found > _FORMAT:
+        raise Fault(
+            f"{path} has format {found}, written by {_writer(content)}; this is version "
+            f"{__version__}, which reads formats up to {_FORMAT}: use the version that wrote it"
+        )
+
+
+def _config_of(content: Mapping[str, Any], path: Path) -> TrainConfig:
+    try:
+        return TrainConfig.from_saved(content["settings"])
+    except UnknownSettings as unknown:
+        raise Fault(
+            f"{path} has settings that this version of the program, {__version__}, does not have: "
+            f"{str(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
+        ) from unknown
+    except Mistake as mistake:
+        raise Fault(
+            f"{path} has a setting that this version of the program, {__version__}, refuses "
+            f"({mistake}); it is damaged, or use the version that wrote it: {_writer(content)}"
+        ) from mistake
+
+
+def _writer(content: Mapping[str, Any]) -> str:
+    """Names the version of the program that wrote a config.json."""
+    version = content.get("program_version", "an early one")
+    return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
 
 
 class History:
@@ -97,7 +131,9 @@ class History:
     def __init__(self, model_dir: Path, *, epochs: int) -> None:
         self._path = model_dir / "history.csv"
         self._curves = model_dir / "curves.png"
+        self._next = model_dir / "history_next.json"
         self._rows = self._read()[:epochs]
+        self._complete(epochs)
         if len(self._rows) < epochs:
             _log.warning(
                 "%s lacks rows of earlier epochs: it has %d of %d and goes on without the others",
@@ -125,15 +161,36 @@ class History:
             ) from error
         return rows
 
+    def prepare(self, row: Mapping[str, float]) -> None:
+        """Keeps an epoch's row beside history.csv, until the checkpoint of the epoch is saved.
+
+        What history.csv says is in a checkpoint. A process that is killed after it has saved the
+        checkpoint, and before it calls `append`, leaves the row to the process that goes on.
+        """
+        write_json(_as_written(row), self._next)
+
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds an epoch's row and draws the curves anew; a row replaces one of the same epoch."""
-        # repr gives back the same float when read, so the file says what TensorBoard says.
-        self._rows.append({name: repr(value) for name, value in row.items()})
+        """Adds an epoch's row and draws the curves again; a row replaces one of the same epoch."""
+        self._append(_as_written(row))
+
+    def _complete(self, epochs: int) -> None:
+        """Adds the row that `prepare` has kept, if it is the one that is missing."""
+        if not self._next.is_file() or self._next.is_symlink():
+            return
+        row = read_json(self._next)
+        if len(self._rows) == epochs - 1 and row.get("epoch") == repr(epochs):
+            self._append(row)
+        else:
+            self._next.unlink()
+
+    def _append(self, row: dict[str, str]) -> None:
+        self._rows.append(row)
         with replacing(self._path) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
         self._draw()
+        self._next.unlink(missing_ok=True)
 
     def _draw(self) -> None:
         figure = Figure(figsize=(9, 3.5), layout="constrained")
@@ -148,6 +205,11 @@ class History:
             axes.legend()
         with replacing(self._curves) as path:
             figure.savefig(path, format="png", dpi=120)
+
+
+def _as_written(row: Mapping[str, float]) -> dict[str, str]:
+    # repr gives back the same float when read, so the file says what TensorBoard says.
+    return {name: repr(value) for name, value in row.items()}
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
