@@ -1,8 +1,22 @@
-"""Work that is done once and kept on disk: vocabularies, and splits as token ids."""
+"""Work that is done once and kept on disk: vocabularies, and splits as token ids.
+
+Layout of a cache folder, which may be any folder, with other things in it:
+
+    CACHE_DIR/text-sentiment-cache/
+        CACHEDIR.TAG                 backup programs skip the folder
+        texts-0123456789abcdef0123/  an entry
+            entry.json               its key; the time of its last use is the time of this file
+            …
+        unfinished/                  entries that are being made or removed
+
+Only folders below `text-sentiment-cache` that have an `entry.json` are ever removed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -10,7 +24,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,27 +33,33 @@ from pipeline.errors import Fault, Mistake
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_ABANDONED_SECONDS = 24 * 3600  # an unfinished folder older than this is of a process that died
+_FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.json"
+_TAG = """Signature: 8a477f597d28d172789f06886806bc55
+# This folder is a cache of text-sentiment: it may be deleted, and is made again when needed.
+"""
+_ABANDONED_SECONDS = 24 * 3600  # an unfinished entry older than this is of a process that died
+_IN_USE_SECONDS = 3600  # an entry that was read since then is not removed
 
 
 class Cache:
     """Folders of what was computed, each under the hash of all that it was computed from.
 
-    An entry appears whole or not at all: it is written beside its place and renamed. Two
-    processes may make the same entry at once; the first to finish wins, and both have it.
+    An entry appears whole or not at all: it is written elsewhere and renamed. Two processes may
+    make the same entry at once; the first to finish wins, and both have it.
 
     Args:
-        root: The folder of the cache; None for one that goes when the process ends.
-
-    Attributes:
-        root: The folder.
+        root: The folder of the cache; None for one that is removed when the process ends.
+        limit: Bytes that the entries may have together. When there are more, those whose last use
+            is the longest ago are removed, except entries of the last hour. None: no limit.
     """
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(self, root: Path | None, *, limit: int | None = None) -> None:
         if root is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="text-sentiment-")
-            root = Path(self._temporary.name)
+            root, limit = Path(self._temporary.name), None
         self.root = root
+        self._folder = root / _FOLDER
+        self._limit = limit
 
     def get(
         self,
@@ -59,40 +79,144 @@ class Cache:
 
         Returns:
             What `read` returns.
+
+        Raises:
+            Fault: A folder that is not of the cache has the entry's name.
+            Mistake: The cache cannot be written.
         """
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-        folder = self.root / f"{kind}-{name}"
-        if folder.is_dir():
+        about = json.dumps(key, sort_keys=True)
+        name = hashlib.sha256(about.encode()).hexdigest()[:20]
+        folder = self._folder / f"{kind}-{name}"
+        if _is_entry(folder):
+            _set_used(folder)  # before it is read, so that no other process removes it
             try:
                 return read(folder)
             except (ValueError, OSError, Fault, Mistake) as error:
-                _log.warning("%s is damaged (%s) and is made anew", folder, error)
-                shutil.rmtree(folder, ignore_errors=True)
-        self._make(folder, make)
+                _log.warning("%s is damaged (%s) and is made again", folder, error)
+                self._remove(folder)
+        self._make(folder, about, make)
         return read(folder)
 
-    def _make(self, folder: Path, make: Callable[[Path], None]) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned()
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=self.root))
+    def _make(self, folder: Path, about: str, make: Callable[[Path], None]) -> None:
+        new = self._new_folder(f"{folder.name}.")
         try:
-            make(unfinished)
-            for path in unfinished.iterdir():
+            self._remove_abandoned(new.parent)
+            (new / _MARKER).write_text(about + "\n", encoding="utf-8")
+            make(new)
+            for path in new.iterdir():
                 _flush(path)
-            # Fails where another process has been faster; its entry is as good.
+            _set_used(new)
+            # Fails where another process was faster; its entry is as good.
             with contextlib.suppress(OSError):
-                unfinished.rename(folder)
+                new.rename(folder)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+        if not _is_entry(folder):
+            raise Fault(
+                f"{folder} is not an entry of the cache and has the name of one; move it away, or "
+                "name another --cache_dir"
+            )
+        self._remove_least_recently_used()
 
-    def _remove_abandoned(self) -> None:
-        for path in self.root.glob("*.*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(path)
+    def _new_folder(self, prefix: str) -> Path:
+        """Makes a folder among the unfinished ones.
+
+        Raises:
+            Mistake: The cache cannot be written.
+        """
+        unfinished = self._folder / _UNFINISHED
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            tag = self._folder / "CACHEDIR.TAG"
+            with contextlib.suppress(FileExistsError), tag.open("x", encoding="utf-8") as file:
+                file.write(_TAG)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=unfinished))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Mistake(
+                f"the cache {self.root} cannot be written ({error.strerror}); name another folder, "
+                "--cache_dir=FOLDER, or none: --cache_dir="
+            ) from error
+
+    def _remove_least_recently_used(self) -> None:
+        """Removes entries until the others fit into the limit."""
+        if self._limit is None:
+            return
+        entries = sorted(_entries(self._folder), key=lambda entry: entry.used_at)
+        total, removed = sum(entry.size for entry in entries), 0
+        for entry in entries:
+            if total - removed <= self._limit or entry.used_at > time.time() - _IN_USE_SECONDS:
+                break
+            self._remove(entry.folder)
+            removed += entry.size
+        if removed:
+            _log.info(
+                "cache %s: removed %.1f MB, the least recently used of %.1f MB; --cache_gb sets "
+                "the limit",
+                self._folder,
+                removed / 1e6,
+                total / 1e6,
+            )
+
+    def _remove(self, folder: Path) -> None:
+        """Removes an entry; other processes see it whole or not at all."""
+        unfinished = self._new_folder("removed.")
+        with contextlib.suppress(OSError):  # another process was faster
+            folder.rename(unfinished)
+            _delete(unfinished)
+        with contextlib.suppress(OSError):
+            unfinished.rmdir()
+
+    def _remove_abandoned(self, unfinished: Path) -> None:
+        for entry in _entries(unfinished):
+            if time.time() - entry.written_at > _ABANDONED_SECONDS:
+                with contextlib.suppress(OSError):  # another process was faster
+                    _delete(entry.folder)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """An entry on disk: its size in bytes, and times in seconds since 1970."""
+
+    folder: Path
+    size: int
+    used_at: float
+    written_at: float
+
+
+def _entries(folder: Path) -> Iterator[_Entry]:
+    for path in folder.iterdir():
+        if not _is_entry(path):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+            stats = [file.lstat() for file in path.iterdir()]
+            used_at = (path / _MARKER).stat().st_mtime
+            written_at = max(stat.st_mtime for stat in stats)
+            yield _Entry(path, sum(stat.st_size for stat in stats), used_at, written_at)
+
+
+def _is_entry(folder: Path) -> bool:
+    """Says whether this program made a folder; what has no marker, or is a link, is not ours."""
+    return (folder / _MARKER).is_file() and not folder.is_symlink()
+
+
+def _set_used(folder: Path) -> None:
+    """Marks an entry as used now."""
+    with contextlib.suppress(OSError):  # the cache may be read-only, or the entry removed
+        os.utime(folder / _MARKER)
+
+
+def _delete(folder: Path) -> None:
+    """Deletes an entry's files, the marker last: where that is interrupted, it stays ours."""
+    for path in folder.iterdir():
+        if path.name != _MARKER:
+            path.unlink()
+    (folder / _MARKER).unlink()
+    folder.rmdir()
 
 
 def _flush(path: Path) -> None:
-    """Sees to it that the file is on disk before its folder gets its name."""
+    """Writes a file to the disk before its folder gets its name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

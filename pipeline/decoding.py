@@ -45,6 +45,7 @@ _BINARY = (
     (b"\x1f\x8b", "compressed twice"),
 )
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
+_FEW_CONTROLS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ def guess_encoding(start: bytes, name: str) -> str:
             return encoding
     if wide := _unmarked(start):
         raise Mistake(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
-    if len(start.translate(None, _CONTROLS)) < 0.9 * len(start):
+    if _has_controls(start, share=0.1):
         raise Mistake(f"{name} is binary, no text; export its rows as CSV or JSON Lines")
     return "utf-8"
 
@@ -153,6 +154,12 @@ def refuse_binary(start: bytes, name: str) -> None:
     for magic, what in _BINARY:
         if start.startswith(magic):
             raise Mistake(f"{name} is {what}, no text; export its rows as CSV or JSON Lines")
+
+
+def _has_controls(start: bytes, *, share: float) -> bool:
+    """Says whether control characters are more than a share of the bytes, and than a handful."""
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    return controls > max(share * len(start), _FEW_CONTROLS)
 
 
 def _unmarked(start: bytes) -> str | None:
@@ -191,7 +198,7 @@ def _decode(path: Path, encoding: str) -> Content:
 def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
     if encoding not in ("utf-8", "utf-8-sig"):
         return Mistake(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
-    if len(start.translate(None, _CONTROLS)) < 0.98 * len(start):
+    if _has_controls(start, share=0.02):
         return Mistake(f"{path} is binary, no text; export its rows as CSV or JSON Lines")
     bad, first, is_windows = 0, (0, b""), True
     with open_decompressed(path) as file:

@@ -43,7 +43,7 @@ def find_files(name: str) -> list[Path]:
     if path.is_dir():
         if _is_run(path):
             raise Mistake(f"{path} is the folder of a run, not of data; name the data's folder")
-        found = [file for file in _files_below(path) if kind(file) in SUFFIXES]
+        found = _of_folder(path)
     elif path.exists():
         found = [path]
     else:
@@ -139,6 +139,21 @@ def _check_kind(file: Path) -> None:
         )
     if not file.is_file():
         raise Mistake(f"{file} is a pipe or device; it is read more than once, so name a file")
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    """Lists the files with examples in a folder."""
+    found = [file for file in _files_below(folder) if kind(file) in SUFFIXES]
+    # Beside examples, .json files say what a data set is: dataset_info.json.
+    others = [file for file in found if kind(file) == ".json"]
+    if others and len(others) < len(found):
+        _log.info(
+            "left out %d .json files of %s; if they have examples, name them by a pattern",
+            len(others),
+            folder,
+        )
+        return [file for file in found if file not in others]
+    return found
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -235,7 +235,8 @@ def _check_twice(table: Table, needed: Sequence[str]) -> None:
 def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
     table = chosen.table
     if table.delimiter != usual.delimiter or table.skipped:
-        _log.info("%s: columns end at %s", table.path, _NAMES.get(table.delimiter, table.delimiter))
+        name = _NAMES.get(table.delimiter, f"'{table.delimiter}'")
+        _log.info("%s: the delimiter is %s", table.path, name)
     if file_format.quoting != "auto" or not table.content.has_quotes:
         return
     if not table.is_quoted:

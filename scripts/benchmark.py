@@ -48,14 +48,17 @@ _REPLICAS = (1, 2, 4, 8)  # as far as there are GPUs or cores
 _PARTS = (*_COMPARED, "input", "summaries", "startup", "replicas", "scale")
 _AT_ONCE = _PARTS[: _PARTS.index("replicas")]
 
-flags.DEFINE_list(
-    "parts", ",".join(_AT_ONCE), "what to measure; also replicas, and scale, which takes 6 GB"
-)
-flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
-flags.DEFINE_integer("reviews", 0, "measure on so many reviews; 0: on all", lower_bound=0)
-flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
-flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
-command_line.define_setting_flags()
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    flags.DEFINE_list(
+        "parts", ",".join(_AT_ONCE), "what to measure; also replicas, and scale, which takes 6 GB"
+    )
+    flags.DEFINE_integer("repeats", 2, "times that each is measured, in turn", lower_bound=1)
+    flags.DEFINE_integer("reviews", 0, "measure on so many reviews; 0: on all", lower_bound=0)
+    flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
+    flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
+    command_line.define_setting_flags()
 
 
 def main(arguments: list[str]) -> None:
@@ -481,4 +484,4 @@ def _report(measured: dict[str, list[Measured]]) -> str:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

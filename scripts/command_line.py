@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -28,15 +26,14 @@ from absl import logging as absl_logging
 
 from pipeline import DATASETS
 from pipeline.errors import Fault, Mistake, cut, escaped, shown
+from scripts import streams
+from scripts.running import dashed_texts, no_flagfile, running, running_command
 from trainer.config import GROUPS, TrainConfig
 from trainer.progress import ProgressHandler
 
 FLAGS = flags.FLAGS
 _HELP_COLUMN = 34
 _LONGEST_FLAG_ERROR = 200
-_FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
-
-_closed: set[int] = set()  # standard streams that were closed at the start
 _PACKAGES = ("pipeline", "model", "trainer", "scripts")
 
 flags.disclaim_key_flags()  # --help lists a flag under the command that asks for it
@@ -126,17 +123,13 @@ def train(arguments: list[str], *, objective: str) -> int:
         with StopSignals() as stop:
             results = train(config, folder, stop=stop)
     except Stopped as stopped:
-        again = shlex.join([sys.executable, "-m", _command(), *sys.argv[1:]])
+        command = running()
+        again = shlex.join([sys.executable, "-m", command.name, *command.arguments])
         note(f"{stopped}, everything saved; to go on: {again}")
         return 128 + stopped.signal
     if results:
         print(json.dumps(results, indent=2))
     return 0
-
-
-def _command() -> str:
-    """Names the command as `python -m` takes it."""
-    return sys.modules["__main__"].__spec__.name
 
 
 def model_dir() -> Path:
@@ -160,7 +153,10 @@ def refuse(arguments: list[str]) -> None:
         raise Mistake(f"{shown(arguments[0])} is not a flag; write --name=value")
 
 
-def run(main: Callable[[list[str]], int | None], *, takes_texts: bool = False) -> None:
+Main = Callable[[list[str]], int | None]
+
+
+def run(main: Main, define_flags: Callable[[], None]) -> None:
     """Runs a command and exits.
 
     Exit codes: 0 done, 1 a user's mistake, 2 a fault of data, disk or numbers, 128 + n stopped by
@@ -168,43 +164,44 @@ def run(main: Callable[[list[str]], int | None], *, takes_texts: bool = False) -
 
     Args:
         main: Takes the arguments that are not flags.
-        takes_texts: Whether these are texts, which may begin with a dash.
+        define_flags: Defines the command's flags.
     """
-    _open_closed_streams()
-    parse = functools.partial(_parse, takes_texts=takes_texts)
-    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=parse)
+    streams.open_closed()
+    with running_command(define_flags, sys.argv[1:]):
+        app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=_parse)
 
 
-def is_closed(descriptor: int) -> bool:
-    """Says whether stdin (0), stdout (1) or stderr (2) was closed when the command started."""
-    return descriptor in _closed
+def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
+    """Runs a command in this process, as often as one likes.
 
+    Args:
+        main: As for `run`.
+        define_flags: As for `run`.
+        arguments: As they are typed after the command's name.
 
-def _open_closed_streams() -> None:
-    """Opens /dev/null in the place of closed standard streams.
-
-    Otherwise the next file that is opened gets their number, and what libraries print goes there.
+    Returns:
+        The exit code.
     """
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            _closed.add(descriptor)
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != descriptor:
-                os.dup2(opened, descriptor)
-                os.close(opened)
-            stream = os.fdopen(descriptor, "r" if name == "stdin" else "w", closefd=False)
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
+    with running_command(define_flags, arguments):
+        try:
+            rest = _parse([running().name, *arguments])
+        except SystemExit as ended:  # after --help, or flags that cannot be read
+            return ended.code
+        return _guarded(main, rest[1:])
 
 
-def _parse(argv: list[str], *, takes_texts: bool = False) -> list[str]:
+def _parse(argv: list[str]) -> list[str]:
     if any(argument.lstrip("-") == "help" for argument in argv[1:] if argument.startswith("-")):
         with _readers_may_go():
             print(_help(), flush=True)
         sys.exit(0)
-    texts = _dashed_texts(argv) if takes_texts else {}
+    takes_texts = getattr(running().module, "TAKES_TEXTS", False)
+    texts = dashed_texts(argv) if takes_texts else {}
     try:
         rest = FLAGS([texts.get(number, argument) for number, argument in enumerate(argv)])
+    except flags.CantOpenFlagFileError as error:
+        tell_error(no_flagfile(argv, error))
+        sys.exit(1)
     except flags.Error as error:
         hint = "; a text that begins with a dash goes after --" if takes_texts else ""
         message = cut(" ".join(str(error).split()), _LONGEST_FLAG_ERROR)
@@ -214,27 +211,9 @@ def _parse(argv: list[str], *, takes_texts: bool = False) -> list[str]:
     return [originals.get(argument, argument) for argument in rest]
 
 
-def _dashed_texts(argv: list[str]) -> dict[int, str]:
-    """Finds arguments that begin with a dash and cannot be flags, such as "-1 out of 10".
-
-    Returns:
-        By their places, what stands for them while flags are parsed: no argument can contain a
-        zero byte.
-    """
-    places = {}
-    for number, argument in enumerate(argv[1:], start=1):
-        if argument == "--":
-            break
-        name = argv[number - 1].lstrip("-")
-        is_value = argv[number - 1].startswith("-") and name in FLAGS and not FLAGS[name].boolean
-        if argument.startswith("-") and not is_value and not _FLAG.fullmatch(argument):
-            places[number] = f"\0{number}"
-    return places
-
-
 def _help() -> str:
     """Describes the command and its own flags, settings in groups."""
-    main = sys.modules["__main__"]
+    main = running().module
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
     own = FLAGS.get_key_flags_for_module(main)
     parts = [main.__doc__.strip(), ""]
@@ -313,7 +292,7 @@ def measured_apart(
     Raises:
         Fault: It failed; what it said is on stderr.
     """
-    command = [sys.executable, "-m", _command(), *arguments]
+    command = [sys.executable, "-m", running().name, *arguments]
     environment = os.environ | (environment or {})
     try:
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)

@@ -39,15 +39,18 @@ _RECIPES = Path(__file__).parent / "recipes"
 # Recipes, and the one that teaches each.
 _COMPARED = {"fast": None, "quick": "fast", "tutorial": None}
 
-flags.DEFINE_list("methods", "", "what to measure; empty for all")
-flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)
-flags.DEFINE_string("picture", "", "file that a picture of accuracy against time is written to")
-flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
-flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
-flags.DEFINE_string("folder", "", "where --measure has its cache and runs")
-command_line.define_setting_flags()
-
 Fitted = Callable[[Sequence[bytes]], "np.ndarray"]  # texts to whether each is positive
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    flags.DEFINE_list("methods", "", "what to measure; empty for all")
+    flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)
+    flags.DEFINE_string("picture", "", "file that a picture of accuracy against time is written to")
+    flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
+    flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
+    flags.DEFINE_string("folder", "", "where --measure has its cache and runs")
+    command_line.define_setting_flags()
 
 
 def main(arguments: list[str]) -> None:
@@ -271,4 +274,4 @@ def _draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

@@ -14,14 +14,17 @@ from absl import flags
 from scripts import command_line
 from scripts.command_line import FLAGS
 
-command_line.define_model_dir_flag()
-flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
-flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
-flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "what is printed")
-flags.DEFINE_string(
-    "report_dir", "", "where mistakes and curves go; empty for MODEL_DIR/evaluation/SPLIT"
-)
-command_line.define_setting_flags("cache_dir")
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    command_line.define_model_dir_flag()
+    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
+    flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
+    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "what is printed")
+    flags.DEFINE_string(
+        "report_dir", "", "where mistakes and curves go; empty for MODEL_DIR/evaluation/SPLIT"
+    )
+    command_line.define_setting_flags("cache_dir", "cache_gb")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,10 +42,14 @@ def main(arguments: list[str]) -> None:
         "data_dir": FLAGS.data_dir or run.config.data_dir,
         "download": run.config.download and not elsewhere,
         "cache_dir": FLAGS.cache_dir,
+        "cache_gb": FLAGS.cache_gb,
     }
+    command_line.local_path("cache_dir")
+    report_dir = model_dir / "evaluation" / FLAGS.split
+    if FLAGS.report_dir:
+        report_dir = command_line.local_path("report_dir")
+        report_dir.mkdir(parents=True, exist_ok=True)  # before the work, where it is asked for
     data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
-    default = model_dir / "evaluation" / FLAGS.split
-    report_dir = command_line.local_path("report_dir") if FLAGS.report_dir else default
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
     if FLAGS.format == "json":
         print(json.dumps(figures, indent=2))
@@ -53,4 +60,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from absl import flags
 
+from pipeline.errors import Mistake
 from scripts import command_line
 from scripts.command_line import FLAGS
 
-command_line.define_model_dir_flag()
-flags.DEFINE_string("export_dir", "", "where it goes; empty for MODEL_DIR/export")
-flags.DEFINE_enum(
-    "export_format",
-    "saved_model",
-    ("saved_model", "keras"),
-    "a SavedModel of texts, or a Keras model of token ids, which the code of this project loads",
-)
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    command_line.define_model_dir_flag()
+    flags.DEFINE_string("export_dir", "", "where it goes; empty for MODEL_DIR/export")
+    flags.DEFINE_enum(
+        "export_format",
+        "saved_model",
+        ("saved_model", "keras"),
+        "a SavedModel of texts, or a Keras model of token ids, which the code of this project "
+        "loads",
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -26,6 +31,11 @@ def main(arguments: list[str]) -> None:
     command_line.refuse(arguments)
     model_dir = command_line.model_dir()
     export_dir = command_line.local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
+    if not FLAGS.export_dir and export_dir.is_symlink():  # in a folder that may be a stranger's
+        raise Mistake(
+            f"{export_dir} is a link; to write where it leads to, name that: "
+            f"--export_dir={export_dir}"
+        )
     with command_line.quiet_stderr():
         from trainer.export import export
     export(model_dir, export_dir, FLAGS.export_format)
@@ -33,4 +43,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import Mistake
-from scripts import command_line
+from scripts import streams
 
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/(?:self|\d+)/fd/(\d+)")
 _MOST_LINKS = 40
@@ -35,7 +35,7 @@ class Output:
     def __post_init__(self) -> None:
         """Checks that it can be written."""
         if self.is_stdout:
-            if command_line.is_closed(1):
+            if streams.is_closed(1):
                 raise Mistake("stdout is closed; name a file for the answers: --output=FILE")
             return
         path = self._target()

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from pipeline.errors import Mistake
 from pipeline.file_format import AUTO, FileFormat
-from scripts import answers, command_line
+from scripts import answers, command_line, streams
 from scripts.command_line import FLAGS
 from scripts.output import Output
 
@@ -28,30 +28,36 @@ if TYPE_CHECKING:
     from pipeline.texts import Text, TextFile
     from trainer.config import TrainConfig
 
-command_line.define_model_dir_flag()
-flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
-flags.DEFINE_string(
-    "input",
-    "",
-    ".csv, .tsv, .jsonl or a .txt file with a review a line, compressed or not; - for stdin",
-)
-flags.DEFINE_list(
-    "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
-)
-flags.DEFINE_boolean(
-    "explain",
-    False,
-    "tell what each word added to the log-odds of the second label: in colours on a terminal, "
-    "where NO_COLOR is not set, and in a further column elsewhere",
-)
-flags.DEFINE_string("output", "", "file for the answers, whole or not at all; empty or -: stdout")
-command_line.define_setting_flags(
-    "text_column", "skip_bad_rows", "encoding", "delimiter", "quoting"
-)
-
+TAKES_TEXTS = True  # arguments may begin with a dash
 _CHUNK = 1024  # reviews that are read, scored and answered together
 
 _log = logging.getLogger(__name__)
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    command_line.define_model_dir_flag()
+    flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
+    flags.DEFINE_string(
+        "input",
+        "",
+        ".csv, .tsv, .jsonl or a .txt file with a review a line, compressed or not; - for stdin",
+    )
+    flags.DEFINE_list(
+        "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
+    )
+    flags.DEFINE_boolean(
+        "explain",
+        False,
+        "tell what each word added to the log-odds of the second label: in colours on a terminal, "
+        "where NO_COLOR is not set, and in a further column elsewhere",
+    )
+    flags.DEFINE_string(
+        "output", "", "file for the answers, whole or not at all; empty or -: stdout"
+    )
+    command_line.define_setting_flags(
+        "text_column", "skip_bad_rows", "encoding", "delimiter", "quoting"
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -87,7 +93,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _check_streams(*, is_stdin: bool, has_file: bool) -> None:
-    if is_stdin and command_line.is_closed(0):
+    if is_stdin and streams.is_closed(0):
         raise Mistake('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
     if FLAGS.keep_columns and not has_file:
         raise Mistake("--keep_columns is for the columns of a file; name it: --input=FILE.csv")
@@ -151,4 +157,4 @@ def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, takes_texts=True)
+    command_line.run(main, define_flags)

@@ -29,11 +29,18 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _LONGEST_START = 120  # seconds
 _LONGEST_DRAWING = 120
 
-flags.DEFINE_string("logdir", "runs", "folder of the runs")
-flags.DEFINE_string("output_dir", "screenshots", "folder of the pictures")
-flags.DEFINE_list("pages", ",".join(_PAGES), "what stands after # in the addresses of the pages")
-flags.DEFINE_string("browser", "", f"the browser; empty for the first of {', '.join(_BROWSERS)}")
-flags.DEFINE_string("size", "1600,900", "width and height, in pixels")
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    flags.DEFINE_string("logdir", "runs", "folder of the runs")
+    flags.DEFINE_string("output_dir", "screenshots", "folder of the pictures")
+    flags.DEFINE_list(
+        "pages", ",".join(_PAGES), "what stands after # in the addresses of the pages"
+    )
+    flags.DEFINE_string(
+        "browser", "", f"the browser; empty for the first of {', '.join(_BROWSERS)}"
+    )
+    flags.DEFINE_string("size", "1600,900", "width and height, in pixels")
 
 
 def main(arguments: list[str]) -> None:
@@ -108,4 +115,4 @@ def _draw(browser: str, address: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

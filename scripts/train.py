@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from scripts import command_line
 
-command_line.define_model_dir_flag()
-command_line.define_setting_flags()
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    command_line.define_model_dir_flag()
+    command_line.define_setting_flags()
 
 
 def main(arguments: list[str]) -> int:
@@ -17,4 +20,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, define_flags)

@@ -3,7 +3,9 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,8 @@ import tensorflow as tf
 from pipeline import reviews
 from pipeline.cache import Cache
 from pipeline.datasets import open_dataset
+from pipeline.errors import Fault, Mistake
+from trainer import data as trainer_data
 from trainer.data import make_vectorizer, open_data
 
 
@@ -20,6 +24,21 @@ def write(text):
 
 def read(folder):
     return (folder / "file").read_text()
+
+
+def entries(root):
+    """The finished entries of a cache."""
+    return {path.parent for path in root.glob("text-sentiment-cache/*/entry.json")}
+
+
+def unfinished(root):
+    return list(root.glob("text-sentiment-cache/unfinished/*"))
+
+
+def set_times(folder, hours):
+    """Makes a folder and its files so many hours old."""
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (time.time() - hours * 3600,) * 2)
 
 
 def test_an_entry_is_made_once_for_each_key(tmp_path):
@@ -41,22 +60,128 @@ def test_what_a_failed_maker_leaves_is_gone_and_is_no_entry(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Cache(tmp_path).get("entry", {}, make=fail, read=read)
-    assert not list(tmp_path.iterdir())
+    assert not entries(tmp_path)
+    assert not unfinished(tmp_path)
     assert Cache(tmp_path).get("entry", {}, make=write("whole"), read=read) == "whole"
 
 
 def test_what_a_killed_maker_left_does_no_harm_and_goes_after_a_day(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
-    (name,) = (path.name for path in tmp_path.iterdir())
-    for age, suffix in ((0, "young"), (2, "old")):
-        folder = tmp_path / f"{name}.{suffix}"
-        folder.mkdir()
-        write("half")(folder)
-        os.utime(folder, (time.time() - age * 86_400,) * 2)
+    (entry,) = entries(tmp_path)
+    left = {}
+    for name, hours in (("young", 1), ("old", 48)):
+        left[name] = entry.parent / "unfinished" / f"{entry.name}.{name}"
+        left[name].mkdir()
+        (left[name] / "entry.json").write_text("{}")
+        write("half")(left[name])
+        set_times(left[name], hours)
     assert Cache(tmp_path).get("entry", {}, make=write("again"), read=read) == "whole"
     Cache(tmp_path).get("other", {}, make=write("other"), read=read)
-    assert (tmp_path / f"{name}.young").is_dir()
-    assert not (tmp_path / f"{name}.old").exists()
+    assert left["young"].is_dir()
+    assert not left["old"].exists()
+
+
+def bystanders(folder):
+    """Fills a folder with what is not the cache's, and names it: path, content, time."""
+    names = (".git/config", ".ssh/id", "my.project/notes.txt", "tokens-0123.old/values.bin")
+    names += ("texts-0123456789abcdef0123/values.bin", "unfinished/a.b/file", "entry.json", "a.new")
+    names += tuple(
+        f"text-sentiment-cache/{name}" for name in ("mine.d/file", "tokens-1/values.bin")
+    )
+    names += tuple(f"text-sentiment-cache/unfinished/{name}" for name in ("x.y/file", "file.z"))
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+        os.utime(path, (time.time() - 10 * 86_400,) * 2)
+    for path in folder.rglob("*"):
+        if path.is_dir() and path.name != "unfinished":
+            os.utime(path, (time.time() - 10 * 86_400,) * 2)
+    return {folder / name for name in names}
+
+
+def test_nothing_that_is_not_of_the_cache_is_removed(tmp_path):
+    """--cache_dir=. or $HOME; on old and new things, also in the folder of the cache itself."""
+    mine = bystanders(tmp_path)
+    cache = Cache(tmp_path, limit=0)
+    cache.get("entry", {}, make=write("1"), read=read)
+    set_times(*entries(tmp_path), hours=48)
+    cache.get("entry", {"second": 2}, make=write("2"), read=read)
+    assert len(entries(tmp_path)) == 1  # the limit did remove the first
+    assert {path.read_text() for path in mine} == {"mine"}
+
+
+def test_a_folder_in_the_place_of_an_entry_is_not_replaced(tmp_path):
+    Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
+    (entry,) = entries(tmp_path)
+    (entry / "entry.json").unlink()
+    with pytest.raises(Fault, match="is not an entry of the cache"):
+        Cache(tmp_path).get("entry", {}, make=write("again"), read=read)
+    assert read(entry) == "whole"
+
+
+def test_a_link_to_an_entry_is_not_removed(tmp_path):
+    """Another cache's entry stays as it is."""
+    Cache(tmp_path / "theirs").get("entry", {}, make=write("theirs"), read=read)
+    (theirs,) = entries(tmp_path / "theirs")
+    Cache(tmp_path / "ours").get("other", {}, make=write("1"), read=read)
+    link = tmp_path / "ours" / "text-sentiment-cache" / "entry-linked"
+    link.symlink_to(theirs)
+    set_times(theirs, hours=48)
+    Cache(tmp_path / "ours", limit=0).get("another", {}, make=write("2"), read=read)
+    assert read(link) == "theirs"
+
+
+def test_over_the_limit_what_was_used_the_longest_ago_is_removed(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    size = 100_000
+
+    def number_of(text):
+        return int(text[-1])
+
+    def get(number, limit=None):
+        def make(folder):
+            (folder / "file").write_text(f"{number:0{size}}")
+
+        cache = Cache(tmp_path, limit=limit)
+        return number_of(cache.get("entry", {"number": number}, make=make, read=read))
+
+    for number in range(4):
+        assert get(number) == number
+        (new,) = (path for path in entries(tmp_path) if number_of(read(path)) == number)
+        set_times(new, hours=10 - number)
+    assert get(0) == 0  # it is the oldest, and was used just now
+    assert get(4, limit=3 * size + 10_000) == 4
+    assert sorted(number_of(read(path)) for path in entries(tmp_path)) == [0, 3, 4]
+    assert not unfinished(tmp_path)
+    assert "removed 0.2 MB" in caplog.text
+    assert "--cache_gb" in caplog.text
+
+
+def test_entries_of_the_last_hour_stay_whatever_the_limit(tmp_path):
+    """Another process may be about to read them."""
+    for number in range(3):
+        Cache(tmp_path, limit=0).get("entry", {"n": number}, make=write("1"), read=read)
+    assert len(entries(tmp_path)) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
+    Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
+
+    def refuse(*arguments):
+        raise PermissionError(*arguments)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert Cache(tmp_path).get("entry", {}, make=write("again"), read=read) == "whole"
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "{}/file", "{}/file/below"])
+def test_a_cache_that_cannot_be_made_is_a_mistake_that_names_the_flag(tmp_path, folder):
+    (tmp_path / "file").touch()
+    cache = Cache(Path(folder.format(tmp_path)))
+    with pytest.raises(Mistake, match=r"cannot be written .*--cache_dir=FOLDER, or none"):
+        cache.get("entry", {}, make=None, read=read)
 
 
 def test_two_may_make_one_entry_at_once(tmp_path):
@@ -76,7 +201,8 @@ def test_two_may_make_one_entry_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert got == ["same", "same"]
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(entries(tmp_path)) == 1
+    assert not unfinished(tmp_path)
 
 
 def test_a_cache_without_a_folder_goes_with_its_owner():
@@ -98,7 +224,7 @@ def test_damaged_reviews_are_made_anew_with_a_warning(tmp_path, caplog, damage, 
         )
 
     get()
-    folder = next(tmp_path.iterdir())
+    (folder,) = entries(tmp_path)
     if damage == "truncate":
         os.truncate(folder / "values.bin", 7)
     elif damage == "remove":
@@ -137,7 +263,7 @@ def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_con
         expected = vectorizer(tf.constant(texts)).to_list()
         assert [examples.row(i).tolist() for i in range(len(examples))] == expected
         assert (examples.labels == labels).all()
-    assert {path.name.split("-")[0] for path in tmp_path.iterdir()} == {
+    assert {path.name.split("-")[0] for path in entries(tmp_path)} == {
         "texts",
         "tokens",
         "vocabulary",
@@ -157,3 +283,28 @@ def test_other_settings_are_other_entries(small_config, tmp_path, change):
     tokens(cached)
     changed = dataclasses.replace(cached, **change)
     assert tokens(changed) == tokens(dataclasses.replace(changed, cache_dir=""))
+
+
+@pytest.mark.parametrize("changed", ["trainer/data.py", "pipeline/vocabulary.py", "keras"])
+def test_other_code_or_another_keras_makes_other_entries(small_config, tmp_path, changed):
+    """What decides the contents of an entry is in its key."""
+
+    def tokens():
+        trainer_data._code_hash.cache_clear()
+        config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
+        open_data(config).vocabulary()
+        return len(entries(tmp_path))
+
+    read_bytes, before = Path.read_bytes, tokens()
+    assert tokens() == before
+    with pytest.MonkeyPatch.context() as patch:
+        if changed == "keras":
+            patch.setattr(keras, "__version__", "0.0.1")
+        else:
+            patch.setattr(
+                Path,
+                "read_bytes",
+                lambda path: read_bytes(path) + b"#" * path.as_posix().endswith(changed),
+            )
+        assert tokens() == 2 * before
+    trainer_data._code_hash.cache_clear()

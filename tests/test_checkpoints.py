@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Fault, Mistake
+from tests.test_end_to_end import scalars
 from tests.test_trainer import data, trainer_of
 from trainer.checkpoints import restore_best
+from trainer.records import History
 from trainer.stopping import Stopped, StopSignals
 from trainer.trained import load
 
@@ -105,6 +107,46 @@ def test_averages_and_accumulated_gradients_outlive_a_stop(
     whole.state.optimizer.finalize_variable_values(going_on.trainable_variables)
     for average, weight in zip(kept.trainable_variables, going_on.trainable_variables, strict=True):
         assert (average.numpy() == weight.numpy()).all()
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing that is written afterwards reaches the disk."""
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_killed_between_a_checkpoint_and_history_loses_nothing(
+    small_config, data, tmp_path, whole, monkeypatch, epoch, moment
+):
+    """Right before or after an epoch's row is written; the epoch is not trained again."""
+    trainer, whole_folder = whole
+    append = History.append
+
+    def killed(history, row):
+        if row["epoch"] == epoch:
+            if moment == "after":
+                append(history, row)
+            raise Killed
+        append(history, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "append", killed)
+        with pytest.raises(Killed):
+            trainer_of(small_config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+    resumed = trainer_of(small_config, data, tmp_path)
+    assert int(resumed.state.epoch) == epoch
+    resumed.fit(tmp_path, stop=StopSignals())
+    assert same(variables(resumed.state), variables(trainer.state))
+    histories = [(f / "history.csv").read_text() for f in (tmp_path, whole_folder)]
+    assert histories[0] == histories[1]
+    assert curves_of(tmp_path) == curves_of(whole_folder)
+    assert not (tmp_path / "history_next.json").exists()
+
+
+def curves_of(folder):
+    """The points of the curves, but of the speed."""
+    found = [(name, scalars(folder / name).items()) for name in ("train", "validation")]
+    return {(n, *key): value for n, items in found for key, value in items if "per_s" not in key[0]}
 
 
 def test_more_epochs_go_on_from_the_last(small_config, data, tmp_path):

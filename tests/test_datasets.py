@@ -1,11 +1,14 @@
 import collections
 import sys
+import types
 
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from etils import epath
 
 from pipeline import DATASETS
-from pipeline.datasets import hash_buckets, in_validation, open_dataset
+from pipeline.datasets import ReviewDataset, hash_buckets, in_validation, open_dataset
 from pipeline.errors import Fault, Mistake
 from pipeline.imdb_offline import imdb_offline_dataset_builder as imdb_offline
 from tests.conftest import DUPLICATES, REVIEWS
@@ -126,3 +129,43 @@ def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, t
     monkeypatch.setattr(tfds, "builder", lambda _, data_dir: OtherForm(data_dir=data_dir))
     with pytest.raises(Mistake, match=told):
         open_dataset("other_form", data_dir=str(tmp_path), download=True)
+
+
+def test_a_data_set_behind_an_address_is_known_by_its_files(monkeypatch):
+    """TFDS reads gs://bucket/folder, which is no path of this machine."""
+    folder = "gs://bucket/imdb_reviews/plain_text/1.0.0"
+    builder = types.SimpleNamespace(
+        info=types.SimpleNamespace(full_name="imdb_reviews/plain_text/1.0.0"),
+        data_path=epath.Path(folder),
+    )
+    sizes = {"b.tfrecord": 20, "a.tfrecord": 10}
+    asked = []
+
+    def stat_of(path):
+        asked.append(str(path))
+        size = sizes[str(path).rpartition("/")[2]]
+        return types.SimpleNamespace(is_directory=False, length=size, mtime_nsec=7 * 10**9)
+
+    monkeypatch.setattr(tf.io.gfile, "listdir", lambda _: list(sizes))
+    monkeypatch.setattr(tf.io.gfile, "stat", stat_of)
+    identity = ReviewDataset("imdb_reviews", ("neg", "pos"), builder).identity
+    assert identity["files"] == [["a.tfrecord", 10, 7], ["b.tfrecord", 20, 7]]
+    assert asked == [f"{folder}/a.tfrecord", f"{folder}/b.tfrecord"]
+
+
+def test_an_address_that_cannot_be_read_is_told_as_it_was_typed(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("no such bucket", arguments, options)
+
+    monkeypatch.setattr(tfds, "builder", fail)
+    with pytest.raises(Fault, match=r"from gs://bucket/a/imdb_reviews .*check the address") as told:
+        open_dataset("imdb_reviews", data_dir="gs://bucket/a", download=False)
+    assert "rm -r" not in str(told.value)
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "{}/file"])
+def test_a_folder_that_cannot_be_written_is_told_with_the_flag(tmp_path, folder):
+    (tmp_path / "file").touch()
+    data_dir = folder.format(tmp_path)
+    with pytest.raises(Fault, match=f"cannot be prepared in {data_dir} .*--data_dir=FOLDER"):
+        open_dataset("imdb_offline", data_dir=data_dir, download=True)

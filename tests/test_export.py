@@ -14,6 +14,7 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from pipeline.errors import Mistake
 from tests.test_end_to_end import trained_with_ngrams
+from trainer import export as exports
 from trainer.export import export
 from trainer.trained import load
 
@@ -79,6 +80,14 @@ def test_a_keras_model_answers_token_ids_alike(model, request, tmp_path):
     np.testing.assert_array_equal(loaded(token_ids), run.evaluator.model(token_ids))
 
 
+@pytest.fixture
+def no_work(monkeypatch):
+    """Has a test fail where the model is loaded."""
+
+    monkeypatch.setattr("trainer.export.load", None)  # it cannot be called
+
+
+@pytest.mark.usefixtures("no_work")
 def test_what_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(Mistake, match=r"holds something else than an export .* name another"):
@@ -86,3 +95,72 @@ def test_what_is_no_export_is_not_replaced(trained, tmp_path):
     with pytest.raises(Mistake, match="is a file; name a folder"):
         export(trained[0], tmp_path / "diary.txt", "saved_model")
     assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("name", ["notes.txt", "variables/notes.txt", ".git/config", "old/x.pb"])
+def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name):
+    for path in ("model_card.md", "saved_model.pb", "variables/variables.index", name):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("mine")
+    with pytest.raises(Mistake, match=f"'{Path(name).parts[0]}.*not of one.*name another folder"):
+        export(trained[0], tmp_path, "saved_model")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("name", [".", "..", "/", "here/.."])
+def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name):
+    (tmp_path / "empty" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(Mistake, match=f"--export_dir={name} .*the folder that you are in.*another"):
+        export(trained[0], Path(name), "saved_model")
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_link_that_leads_nowhere_is_refused(trained, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with pytest.raises(Mistake, match="is a link that leads nowhere; name a folder"):
+        export(trained[0], tmp_path / "link", "saved_model")
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(trained):
+    with pytest.raises(OSError, match="proc") as raised:
+        export(trained[0], Path("/proc/none/export"), "saved_model")
+    assert raised.value.filename == "/proc/none/export"
+
+
+def test_a_link_to_a_folder_is_followed(trained, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for _ in ("new", "replaced"):
+        export(trained[0], tmp_path / "link", "keras")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "folder" / "model.keras").is_file()
+        assert {path.name for path in tmp_path.iterdir()} == {"folder", "link"}
+
+
+def test_two_exports_at_once_both_end_and_harm_nothing(trained, tmp_path, monkeypatch):
+    """The second begins and ends while the first one writes."""
+    beside = [tmp_path / name for name in ("here.new", ".here.new", "here.tmp")]
+    for folder in beside:
+        folder.mkdir()
+        (folder / "mine").write_text("mine")
+    write, second = exports._write_keras, []
+
+    def write_both(run, folder):
+        write(run, folder)
+        if not second:
+            second.append(folder)
+            export(trained[0], tmp_path / "here", "keras")
+
+    monkeypatch.setattr(exports, "_write_keras", write_both)
+    export(trained[0], tmp_path / "here", "keras")
+    assert second
+    assert set(tmp_path.iterdir()) == {tmp_path / "here", *beside}
+    files = {path.name for path in (tmp_path / "here").iterdir()}
+    assert files == {"model.keras", "vocabulary.txt", "model_card.md"}
+    assert {(folder / "mine").read_text() for folder in beside} == {"mine"}
+    (tmp_path / "by_hand").mkdir()
+    assert (tmp_path / "here").stat().st_mode == (tmp_path / "by_hand").stat().st_mode

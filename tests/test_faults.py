@@ -498,9 +498,27 @@ def test_links_in_a_strangers_folder_are_not_written_through(small_config, tmp_p
     (tmp_path / "precious").write_text("as it was")
     for name in ("history.csv", "curves.png", "results.json", "config.json"):
         (folder / f"{name}.new").symlink_to(tmp_path / "precious")
+    for name in ("history_next.json", "validation/projector_config.pbtxt"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(tmp_path / "precious")
     runs.train(dataclasses.replace(small_config, epochs=3), folder, stop=StopSignals())
     assert (tmp_path / "precious").read_text() == "as it was"
     assert len((folder / "history.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "best"])
+def test_a_run_whose_folders_lead_to_another_run_does_not_change_that(
+    small_config, tmp_path, trained, name
+):
+    """Events after its last step would be dropped there, and checkpoints deleted."""
+    theirs, ours = copy(trained[0], tmp_path / "theirs"), copy(trained[0], tmp_path / "ours")
+    shutil.rmtree(ours / name)
+    (ours / name).symlink_to(theirs / name)
+    before = {path: path.read_bytes() for path in (theirs / name).iterdir()}
+    longer = dataclasses.replace(small_config, epochs=3)
+    with pytest.raises(Mistake, match=f"{name} is a link"):
+        runs.train(longer, ours, stop=StopSignals())
+    assert {path: path.read_bytes() for path in (theirs / name).iterdir()} == before
 
 
 HOSTILE = [

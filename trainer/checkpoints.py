@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import Fault, Mistake
-from trainer.files import full_disk_told, replacing
+from trainer.files import full_disk_told, remove_unfinished, replacing
 from trainer.metrics import Metrics, WordMetrics
 from trainer.summaries import sampled
 
@@ -187,10 +188,22 @@ def _remove_unfinished(folder: Path) -> None:
     """Removes what belongs to no checkpoint: a process was killed while it wrote or deleted."""
     names = {path.name for path in _newest_first(folder)}
     for path in folder.glob("ckpt-*"):
+        if not _is_tensorflows(path):
+            continue
         if path.name.split(".")[0] in names and "tempstate" not in path.name:
             continue
         _log.info("%s belongs to no checkpoint, its process was killed; removed", path)
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    remove_unfinished(folder)
+
+
+def _is_tensorflows(path: Path) -> bool:
+    """Says whether TensorFlow gives such a name to a part of a checkpoint; a copy has another."""
+    if path.is_dir():
+        parts = [part.name for part in path.iterdir()]
+        is_unfinished = re.fullmatch(r"ckpt-\d+_temp", path.name) and not path.is_symlink()
+        return bool(is_unfinished) and all(name.startswith("part-") for name in parts)
+    return bool(re.fullmatch(r"ckpt-\d+\.(index|data-\d{5}-of-\d{5})(\.tempstate\d+)?", path.name))
 
 
 def _list_anew(folder: Path) -> None:

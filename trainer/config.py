@@ -125,6 +125,14 @@ class TrainConfig:
         "folder where texts, vocabularies and token ids are kept for the next run; empty for none",
         may_change=True,
     )
+    cache_gb: float = _setting(
+        10.0,
+        "gigabytes that cache_dir may have; beyond that, what was used the longest ago is removed, "
+        "except what was used in the last hour",
+        minimum=0.0,
+        maximum=1e6,
+        may_change=True,
+    )
     validation_fraction: float = _setting(
         0.2, "share of the train split that is cut off for validation", minimum=0.001, maximum=0.9
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -267,9 +268,10 @@ def _vectorized(
 @functools.cache
 def _code_hash() -> str:
     """Hashes the code that decides what texts become: a cache of another code is another."""
-    folder = Path(pipeline.__file__).parent
-    code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    return hashlib.sha256(code + tf.__version__.encode()).hexdigest()
+    paths = [*sorted(Path(pipeline.__file__).parent.glob("*.py")), Path(__file__)]
+    code = b"".join(path.read_bytes() for path in paths)
+    versions = f"{tf.__version__} {keras.__version__}"
+    return hashlib.sha256(code + versions.encode()).hexdigest()
 
 
 def open_data(
@@ -330,7 +332,8 @@ def _open_files(
 
 
 def _open_cache(config: TrainConfig) -> Cache:
-    return Cache(Path(config.cache_dir).expanduser() if config.cache_dir else None)
+    folder = Path(config.cache_dir).expanduser() if config.cache_dir else None
+    return Cache(folder, limit=int(config.cache_gb * 1e9))
 
 
 def make_vectorizer(words: list[str], config: TrainConfig) -> Vectorizer:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +13,19 @@ import tensorflow as tf
 
 from model.lstm import without_cudnn
 from pipeline import vocabulary
-from pipeline.errors import Mistake
+from pipeline.errors import Fault, Mistake
 from pipeline.vocabulary import PADDING_ID
-from trainer.files import full_disk_told
+from trainer.files import full_disk_told, unfinished_folder
 from trainer.model_card import model_card
 from trainer.trained import TrainedRun, load, read_record
 
 _CARD = "model_card.md"
+# The paths of all that an export has, of either format.
+_OF_AN_EXPORT = re.compile(
+    rf"{re.escape(_CARD)}|model\.keras|vocabulary\.txt|(saved_model|fingerprint)\.pb|assets|variables"
+    r"|variables/variables\.(index|data-\d{5}-of-\d{5})"
+)
+_ATTEMPTS = 10
 
 
 def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
@@ -31,31 +38,33 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
     Args:
         model_dir: The run's folder.
         export_dir: Where they go; an earlier export that is there is replaced, whole or not at all.
+            Where it is a link to a folder, they go into that folder.
         export_format: `saved_model` or `keras`.
 
     Raises:
         Mistake: There is no trained run in model_dir, or export_dir holds something else.
         Fault: Something there is damaged, or the disk is full.
+        OSError: export_dir cannot be written.
     """
-    _check_replaceable(export_dir)
-    # One branch: how many suit a machine is not for this one to say.
-    with _same_tensor_float_32():
-        run = load(model_dir, precision="float32", branches=1)
-    card = model_card(
-        model_dir, read_record(model_dir), best_epoch=run.best_epoch, loss=run.validation_loss
-    )
-    new = export_dir.with_name(export_dir.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
-    new.mkdir(parents=True)
-    try:
-        with full_disk_told("the model", new):
+    target = _resolved(export_dir)
+    _check_replaceable(target, export_dir)
+    record = read_record(model_dir)
+    # In a folder that exists: this fails before the work, and no other folder is made before it.
+    highest = target
+    while not highest.parent.exists():
+        highest = highest.parent
+    with unfinished_folder(target, beside=highest) as folder:
+        # One branch: how many suit a machine is not for this one to say.
+        with _same_tensor_float_32():
+            run = load(model_dir, precision="float32", branches=1)
+        card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
+        new = folder / "new"
+        new.mkdir()
+        with full_disk_told("the model", target.parent):
             (_write_keras if export_format == "keras" else _write_saved_model)(run, new)
             (new / _CARD).write_text(card, encoding="utf-8")
-        if export_dir.exists():
-            shutil.rmtree(export_dir)
-        new.rename(export_dir)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, new, export_dir)
 
 
 @contextlib.contextmanager
@@ -68,16 +77,64 @@ def _same_tensor_float_32() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(was_enabled)
 
 
-def _check_replaceable(export_dir: Path) -> None:
-    if not export_dir.exists():
-        return
-    if not export_dir.is_dir():
-        raise Mistake(f"--export_dir={export_dir} is a file; name a folder")
-    if any(export_dir.iterdir()) and not (export_dir / _CARD).is_file():
+def _resolved(export_dir: Path) -> Path:
+    try:
+        target = export_dir.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: up to Python 3.12
         raise Mistake(
-            f"--export_dir={export_dir} holds something else than an export (it has no {_CARD}), "
+            f"--export_dir={export_dir} is a link that leads nowhere; name a folder"
+        ) from error
+    if target.is_symlink():  # from Python 3.13 on, a link to itself
+        raise Mistake(f"--export_dir={export_dir} is a link that leads nowhere; name a folder")
+    here = Path.cwd()
+    if target in (here, *here.parents):
+        raise Mistake(
+            f"--export_dir={export_dir} is the folder that you are in, or one above it, and would "
+            "be replaced; name another, such as export"
+        )
+    return target
+
+
+def _check_replaceable(target: Path, export_dir: Path) -> None:
+    """Checks that nothing is replaced but an export.
+
+    Raises:
+        Mistake: Something else would be.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise Mistake(f"--export_dir={export_dir} is a file; name a folder")
+    names = {path.relative_to(target).as_posix() for path in target.rglob("*")}
+    if not names:
+        return
+    is_export = _CARD in names and names & {"saved_model.pb", "model.keras"}
+    others = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
+    if not is_export or others:
+        what = f"{others[0]!r:.80}, which is" if others else f"no {_CARD} or no model, so it is"
+        raise Mistake(
+            f"--export_dir={export_dir} holds something else than an export ({what} not of one), "
             "and would be replaced; name another folder"
         )
+
+
+def _replace(target: Path, new: Path, export_dir: Path) -> None:
+    """Puts a new export in its place; where another process was faster, in place of that one."""
+    for number in range(_ATTEMPTS):
+        _check_replaceable(target, export_dir)
+        old = new.with_name(f"old{number}")
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(old)
+        try:
+            new.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                if old.exists():
+                    old.rename(target)
+                raise
+        else:
+            return
+    raise Fault(f"other processes export to {export_dir} all the time; name another folder")
 
 
 def _write_keras(run: TrainedRun, folder: Path) -> None:

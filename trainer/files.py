@@ -6,6 +6,9 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,8 @@ import tensorflow as tf
 from pipeline.errors import Fault
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of the folders in which files are written before they get their names.
+_PREFIX, _SUFFIX = ".text-sentiment-", ".unfinished"
 
 
 @contextlib.contextmanager
@@ -44,19 +49,64 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path to write to, and puts what was written in the place of another, whole.
 
+    The path is in a new folder beside the other, with a name that nothing else has. A file that is
+    replaced keeps its permissions; a link is replaced, not followed.
+
     Args:
         path: What is to be replaced, or made.
 
     Raises:
         Fault: The disk is full; what was there is there still.
+        OSError: It cannot be written; its `filename` is `path`.
     """
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)  # of a process that was killed; or a link to somewhere else
-    try:
-        with full_disk_told(path.name, path.parent):
-            yield new
-            with new.open("rb") as file:
-                os.fsync(file.fileno())  # or, after a power cut, the name may be of nothing
+    with full_disk_told(path.name, path.parent), unfinished_folder(path) as folder:
+        new = folder / "new"
+        yield new
+        with contextlib.suppress(FileNotFoundError):
+            if not path.is_symlink():
+                new.chmod(stat.S_IMODE(path.stat().st_mode))
+        with new.open("rb") as file:
+            os.fsync(file.fileno())  # or, after a power cut, the name may be of nothing
+        with _error_names(path):
             new.replace(path)
+
+
+@contextlib.contextmanager
+def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
+    """Makes a folder, for what is going to have another name, and removes it at the end.
+
+    Args:
+        path: Where its content goes when it is whole.
+        beside: The folder is made beside this; None: beside `path`.
+
+    Raises:
+        OSError: None can be made there; its `filename` is `path`.
+    """
+    with _error_names(path):
+        folder = tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=(beside or path).parent)
+    try:
+        yield Path(folder)
     finally:
-        new.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
+    """Removes what killed processes left of `replacing`.
+
+    Args:
+        folder: A folder of a run, whose lock this process holds.
+        older_than: Seconds; 0 where only the holder of the lock writes files.
+    """
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        is_old = time.time() - path.lstat().st_mtime >= older_than
+        if is_old and not path.is_symlink() and {file.name for file in path.iterdir()} <= {"new"}:
+            shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def _error_names(path: Path) -> Iterator[None]:
+    """Has an OSError name the path that people know."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -50,6 +50,7 @@ def _locked(path: Path) -> TextIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    _check_is_lock(file, path)
                     return file
         except BlockingIOError as error:
             file.seek(0)
@@ -60,6 +61,22 @@ def _locked(path: Path) -> TextIO:
                 "wait for it or stop it, or name another --model_dir"
             ) from error
         file.close()  # its holder removed it just now
+
+
+def _check_is_lock(file: TextIO, path: Path) -> None:
+    """Checks that a file that was there is a dead process' lock, which may be removed.
+
+    Raises:
+        Mistake: It is something else.
+    """
+    file.seek(0)
+    content = file.read(200)
+    if content and not content.startswith("process "):
+        file.close()
+        raise Mistake(
+            f"{path} is not a lock of this program, and would be replaced; move it away, or name "
+            "another --model_dir"
+        )
 
 
 def _no_link(path: str, flags: int) -> int:

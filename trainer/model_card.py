@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from trainer.config import TrainConfig
 from trainer.records import RunRecord, read_json
 
+# Settings that say where a run finds and keeps things on the machine that it was made on.
+_PLACES = ("data_dir", "cache_dir", "cache_gb", "download")
 _FIGURES = (
     "accuracy",
     "auc",
@@ -34,6 +37,7 @@ def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: flo
     """
     first, second = record.label_names
     config, facts = record.config, read_json(model_dir / "config.json")
+    dataset = _without_folder(config.dataset)
     sizes = ", ".join(f"{count} {split}" for split, count in record.sizes.items())
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return "\n".join(
@@ -45,7 +49,7 @@ def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: flo
             "",
             "## Data",
             "",
-            f"`{config.dataset}`; reviews: {sizes}.",
+            f"`{dataset}`; reviews: {sizes}.",
             "",
             "## Results",
             "",
@@ -56,7 +60,7 @@ def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: flo
             "",
             "## Limits",
             "",
-            f"- Nothing is known of how good it is on texts of another kind than `{config.dataset}`"
+            f"- Nothing is known of how good it is on texts of another kind than `{dataset}`"
             ", of another language, or of another time.",
             f"- It reads {_read(config)}, in lower case, without markup"
             f"{'' if config.punctuation == 'keep' else ' and punctuation'}; all words but the "
@@ -110,8 +114,17 @@ def _read(config: TrainConfig) -> str:
 
 def _settings(config: TrainConfig) -> list[str]:
     rows = [
-        f"| {field.name} | {getattr(config, field.name)} |"
+        f"| {field.name} | {_shown(getattr(config, field.name))} |"
         for field in dataclasses.fields(config)
-        if getattr(config, field.name) != field.default
+        if getattr(config, field.name) != field.default and field.name not in _PLACES
     ]
     return ["| setting | value |", "|---|---|", *rows] if rows else ["none."]
+
+
+def _shown(value: object) -> object:
+    """Leaves out of a path what is of nobody's interest but the machine's owner's."""
+    return _without_folder(value) if isinstance(value, str) and os.sep in value else value
+
+
+def _without_folder(path: str) -> str:
+    return Path(path).name or path

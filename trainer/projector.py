@@ -41,4 +41,6 @@ def write_projector(
             tensor_shape=rows.shape,
             metadata_path="words.tsv",
         )
-    projector.visualize_embeddings(str(folder), config)
+    # As projector.visualize_embeddings does, but whole, and through no link.
+    with replacing(folder / "projector_config.pbtxt") as new:
+        new.write_text(str(config), encoding="utf-8")

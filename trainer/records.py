@@ -152,7 +152,9 @@ class History:
     def __init__(self, model_dir: Path, *, epochs: int) -> None:
         self._path = model_dir / "history.csv"
         self._curves = model_dir / "curves.png"
+        self._next = model_dir / "history_next.json"
         self._rows = self._read()[:epochs]
+        self._complete(epochs)
         if len(self._rows) < epochs:
             _log.warning(
                 "%s lacks rows of earlier epochs: it has %d of %d and goes on without the others",
@@ -180,15 +182,36 @@ class History:
             ) from error
         return rows
 
+    def prepare(self, row: Mapping[str, float]) -> None:
+        """Keeps an epoch's row beside history.csv, until the checkpoint of the epoch is saved.
+
+        What history.csv says is in a checkpoint. A process that is killed after it has saved the
+        checkpoint, and before it calls `append`, leaves the row to the process that goes on.
+        """
+        write_json(_as_written(row), self._next)
+
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds an epoch's row and draws the curves anew; a row replaces one of the same epoch."""
-        # repr gives back the same float when read, so the file says what TensorBoard says.
-        self._rows.append({name: repr(value) for name, value in row.items()})
+        """Adds an epoch's row and draws the curves again; a row replaces one of the same epoch."""
+        self._append(_as_written(row))
+
+    def _complete(self, epochs: int) -> None:
+        """Adds the row that `prepare` has kept, if it is the one that is missing."""
+        if not self._next.is_file() or self._next.is_symlink():
+            return
+        row = read_json(self._next)
+        if len(self._rows) == epochs - 1 and row.get("epoch") == repr(epochs):
+            self._append(row)
+        else:
+            self._next.unlink()
+
+    def _append(self, row: dict[str, str]) -> None:
+        self._rows.append(row)
         with replacing(self._path) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._rows)
         self._draw()
+        self._next.unlink(missing_ok=True)
 
     def _draw(self) -> None:
         figure = Figure(figsize=(9, 3.5), layout="constrained")
@@ -203,6 +226,11 @@ class History:
             axes.legend()
         with replacing(self._curves) as path:
             figure.savefig(path, format="png", dpi=120)
+
+
+def _as_written(row: Mapping[str, float]) -> dict[str, str]:
+    # repr gives back the same float when read, so the file says what TensorBoard says.
+    return {name: repr(value) for name, value in row.items()}
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

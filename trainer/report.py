@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from pipeline.errors import Mistake
 from trainer.calibration import BINS, reliability
 from trainer.files import replacing
 
 _LENGTHS = (50, 100, 200, 400, 800)  # tokens, where one slice ends and the next begins
 _MISTAKES = 100  # that errors.csv lists
+ERRORS, CURVES = "errors.csv", "curves.png"  # the files of a report
+_COLUMNS = ("probability", "answer", "label", "text")
 
 
 def details(
@@ -72,6 +76,25 @@ def worst(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")][:_MISTAKES]
 
 
+def check_replaceable(folder: Path) -> None:
+    """Checks that a report replaces nothing in a folder but an earlier report.
+
+    Raises:
+        Mistake: There are other files of these names.
+    """
+    errors, curves = folder / ERRORS, folder / CURVES
+    start = b""
+    with contextlib.suppress(OSError), errors.open("rb") as file:
+        start = file.readline()
+    is_report = start.strip() == ",".join(_COLUMNS).encode()
+    for path in (errors, curves):
+        if path.exists() and not is_report:
+            raise Mistake(
+                f"{path} is not of a report of scripts.evaluate, and would be replaced; name "
+                "another folder: --report_dir=FOLDER"
+            )
+
+
 def write_errors(
     path: Path, texts: Sequence[bytes], logits: np.ndarray, labels: np.ndarray, names: Sequence[str]
 ) -> None:
@@ -86,7 +109,7 @@ def write_errors(
     """
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["probability", "answer", "label", "text"])
+        writer.writerow(_COLUMNS)
         for text, logit, label in zip(texts, logits, labels, strict=True):
             probability = 1 / (1 + np.exp(-float(logit)))
             row = [f"{probability:.6f}", names[int(logit > 0)], names[int(label > 0.5)]]

@@ -19,9 +19,9 @@ from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig, changeable
 from trainer.data import Data, make_vectorizer, open_data
 from trainer.data_checks import check_data, check_same_data, check_steps
-from trainer.files import full_disk_told
+from trainer.files import remove_unfinished, replacing
 from trainer.lock import held
-from trainer.records import RunRecord, read_json, write_json
+from trainer.records import History, RunRecord, read_json, write_json
 from trainer.replicas import Replicas, one_replica, open_replicas
 from trainer.sources import TaughtLabels, ask_teacher, inherit, load_start
 from trainer.stopping import StopSignals
@@ -30,6 +30,13 @@ from trainer.trainer import Trainer, last_step
 
 _log = logging.getLogger(__name__)
 
+# What a run replaces in its folder: all that it writes but vocabulary.txt, and taught_labels.npy,
+# which it writes before it has a config.json.
+_WRITTEN = (
+    *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
+    *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
+    "validation/projector_config.pbtxt",
+)
 _NOT_NEEDED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
 
 
@@ -78,6 +85,8 @@ def _set_threads(config: TrainConfig, model_dir: Path) -> None:
 def _train(
     config: TrainConfig, model_dir: Path, replicas: Replicas, stop: StopSignals
 ) -> dict[str, object]:
+    remove_unfinished(model_dir, older_than=24 * 3600)  # predict --output may write here now
+    _check_links(model_dir)
     record = RunRecord.read(model_dir)
     _check_record(record, config, model_dir)
     label_names = record.label_names if record else None
@@ -177,8 +186,7 @@ def _begin(
     sizes: dict[str, int],
 ) -> RunRecord:
     """Writes what a run is known by; config.json last, since with it there is a run."""
-    with full_disk_told("vocabulary.txt", model_dir):
-        vocabulary.save(words, model_dir / "vocabulary.txt")
+    _write_vocabulary(model_dir / "vocabulary.txt", words)
     record = RunRecord(
         config,
         precision=devices.precision(config.precision),
@@ -190,6 +198,17 @@ def _begin(
     )
     record.write(model_dir)
     return record
+
+
+def _write_vocabulary(path: Path, words: list[str]) -> None:
+    with replacing(path) as new:
+        vocabulary.save(words, new)
+        # One that is the same was written by this run, before it was stopped.
+        if path.exists() and path.read_bytes() != new.read_bytes():
+            raise Mistake(
+                f"{path} is not this run's vocabulary, and would be replaced; move it away, or "
+                "name another --model_dir"
+            )
 
 
 def make_trainer(
@@ -259,6 +278,8 @@ def _fit(trainer: Trainer, data: Data, model_dir: Path, stop: StopSignals) -> di
             "%s is trained already; larger --epochs or --early_stopping_patience go on", model_dir
         )
         return read_json(results)
+    else:  # stopped after its last checkpoint, maybe before its last row, which this adds
+        History(model_dir, epochs=int(trainer.state.epoch))
     state, objective = trainer.state, trainer.config.objective
     measure = _tested if objective == "sentiment" else _validated
     measured = measure(trainer, data, model_dir, stop) | {
@@ -300,16 +321,44 @@ def _check_folder(model_dir: Path) -> None:
         raise Mistake(f"--model_dir={model_dir} is a file; name a folder")
 
 
+def _check_links(model_dir: Path) -> None:
+    """Checks that what a run replaces and deletes is in its own folder.
+
+    Raises:
+        Mistake: A folder in it is a link, in a run from a stranger maybe to another run.
+    """
+    for name in ("checkpoints", "best", "train", "validation"):
+        if (model_dir / name).is_symlink():
+            raise Mistake(
+                f"{model_dir / name} is a link, and what it leads to would be changed; put a "
+                "folder there, or make a link of the whole --model_dir"
+            )
+
+
 def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
     if record is None:
-        if (model_dir / "checkpoints").exists():
-            raise Mistake(f"{model_dir} has checkpoints and no config.json; name another folder")
+        _check_holds_no_run(model_dir)
         return
     differences = record.config.differences(config)
     if differences:
         raise Mistake(
             f"{model_dir} holds a run with other settings: {', '.join(differences)}; train with "
             f"those, or name another --model_dir (only {', '.join(changeable())} may change)"
+        )
+
+
+def _check_holds_no_run(model_dir: Path) -> None:
+    """Checks that a new run replaces nothing that is in its folder.
+
+    Raises:
+        Mistake: It would.
+    """
+    found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
+    if found:
+        raise Mistake(
+            f"{model_dir} has no config.json, so no run, and holds "
+            f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
+            "--model_dir"
         )
 
 

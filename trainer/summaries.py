@@ -18,7 +18,7 @@ from tensorboard.plugins.pr_curve import metadata
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import FIRST_WORD_ID
 from trainer.config import TrainConfig, changeable
-from trainer.files import full_disk_told, replacing
+from trainer.files import full_disk_told, remove_unfinished, replacing
 from trainer.fonts import drawable
 from trainer.projector import write_projector
 from trainer.report import worst
@@ -206,8 +206,7 @@ def _drop_steps_from(step: int, folder: Path) -> None:
     A restart mark in the events would be shorter, but TensorBoard's EventAccumulator heeds it for
     old kinds of events alone.
     """
-    for path in folder.glob("*.new"):  # of a process that was killed in here
-        path.unlink()
+    remove_unfinished(folder)
     for path in sorted(folder.glob("*tfevents*")):
         kept, is_whole = [], True
         try:

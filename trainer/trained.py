@@ -14,7 +14,7 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from model.language import LanguageModel
 from pipeline import vocabulary
-from pipeline.errors import Mistake
+from pipeline.errors import Fault, Mistake
 from pipeline.reviews import in_memory
 from pipeline.vocabulary import Vectorizer
 from trainer import devices, report
@@ -24,7 +24,6 @@ from trainer.config import TrainConfig
 from trainer.data import Data, make_vectorizer
 from trainer.data_checks import check_same_data
 from trainer.evaluator import Evaluator, measured
-from trainer.files import full_disk_told
 from trainer.records import RunRecord
 from trainer.stopping import StopSignals
 
@@ -68,24 +67,33 @@ class TrainedRun:
     validation_loss: float
     data: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def predict(self, texts: Sequence[bytes]) -> np.ndarray:
+    def predict(self, texts: Sequence[bytes | str]) -> np.ndarray:
         """Scores texts.
 
         Args:
-            texts: UTF-8; any bytes are allowed.
+            texts: Strings, or their bytes in UTF-8; any bytes are allowed.
 
         Returns:
             Probabilities of the second label, <float32>[len(texts)], in the same order.
+
+        Raises:
+            TypeError: They are not several texts.
         """
-        token_ids = self.vectorizer(tf.constant(texts, tf.string))
+        if isinstance(texts, str | bytes):
+            raise TypeError("predict takes several texts; for one, write predict([text])")
+        token_ids = self.vectorizer(tf.constant([_bytes(text) for text in texts], tf.string))
         return self.evaluator.predict(in_memory(token_ids))
 
-    def explain(self, text: bytes) -> Explanation:
+    def explain(self, text: bytes | str) -> Explanation:
         """Says which words of a text moved its probability, and how far.
 
         Args:
-            text: UTF-8; any bytes are allowed.
+            text: A string, or its bytes in UTF-8; any bytes are allowed.
+
+        Raises:
+            TypeError: It is no text.
         """
+        text = _bytes(text)
         token_ids = self.vectorizer(tf.constant([text]))[0]
         weights, baseline = self.evaluator.contributions(token_ids)
         return Explanation(self.vectorizer.read_of(text), weights.numpy(), float(baseline))
@@ -104,14 +112,16 @@ class TrainedRun:
             data: The data set, opened.
             split: The split.
             stop: Asked between batches whether to go on.
-            report_dir: Where errors.csv and curves.png of the evaluation go; None for none.
+            report_dir: Where errors.csv and curves.png of the evaluation go; None for none. Where
+                they cannot be written, a warning says so.
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
             `report.details` has. The auc is None where the split has one class alone.
 
         Raises:
-            Mistake: The data have other labels than the run, or are not those it was trained on.
+            Mistake: The data have other labels than the run, or are not those it was trained on; or
+                there are other files of these names in report_dir.
             Stopped: A signal came.
         """
         if data.dataset.label_names != self.label_names:
@@ -120,6 +130,8 @@ class TrainedRun:
                 f"run {self.label_names}; open the data with label_names=run.label_names"
             )
         check_same_data(self.data, data, [split], what="the run")
+        if report_dir:
+            report.check_replaceable(report_dir)
         examples = data.examples(split, self.vectorizer)
         logits = self.evaluator.logits(examples, stop=stop, what="scoring")
         if report_dir:
@@ -134,15 +146,27 @@ class TrainedRun:
     ) -> None:
         chosen = report.worst(logits, labels)
         texts = data.original_texts(split, chosen)
-        with full_disk_told("the report", folder):
+        try:
             folder.mkdir(parents=True, exist_ok=True)
             of_them = (texts, logits[chosen], labels[chosen], self.label_names)
-            report.write_errors(folder / "errors.csv", *of_them)
-            report.draw(folder / "curves.png", logits, labels)
+            report.write_errors(folder / report.ERRORS, *of_them)
+            report.draw(folder / report.CURVES, logits, labels)
+        except (OSError, Fault) as error:  # no reason to lose what was measured
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            _log.warning("the report is not written, the figures are complete: %s", reason)
+
+
+def _bytes(text: bytes | str) -> bytes:
+    """Encodes a text; half a surrogate pair becomes the bytes that Python writes for it."""
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    raise TypeError(f"a text is a string or bytes, not {type(text).__name__}")
 
 
 def load(
-    model_dir: Path, *, precision: str | None = None, branches: int | None = None
+    model_dir: Path | str, *, precision: str | None = None, branches: int | None = None
 ) -> TrainedRun:
     """Loads the best model of the run in a folder; writes nothing.
 
@@ -156,6 +180,7 @@ def load(
         Mistake: There is no trained run there, or its parts do not belong together.
         Fault: Something there is damaged.
     """
+    model_dir = Path(model_dir)
     record = read_record(model_dir)
     config = record.config
     if config.objective != "sentiment":

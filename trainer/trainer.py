@@ -127,7 +127,8 @@ class Trainer:
         """Opens what a run leaves behind, where an earlier process has left it."""
         epoch, step = int(self.state.epoch), int(self.state.step)
         # At the end of an epoch that is not recorded, this step's points are still to come.
-        is_written = step < min((epoch + 1) * self._steps_per_epoch, self._last_step)
+        epoch_end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
+        is_written = step < epoch_end or epoch >= self._epochs
         self._summaries = Summaries(
             model_dir,
             first_step=step + is_written,
@@ -377,10 +378,11 @@ class Trainer:
         row: dict[str, float] = {"epoch": epoch, "step": step}
         row |= {f"train_{name}": value for name, value in train.items()}
         row |= {f"validation_{name}": value for name, value in validation.items()}
-        self._history.append(row)
+        self._history.prepare(row)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.totals.reset()
         self._save()
+        self._history.append(row)  # after the checkpoint: what it says is not lost
         _log.info(
             "epoch %d/%d  train %s  validation %s%s",
             epoch,
