@@ -21,7 +21,7 @@ from trainer.building import build_model
 from trainer.checkpoints import restore_best
 from trainer.config import TrainConfig
 from trainer.data import Data, make_vectorizer
-from trainer.evaluator import Evaluator, measured
+from trainer.evaluator import Evaluator, measured, measured_where_fitted
 from trainer.files import full_disk_told
 from trainer.records import RunRecord
 from trainer.stopping import StopSignals
@@ -105,7 +105,8 @@ class TrainedRun:
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
-            `report.details` has.
+            `report.details` has. `loss` is of the calibrated logits. The calibration error of
+            `validation`, where the temperature was fitted, is out-of-sample by cross-fitting.
 
         Raises:
             Stopped: A signal came.
@@ -115,7 +116,8 @@ class TrainedRun:
         if report_dir:
             self._report(data, split, logits, examples.labels, report_dir)
         about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
-        about |= measured(examples.labels, logits)
+        is_fitted = split == "validation"  # the temperature
+        about |= (measured_where_fitted if is_fitted else measured)(examples.labels, logits)
         return about | report.details(logits, examples.labels, examples.lengths)
 
     def _report(
