@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
-from trainer.calibration import calibration_error, fit_temperature
+from trainer.calibration import calibration_error, cross_calibrated, fit_temperature
 
 
 def drawn(scale, *, count=200_000, seed=0):
@@ -33,9 +37,87 @@ def test_the_error_of_a_few_reviews_by_hand():
     assert calibration_error(logits, labels) == pytest.approx(expected, rel=1e-4)
 
 
+def mean_probability_of_the_label(logits, labels):
+    """The mean over examples, weighted by |logit|."""
+    right = expit(np.where(labels > 0.5, logits, -logits))
+    return np.average(right, weights=np.abs(logits))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    counts=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    scale=st.floats(1, 50),
+)
+def test_where_all_decisions_are_right_the_number_of_examples_bounds_probabilities(
+    seed, counts, scale
+):
+    """By Platt's targets: no rule of succession knows more of so many examples."""
+    labels = np.repeat([0.0, 1.0], counts).astype(np.float32)
+    sizes = scale * np.random.default_rng(seed).uniform(0.5, 2, len(labels))
+    logits = np.where(labels > 0.5, sizes, -sizes).astype(np.float32)
+    temperature = fit_temperature(logits, labels)
+    bounds = [(count + 1) / (count + 2) for count in counts]
+    mean = mean_probability_of_the_label(logits / temperature, labels)
+    assert min(bounds) - 1e-5 <= mean <= max(bounds) + 1e-5
+
+
+def test_a_mistake_elsewhere_costs_no_more_than_the_examples_tell():
+    """200 examples that are all right, and then one that is not, as sure as they were."""
+    labels = np.tile([0.0, 1.0], 100).astype(np.float32)
+    logits = np.where(labels > 0.5, 40.0, -40.0).astype(np.float32)
+    cost = np.logaddexp(0, 40.0 / fit_temperature(logits, labels))
+    assert cost == pytest.approx(np.log(102), rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+def test_with_thousands_of_examples_it_is_the_temperature_of_lowest_loss(scale):
+    logits, labels = drawn(scale, count=5_000)
+
+    def loss(log_temperature):
+        scores = logits / np.exp(log_temperature)
+        return np.mean(np.logaddexp(0, scores) - labels * scores)
+
+    lowest = np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x)
+    assert fit_temperature(logits, labels) == pytest.approx(lowest, rel=0.01)
+
+
 def test_temperatures_have_bounds():
-    """Where each decision is right, no temperature would be low enough."""
-    logits = np.array([0.1, -0.1], np.float32)
-    assert fit_temperature(logits, np.array([1.0, 0.0])) == pytest.approx(0.01, rel=1e-3)
-    assert fit_temperature(logits, np.array([0.0, 1.0])) == pytest.approx(100, rel=1e-3)
-    assert fit_temperature(logits, np.array([1.0, 1.0])) == 1.0
+    sizes = np.array([1e-4, -1e-4], np.float32)
+    assert fit_temperature(sizes, np.array([1.0, 0.0])) == pytest.approx(0.01, rel=1e-3)
+    assert fit_temperature(sizes, np.array([0.0, 1.0])) == pytest.approx(10_000, rel=1e-3)
+    assert fit_temperature(sizes, np.array([1.0, 1.0])) == 1.0
+    assert fit_temperature(sizes[:0], np.array([])) == 1.0
+
+
+@given(count=st.integers(0, 60), seed=st.integers(0, 2**32 - 1))
+def test_cross_fitting_uses_no_example_on_itself(count, seed):
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 3, count).astype(np.float32)
+    labels = (random.random(count) < expit(logits)).astype(np.float32)
+    temperatures = logits / cross_calibrated(logits, labels)
+    steps = np.diff(np.sort(temperatures))
+    assert np.sum(steps > 1e-4 * temperatures.max(initial=0)) <= 1  # so there are two
+    for place in range(count):
+        changed = logits.copy()
+        changed[place] += 1
+        again = changed / cross_calibrated(changed, labels)
+        assert again[place] == pytest.approx(temperatures[place], rel=1e-4)
+
+
+def test_cross_fitting_gives_each_half_the_temperature_of_the_other():
+    logits, labels = drawn(3.0, count=1_000)
+    order = np.argsort(labels, kind="stable")  # so that either half is every other example
+    assert np.sum(labels == 0) % 2 == 0, "the halves below would not be those of each label"
+    logits, labels = logits[order], labels[order]
+    calibrated = cross_calibrated(logits, labels)
+    for half, other in (
+        (slice(0, None, 2), slice(1, None, 2)),
+        (slice(1, None, 2), slice(0, None, 2)),
+    ):
+        expected = logits[half] / fit_temperature(logits[other], labels[other])
+        np.testing.assert_allclose(calibrated[half], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_error_of_logits_that_are_no_numbers_is_none(value):
+    assert np.isnan(calibration_error(np.array([1.0, value], np.float32), np.array([1.0, 0.0])))

@@ -68,7 +68,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
         return sum(alone([token_ids[place] for place in places]) for places in ngrams)
 
     def alone(ngram):  # its score without those of the shorter ones in it
-        whole = float(part(tf.constant([ngram]))[0])
+        whole = float(part(tf.constant([ngram]))[0] - part.bias)
         shorter = {tuple(ngram[i:j]) for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
         return whole - sum(alone(list(one)) for one in shorter - {tuple(ngram)})
 

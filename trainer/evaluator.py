@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipeline.batches import evaluation_batches, evaluation_order
 from pipeline.reviews import Reviews
-from trainer.calibration import calibration_error, fit_temperature
+from trainer.calibration import calibration_error, cross_calibrated, fit_temperature
 from trainer.metrics import Metrics
 from trainer.progress import watched
 from trainer.replicas import Replicas, one_replica
@@ -48,14 +48,24 @@ class Evaluator:
         return measured(examples.labels, self.logits(examples, stop=stop, what="scoring"))
 
     def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Sets the model's temperature by a split, and returns its logits there after that."""
+        """Sets the model's temperature by a split.
+
+        Args:
+            examples: The split; not one that the model was trained on.
+            stop: Asked between batches whether to go on.
+
+        Returns:
+            The uncalibrated logits <float32>[N], those of temperature 1. Where one of them is not
+            finite, the temperature is 1.
+
+        Raises:
+            Stopped: A signal came.
+        """
         self.model.temperature.assign(1.0)
         logits = self.logits(examples, stop=stop, what="scoring")
-        if not np.isfinite(logits).all():  # the loss will tell
-            return logits
-        temperature = np.float32(fit_temperature(logits, examples.labels))
-        self.model.temperature.assign(temperature)
-        return logits / temperature
+        if np.isfinite(logits).all():
+            self.model.temperature.assign(fit_temperature(logits, examples.labels))
+        return logits
 
     def predict(
         self, examples: Reviews, *, stop: StopSignals | None = None, what: str = ""
@@ -110,6 +120,15 @@ def measured(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     metrics = Metrics()
     metrics.update(labels, logits, cross_entropies(labels, logits))
     return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
+
+
+def measured_where_fitted(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Returns what `measured` does, of the split that the temperature was fitted on.
+
+    Its calibration error is out-of-sample: each half has the temperature of the other.
+    """
+    error = calibration_error(cross_calibrated(logits, labels), labels)
+    return measured(labels, logits) | {"calibration_error": error}
 
 
 def cross_entropies(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

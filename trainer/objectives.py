@@ -16,7 +16,7 @@ from pipeline.errors import Mistake
 from pipeline.reviews import Reviews
 from trainer.adversarial import adversarial_losses, virtual_adversarial_losses
 from trainer.config import TrainConfig
-from trainer.evaluator import Evaluator, cross_entropies, measured
+from trainer.evaluator import Evaluator, cross_entropies, measured_where_fitted
 from trainer.metrics import Metrics, WordMetrics
 from trainer.progress import watched
 from trainer.replicas import Replicas
@@ -153,11 +153,18 @@ class Sentiment(Objective):
     def validate(
         self, validation: Reviews, summaries: Summaries, *, step: int, stop: StopSignals
     ) -> dict[str, float]:
-        """Sets the temperature, measures the model and draws its decisions."""
+        """Sets the temperature, measures the model and draws its decisions.
+
+        `loss` is that of the uncalibrated logits, as it is of training batches. By a temperature
+        fitted on the same split, a model that is sure and hardly ever wrong would look better than
+        it is. All other figures are of the calibrated logits.
+        """
         logits = self._evaluator.calibrate(validation, stop=stop)
+        calibrated = logits / self._model.temperature.numpy()
         if np.isfinite(logits).all():
-            summaries.write_decisions(validation, logits, step=step)
-        return measured(validation.labels, logits)
+            summaries.write_decisions(validation, calibrated, step=step)
+        loss = float(np.mean(cross_entropies(validation.labels, logits)))
+        return measured_where_fitted(validation.labels, calibrated) | {"loss": loss}
 
 
 class NextWords(Objective):

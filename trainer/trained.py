@@ -23,7 +23,7 @@ from trainer.checkpoints import restore_best
 from trainer.config import TrainConfig
 from trainer.data import Data, make_vectorizer
 from trainer.data_checks import check_same_data
-from trainer.evaluator import Evaluator, measured
+from trainer.evaluator import Evaluator, measured, measured_where_fitted
 from trainer.records import RunRecord
 from trainer.stopping import StopSignals
 
@@ -117,7 +117,9 @@ class TrainedRun:
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
-            `report.details` has. The auc is None where the split has one class alone.
+            `report.details` has. `loss` is of the calibrated logits. The calibration error of
+            `validation`, where the temperature was fitted, is out-of-sample by cross-fitting.
+            The auc is None where the split has one class alone.
 
         Raises:
             Mistake: The data have other labels than the run, or are not those it was trained on; or
@@ -137,7 +139,8 @@ class TrainedRun:
         if report_dir:
             self._report(data, split, logits, examples.labels, report_dir)
         about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
-        figures = measured(examples.labels, logits)
+        is_fitted = split == "validation"  # the temperature
+        figures = (measured_where_fitted if is_fitted else measured)(examples.labels, logits)
         about |= {name: None if math.isnan(v) else v for name, v in figures.items()}
         return about | report.details(logits, examples.labels, examples.lengths)
 

@@ -1,0 +1,102 @@
+"""What an epoch is measured by: the loss before calibration, all else after it."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.metrics import log_loss
+
+from pipeline.errors import Fault
+from tests.test_trainer import data, trainer_of
+from trainer import run as runs
+from trainer.calibration import calibration_error, cross_calibrated, fit_temperature
+from trainer.data import open_data
+from trainer.evaluator import Evaluator
+from trainer.stopping import StopSignals
+
+__all__ = ["data"]  # a fixture
+
+
+class NoSummaries:
+    """Keeps the logits that pictures are drawn of."""
+
+    def write_decisions(self, _, logits, **__):
+        self.drawn = logits
+
+
+@pytest.fixture
+def overconfident(small_config, data, tmp_path):
+    """A trainer whose model has learned nothing and is sure of everything."""
+    trainer = trainer_of(small_config, data, tmp_path)
+    model = trainer.state.model
+    examples = data[2]
+    logits = Evaluator(model).logits(examples)
+    scale = 5 / logits.std()
+    model.parts[0].logit.kernel.assign(model.parts[0].logit.kernel * scale)
+    model.parts[0].logit.bias.assign([-scale * float(np.median(logits))])
+    return trainer
+
+
+def validated(trainer, examples):
+    summaries = NoSummaries()
+    measured = trainer._objective.validate(examples, summaries, step=0, stop=StopSignals())
+    return measured, summaries
+
+
+def test_the_validation_loss_is_that_before_calibration(overconfident, data):
+    examples = data[2]
+    before = Evaluator(overconfident.state.model).logits(examples)
+    measured, summaries = validated(overconfident, examples)
+    expected = log_loss(examples.labels, expit(before.astype(float)))
+    assert measured["loss"] == pytest.approx(expected, rel=1e-4)
+    calibrated = Evaluator(overconfident.state.model).logits(examples)
+    temperature = fit_temperature(before, examples.labels)
+    assert temperature > 2
+    np.testing.assert_allclose(calibrated, before / temperature, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(summaries.drawn, calibrated, rtol=1e-4, atol=1e-4)
+    assert measured["loss"] > log_loss(examples.labels, expit(calibrated.astype(float))) + 0.1
+
+
+def test_the_validation_calibration_error_is_out_of_sample(overconfident, data):
+    examples = data[2]
+    before = Evaluator(overconfident.state.model).logits(examples)
+    measured, summaries = validated(overconfident, examples)
+    expected = calibration_error(cross_calibrated(before, examples.labels), examples.labels)
+    assert measured["calibration_error"] == pytest.approx(expected, abs=1e-3)
+    in_sample = calibration_error(summaries.drawn, examples.labels)
+    assert measured["calibration_error"] != pytest.approx(in_sample, abs=2e-3)
+
+
+def test_a_model_that_is_less_sure_and_as_often_wrong_is_better(overconfident, data):
+    """Temperatures would make both alike; the loss that chooses the best epoch does not."""
+    examples, model = data[2], overconfident.state.model
+    sure, _ = validated(overconfident, examples)
+    for weight in (model.parts[0].logit.kernel, model.parts[0].logit.bias):
+        weight.assign(weight / 4)
+    unsure, _ = validated(overconfident, examples)
+    assert unsure["accuracy"] == sure["accuracy"]
+    assert unsure["loss"] < sure["loss"] - 0.1
+
+
+def test_evaluating_validation_again_gives_the_figures_of_its_epoch(trained, small_config):
+    run = runs.load(trained[0])
+    with (trained[0] / "history.csv").open() as file:
+        names, *rows = (line.strip().split(",") for line in file)
+    row = dict(zip(names, rows[run.best_epoch - 1], strict=True))
+    measured = run.evaluate(open_data(small_config), "validation")
+    for name in ("accuracy", "auc", "calibration_error"):
+        assert measured[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
+
+
+def test_logits_that_are_no_numbers_are_a_fault_of_the_epoch(small_config, data, tmp_path):
+    """The last step of an epoch may leave weights that are none."""
+    config = dataclasses.replace(small_config, epochs=1)
+    trainer = trainer_of(config, data, tmp_path)
+    trainer.state.model.parts[0].logit.bias.assign([math.nan])
+    measured, _ = validated(trainer, data[2])
+    assert math.isnan(measured["loss"])
+    assert float(trainer.state.model.temperature) == 1.0
+    with pytest.raises(Fault, match="the validation loss is nan"):
+        trainer._keep_best(measured)
