@@ -23,6 +23,7 @@ from trainer.files import remove_unfinished, replacing
 from trainer.lock import held
 from trainer.records import History, RunRecord, read_json, write_json
 from trainer.replicas import Replicas, one_replica, open_replicas
+from trainer.run_folder import check_holds_no_run, check_links
 from trainer.sources import TaughtLabels, ask_teacher, inherit, load_start
 from trainer.stopping import StopSignals
 from trainer.trained import load, load_vocabulary
@@ -30,13 +31,6 @@ from trainer.trainer import Trainer, last_step
 
 _log = logging.getLogger(__name__)
 
-# What a run replaces in its folder: all that it writes but vocabulary.txt, and taught_labels.npy,
-# which it writes before it has a config.json.
-_WRITTEN = (
-    *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
-    *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
-    "validation/projector_config.pbtxt",
-)
 _NOT_NEEDED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
 
 
@@ -85,10 +79,11 @@ def _set_threads(config: TrainConfig, model_dir: Path) -> None:
 def _train(
     config: TrainConfig, model_dir: Path, replicas: Replicas, stop: StopSignals
 ) -> dict[str, object]:
-    remove_unfinished(model_dir, older_than=24 * 3600)  # predict --output may write here now
-    _check_links(model_dir)
+    check_links(model_dir)
     record = RunRecord.read(model_dir)
     _check_record(record, config, model_dir)
+    if record is not None:
+        remove_unfinished(model_dir, older_than=24 * 3600)  # predict --output may write here now
     label_names = record.label_names if record else None
     data = open_data(config, stop=stop, label_names=label_names)
     trainer = make_run(config, data, model_dir, record=record, replicas=replicas, stop=stop)
@@ -321,44 +316,15 @@ def _check_folder(model_dir: Path) -> None:
         raise Mistake(f"--model_dir={model_dir} is a file; name a folder")
 
 
-def _check_links(model_dir: Path) -> None:
-    """Checks that what a run replaces and deletes is in its own folder.
-
-    Raises:
-        Mistake: A folder in it is a link, in a run from a stranger maybe to another run.
-    """
-    for name in ("checkpoints", "best", "train", "validation"):
-        if (model_dir / name).is_symlink():
-            raise Mistake(
-                f"{model_dir / name} is a link, and what it leads to would be changed; put a "
-                "folder there, or make a link of the whole --model_dir"
-            )
-
-
 def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
     if record is None:
-        _check_holds_no_run(model_dir)
+        check_holds_no_run(model_dir)
         return
     differences = record.config.differences(config)
     if differences:
         raise Mistake(
             f"{model_dir} holds a run with other settings: {', '.join(differences)}; train with "
             f"those, or name another --model_dir (only {', '.join(changeable())} may change)"
-        )
-
-
-def _check_holds_no_run(model_dir: Path) -> None:
-    """Checks that a new run replaces nothing that is in its folder.
-
-    Raises:
-        Mistake: It would.
-    """
-    found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
-    if found:
-        raise Mistake(
-            f"{model_dir} has no config.json, so no run, and holds "
-            f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
-            "--model_dir"
         )
 
 

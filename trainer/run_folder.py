@@ -1,0 +1,44 @@
+"""What a run must not find in its folder: things of others that it would replace or delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import Mistake
+
+# What a run replaces in its folder: all that it writes but vocabulary.txt, and taught_labels.npy,
+# which it writes before it has a config.json.
+_WRITTEN = (
+    *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
+    *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
+    "validation/projector_config.pbtxt",
+)
+
+
+def check_links(model_dir: Path) -> None:
+    """Checks that what a run replaces and deletes is in its own folder.
+
+    Raises:
+        Mistake: A folder in it is a link, in a run from a stranger maybe to another run.
+    """
+    for name in ("checkpoints", "best", "train", "validation"):
+        if (model_dir / name).is_symlink():
+            raise Mistake(
+                f"{model_dir / name} is a link, and what it leads to would be changed; put a "
+                "folder there, or make a link of the whole --model_dir"
+            )
+
+
+def check_holds_no_run(model_dir: Path) -> None:
+    """Checks that a new run replaces nothing that is in its folder.
+
+    Raises:
+        Mistake: It would.
+    """
+    found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
+    if found:
+        raise Mistake(
+            f"{model_dir} has no config.json, so no run, and holds "
+            f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
+            "--model_dir"
+        )
