@@ -24,6 +24,7 @@ from trainer.records import RunRecord, read_json, write_json
 from trainer.replicas import Replicas, one_replica, open_replicas
 from trainer.sources import TaughtLabels, ask_teacher, inherit, load_start
 from trainer.stopping import StopSignals
+from trainer.text_checks import warn_of_single_tokens
 from trainer.trained import load, load_vocabulary
 from trainer.trainer import Trainer, last_step
 
@@ -114,6 +115,7 @@ def make_run(
     _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
     stop.check()
     if record is None:
+        warn_of_single_tokens(training, config)
         if config.init_from:
             load_start(config, words)
         if config.teacher:
