@@ -35,6 +35,7 @@ from trainer.config import TrainConfig
 from trainer.files import full_disk_told
 from trainer.progress import counted, watched
 from trainer.stopping import StopSignals
+from trainer.text_checks import check_texts
 
 _T = TypeVar("_T")
 
@@ -75,9 +76,14 @@ class Data:
         }
 
     def vocabulary(self) -> list[str]:
-        """Collects the vocabulary, from the training part alone."""
+        """Collects the vocabulary, from the training part alone.
+
+        Raises:
+            Mistake: There is no training text, or none has a word.
+        """
         config = self._config
         texts = self._cut("train", self._texts("train"))
+        check_texts(texts, self.dataset, config)
 
         def make(folder: Path) -> None:
             parts = self._watch(texts.in_parts(READ_BATCH), len(texts), "counting words")

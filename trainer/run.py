@@ -26,6 +26,7 @@ from trainer.replicas import Replicas, one_replica, open_replicas
 from trainer.run_folder import check_holds_no_run, check_links
 from trainer.sources import TaughtLabels, ask_teacher, inherit, load_start
 from trainer.stopping import StopSignals
+from trainer.text_checks import warn_of_single_tokens
 from trainer.trained import load, load_vocabulary
 from trainer.trainer import Trainer, last_step
 
@@ -130,6 +131,7 @@ def make_run(
     _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
     stop.check()
     if record is None:
+        warn_of_single_tokens(training, config)
         if config.init_from:
             load_start(config, words)
         if config.teacher:

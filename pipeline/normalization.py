@@ -1,0 +1,260 @@
+"""Unicode normalization by TensorFlow's operations, so that an exported model has it too."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+_LAST = 0x30000  # no character from here on has a decomposition or is a combining mark
+_WIDTH_FORMS = range(0xFF01, 0xFFEF)
+# Characters without width: soft hyphen, joiners, direction marks, byte order mark, variation
+# selectors. U+200B is not one of them: it divides words.
+_INVISIBLE = (
+    0x00AD,
+    0x034F,
+    0x061C,
+    *range(0x200C, 0x2010),
+    *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070),
+    *range(0xFE00, 0xFE10),
+    0xFEFF,
+)
+# Hangul is composed by arithmetic (The Unicode Standard, section 3.12).
+_SYLLABLES, _LEADS, _VOWELS, _TAILS = 0xAC00, 0x1100, 0x1161, 0x11A7
+_LEAD_COUNT, _VOWEL_COUNT, _TAIL_COUNT = 19, 21, 28
+_PAIR = 1 << 21  # code points have 21 bits
+
+
+class _Tables(NamedTuple):
+    """Unicode's data in arrays; the keys of each table are sorted.
+
+    Attributes:
+        pattern: A regular expression that matches texts that normalization may change.
+        decomposed: Code points with a decomposition, <int32>[D].
+        starts: Where each decomposition begins in `parts`, and its end, <int32>[D + 1].
+        parts: The decompositions side by side, <int32>[P].
+        marks: Code points with a combining class, <int32>[M].
+        classes: Their classes, <int32>[M].
+        pairs: Pairs that compose, first code point x 2^21 + second, <int64>[C].
+        composites: What they compose to, <int32>[C].
+    """
+
+    pattern: str
+    decomposed: np.ndarray
+    starts: np.ndarray
+    parts: np.ndarray
+    marks: np.ndarray
+    classes: np.ndarray
+    pairs: np.ndarray
+    composites: np.ndarray
+
+
+def may_change(texts: tf.Tensor) -> tf.Tensor:
+    """Says which of texts <string>[...] `normalize` may change, <bool>[...]: by one expression."""
+    return tf.strings.regex_full_match(texts, _tables().pattern)
+
+
+def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    """Normalizes texts to Unicode's form C (NFC), so that one visible text has one spelling.
+
+    Two things differ from NFC. Full-width and half-width forms become the usual characters, as
+    in NFKC: U+FF27 becomes `G`. Characters that are not visible (soft hyphens, joiners, variation
+    selectors) are removed. The characters are those of Python's `unicodedata`.
+
+    Args:
+        texts: <string>[...], valid UTF-8.
+        where: <bool>[...], the texts to normalize: those that `may_change`, or some of them. The
+            others cost nothing.
+
+    Returns:
+        <string>[...].
+    """
+
+    def normalized() -> tf.Tensor:
+        flat, rows = tf.reshape(texts, [-1]), tf.where(tf.reshape(where, [-1]))
+        changed = _compose(_decompose(tf.gather_nd(flat, rows)))
+        return tf.reshape(tf.tensor_scatter_nd_update(flat, rows, changed), tf.shape(texts))
+
+    return tf.cond(tf.reduce_any(where), normalized, lambda: texts)
+
+
+def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Returns the code points <int32>[B, (T)] of texts <string>[B], decomposed and in order."""
+    tables = _tables()
+    codes = tf.strings.unicode_decode(texts, "UTF-8")
+    place, is_found = _look_up(codes.flat_values, tables.decomposed)
+    starts = tf.constant(tables.starts)
+    lengths = tf.where(is_found, tf.gather(starts, place + 1) - tf.gather(starts, place), 1)
+    ends = tf.cumsum(lengths)
+    number = tf.repeat(tf.range(tf.size(lengths)), lengths)  # of the code point before
+    within = tf.range(tf.size(number)) - tf.gather(ends - lengths, number)
+    part = tf.gather(starts, tf.gather(place, number)) + within
+    parts = tf.constant(tables.parts)
+    values = tf.where(
+        tf.gather(is_found, number),
+        tf.gather(parts, tf.minimum(part, len(tables.parts) - 1)),
+        tf.gather(codes.flat_values, number),
+    )
+    rows = tf.gather(tf.cast(codes.value_rowids(), tf.int32), number)
+    values = _in_canonical_order(values, rows)
+    return tf.RaggedTensor.from_value_rowids(values, rows, codes.nrows(tf.int32), validate=False)
+
+
+def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Sorts each run of marks in code points <int32>[N] by combining class; stable."""
+    classes = _combining_classes(codes)
+    is_wrong = (classes[:-1] > classes[1:]) & (classes[1:] > 0) & (rows[:-1] == rows[1:])
+
+    def ordered() -> tf.Tensor:
+        # A run belongs to the character before it. Places make the keys unique.
+        run = tf.cumsum(tf.cast((classes == 0) | _is_first(rows), tf.int64))
+        place = tf.range(tf.size(codes, tf.int64))
+        key = (run * 256 + tf.cast(classes, tf.int64)) * tf.size(codes, tf.int64) + place
+        return tf.gather(codes, tf.argsort(key))
+
+    return tf.cond(tf.reduce_any(is_wrong), ordered, lambda: codes)
+
+
+def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
+    """Composes decomposed code points <int32>[B, (T)] to texts <string>[B].
+
+    Each pass composes one mark at most with each starter (a character of combining class 0).
+    """
+    count = codes.nrows(tf.int32)
+    values, rows = codes.flat_values, tf.cast(codes.value_rowids(), tf.int32)
+    changing = tf.TensorShape([None])
+    values, rows, _ = tf.while_loop(
+        lambda *loop: loop[-1],
+        _compose_once,
+        (values, rows, tf.constant(True)),
+        shape_invariants=(changing, changing, tf.TensorShape([])),
+    )
+    codes = tf.RaggedTensor.from_value_rowids(values, rows, count, validate=False)
+    return tf.strings.unicode_encode(codes, "UTF-8")
+
+
+def _compose_once(
+    codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Composes the first mark that can be with each starter; says whether there was one."""
+    del is_changed
+    classes = _combining_classes(codes)
+    is_starter = classes == 0
+    starters = tf.cast(tf.where(is_starter)[:, 0], tf.int32)
+    number = tf.cumsum(tf.cast(is_starter, tf.int32), exclusive=True)  # starters before each
+    # The first code point of all stands for the starter of marks that have none: another row's,
+    # or itself.
+    starter = tf.gather(tf.concat([[0], starters], axis=0), number)
+    before = tf.concat([[0], classes[:-1]], axis=0)
+    place = tf.range(tf.size(codes))
+    is_free = (place - 1 == starter) | ((before > 0) & (before < classes))
+    is_free &= (tf.gather(rows, starter) == rows) & tf.gather(is_starter, starter)
+    is_free &= (place > starter) & (codes >= 0x300)  # no second of a pair is smaller
+    free = tf.cast(tf.where(is_free)[:, 0], tf.int32)
+    composites = _composites(tf.gather(codes, tf.gather(starter, free)), tf.gather(codes, free))
+    is_pair = composites > 0
+    free, composites = tf.boolean_mask(free, is_pair), tf.boolean_mask(composites, is_pair)
+    is_first = _is_first(tf.gather(starter, free))
+    free, composites = tf.boolean_mask(free, is_first), tf.boolean_mask(composites, is_first)
+    changed = tf.gather(starter, free)[:, tf.newaxis]
+    codes = tf.tensor_scatter_nd_update(codes, changed, composites)
+    gone = tf.fill(tf.shape(free), False)
+    is_kept = tf.tensor_scatter_nd_update(tf.fill(tf.shape(codes), True), free[:, tf.newaxis], gone)
+    codes, rows = tf.boolean_mask(codes, is_kept), tf.boolean_mask(rows, is_kept)
+    return codes, rows, tf.size(free) > 0
+
+
+def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Returns what pairs of code points <int32>[N] compose to, 0 where nothing."""
+    tables = _tables()
+    pair = tf.cast(first, tf.int64) * _PAIR + tf.cast(second, tf.int64)
+    place, is_found = _look_up(pair, tables.pairs)
+    composites = tf.where(is_found, tf.gather(tf.constant(tables.composites), place), 0)
+    lead, vowel, tail = first - _LEADS, second - _VOWELS, second - _TAILS
+    is_two = (lead >= 0) & (lead < _LEAD_COUNT) & (vowel >= 0) & (vowel < _VOWEL_COUNT)
+    two = _SYLLABLES + (lead * _VOWEL_COUNT + vowel) * _TAIL_COUNT
+    syllable, count = first - _SYLLABLES, _LEAD_COUNT * _VOWEL_COUNT * _TAIL_COUNT
+    is_three = (syllable >= 0) & (syllable < count) & (syllable % _TAIL_COUNT == 0)
+    is_three &= (tail > 0) & (tail < _TAIL_COUNT)
+    return tf.where(is_two, two, tf.where(is_three, first + tail, composites))
+
+
+def _combining_classes(codes: tf.Tensor) -> tf.Tensor:
+    """Returns the canonical combining class <int32>[N] of code points <int32>[N]."""
+    tables = _tables()
+    place, is_found = _look_up(codes, tables.marks)
+    return tf.where(is_found, tf.gather(tf.constant(tables.classes), place), 0)
+
+
+def _look_up(values: tf.Tensor, keys: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where values [N] stand among sorted keys [K] <int32>[N], and whether they do."""
+    place = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
+    return place, tf.gather(tf.constant(keys), place) == values
+
+
+def _is_first(numbers: tf.Tensor) -> tf.Tensor:
+    """Says of sorted numbers [N] which differ from the one before, <bool>[N]."""
+    return tf.concat(
+        [tf.fill([tf.minimum(tf.size(numbers), 1)], True), numbers[1:] != numbers[:-1]], axis=0
+    )
+
+
+@functools.cache
+def _tables() -> _Tables:
+    decompositions: dict[int, str] = dict.fromkeys(_INVISIBLE, "")
+    pairs: dict[int, int] = {}
+    classes: dict[int, int] = {}
+    for code in itertools.chain(range(_SYLLABLES), range(0xD7A4, 0xD800), range(0xE000, _LAST)):
+        character = chr(code)
+        if combining := unicodedata.combining(character):
+            classes[code] = combining
+        mapping = unicodedata.decomposition(character)
+        if code in _WIDTH_FORMS:
+            usual = unicodedata.normalize("NFKD", character)
+            if usual != character and " " not in usual:
+                decompositions[code] = usual
+        elif mapping and not mapping.startswith("<"):
+            decompositions[code] = unicodedata.normalize("NFD", character)
+            if unicodedata.normalize("NFC", character) == character:
+                first, second = (int(part, 16) for part in mapping.split())
+                pairs[first * _PAIR + second] = code
+    decompositions = dict(sorted(decompositions.items()))
+    pairs = dict(sorted(pairs.items()))
+    lengths = [len(parts) for parts in decompositions.values()]
+    return _Tables(
+        pattern=_pattern(decompositions, classes, pairs),
+        decomposed=np.array(list(decompositions), np.int32),
+        starts=np.cumsum([0, *lengths]).astype(np.int32),
+        parts=np.array([ord(part) for part in "".join(decompositions.values())], np.int32),
+        marks=np.array(list(classes), np.int32),
+        classes=np.array(list(classes.values()), np.int32),
+        pairs=np.array(list(pairs), np.int64),
+        composites=np.array(list(pairs.values()), np.int32),
+    )
+
+
+def _pattern(decompositions: dict[int, str], classes: dict[int, int], pairs: dict[int, int]) -> str:
+    """Matches texts with a character that NFC may change: the others are normalized."""
+    hangul = {*range(_VOWELS, _VOWELS + _VOWEL_COUNT), *range(_TAILS + 1, _TAILS + _TAIL_COUNT)}
+    composites = set(pairs.values())
+    changing = {code for code in decompositions if code not in composites}
+    seconds = {pair % _PAIR for pair in pairs}
+    ranges = _ranges(changing | seconds | set(classes) | hangul)
+    return "(?s).*[" + "".join(rf"\x{{{a:X}}}-\x{{{b:X}}}" for a, b in ranges) + "].*"
+
+
+def _ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
+    """Returns the first and the last of each run of numbers that follow each other."""
+    ranges: list[tuple[int, int]] = []
+    for code in sorted(codes):
+        if ranges and code == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], code)
+        else:
+            ranges.append((code, code))
+    return ranges
