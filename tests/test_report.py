@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as reference
 
 from trainer import report
+from trainer.evaluator import measured
 
 
 def drawn(count=500):
@@ -21,6 +22,8 @@ def test_decisions_are_measured_as_by_scikit_learn():
     for name in ("precision", "recall", "f1"):
         expected = getattr(reference, f"{name}_score")(labels, answers)
         assert found[name] == pytest.approx(expected)
+    macro = reference.f1_score(labels, answers, average="macro")
+    assert found["macro_f1"] == pytest.approx(macro)
 
 
 def test_each_review_is_in_one_slice_of_lengths():
@@ -46,5 +49,6 @@ def test_reviews_of_one_label_alone_are_measured_too(labels, tmp_path):
     logits = np.array([1.0, 2.0, 3.0], np.float32)
     found = report.details(logits, labels, np.array([1, 2, 3], np.int32))
     assert found["recall"] == labels[0]
+    assert np.isnan(measured(labels, logits)["auc"])  # not 0: there is none
     report.draw(tmp_path / "a.png", logits, labels)
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -29,9 +29,10 @@ def check_data(data: Data, config: TrainConfig) -> None:
     _log.info("labels: %s (positive)", order)
     data.log_findings()
     counts = data.class_counts()
-    _check_sizes(data, counts, config)
     if config.objective == "sentiment":
         _check_classes(data, counts, config)
+    _check_sizes(data, counts, config)
+    if config.objective == "sentiment":
         _warn_imbalance(names, counts["train"], config)
 
 
@@ -100,15 +101,16 @@ def _check_classes(data: Data, counts: dict[str, list[int]], config: TrainConfig
                 continue
             raise Mistake(
                 f"{config.dataset} has too few examples with label {shown(name)}: "
-                f"{_listed(names, counts)}; each split needs one of each label, so give at least 3 "
-                f"different texts of each, or {_advice(split, data, config)}"
+                f"{_listed(names, counts)}; each split needs one of each label, so give at least "
+                f"{1 + len(data.cut)} different texts of each, or {_advice(split, data, config)}"
             )
 
 
 def _advice(split: str, data: Data, config: TrainConfig) -> str:
     """Says what to type where a split has too few examples."""
-    if split not in _FLAGS:
-        return "give more of them for training"
+    if split == "train":
+        flags = [_FLAGS[cut] for cut in sorted(data.cut)]
+        return f"a smaller {' or '.join(flags)}" if flags else "give more of them for training"
     if split not in data.cut:
         return f"give more of them for {split}"
     flag = _FLAGS[split]

@@ -1,0 +1,168 @@
+"""Data are what they contain: files are parsed once, and a run knows the data it was trained on."""
+
+import csv
+import dataclasses
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from pipeline import rows
+from pipeline.errors import Mistake
+from trainer.config import TrainConfig
+from trainer.data import open_data
+from trainer.run import train
+from trainer.stopping import StopSignals
+from trainer.trained import load
+
+WORDS = {"neg": "dull", "pos": "great"}
+ROWS = [(f"a {WORDS[label]} film {n}", label) for n in range(60) for label in WORDS]
+
+
+def write(path, examples=ROWS, header=("text", "label")):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *examples])
+    return path
+
+
+def config_of(path, cache, **settings):
+    small = {"encoder": "pooled_lstm", "units": 4, "embedding_dim": 4, "epochs": 1}
+    return TrainConfig(dataset=str(path), cache_dir=str(cache), **small, **settings)
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The files that were parsed, in order."""
+    paths, read_records = [], rows.read_records
+
+    def counting(path, *arguments):
+        paths.append(path.name)
+        return read_records(path, *arguments)
+
+    monkeypatch.setattr(rows, "read_records", counting)
+    return paths
+
+
+def read_all(config):
+    data = open_data(config)
+    for split in ("train", "validation", "test"):
+        places = np.arange(data.dataset.size(split))
+        assert len(data.original_texts(split, places)) == len(places)
+        assert sum(len(texts) for texts, _ in data.dataset.read(split)) == len(places)
+    return data
+
+
+def test_each_file_is_parsed_once_and_not_at_all_from_the_cache(tmp_path, parsed):
+    write(tmp_path / "data" / "train.csv")
+    write(tmp_path / "data" / "test.csv", ROWS[:20])
+    config = config_of(tmp_path / "data", tmp_path / "cache")
+    first = read_all(config)
+    assert sorted(parsed) == ["test.csv", "train.csv"]
+    again = read_all(config)
+    assert len(parsed) == 2
+    assert again.dataset.identity == first.dataset.identity
+
+
+def test_data_that_are_copied_or_touched_are_the_same_and_edited_ones_are_not(tmp_path, parsed):
+    path = write(tmp_path / "one" / "a.csv")
+    config = config_of(path, tmp_path / "cache")
+    before = read_all(config).dataset
+    os.utime(path, (1, 1))
+    copy = tmp_path / "two" / "other name.csv"
+    copy.parent.mkdir()
+    shutil.copy(path, copy)
+    for same in (path, copy):
+        assert read_all(dataclasses.replace(config, dataset=str(same))).dataset.identity == (
+            before.identity
+        )
+    assert parsed == ["a.csv"]
+    write(path, [("an edited text", "neg"), *ROWS[1:]])
+    assert read_all(config).dataset.identity != before.identity
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda examples: [("another text", "neg"), *examples[1:]],
+        lambda examples: [(examples[0][0], "pos"), *examples[1:]],
+        lambda examples: examples[::-1],
+        lambda examples: examples[:-1],
+    ],
+)
+def test_a_fingerprint_is_that_of_texts_and_labels_in_their_order(tmp_path, edit):
+    config = config_of(write(tmp_path / "a.csv"), tmp_path / "cache")
+    before = open_data(config).fingerprints(["train"])
+    write(tmp_path / "a.csv", edit(ROWS))
+    assert open_data(config).fingerprints(["train"]) != before
+    write(tmp_path / "a.csv", [(text, label, "x") for text, label in ROWS], ("text", "label", "id"))
+    assert open_data(config).fingerprints(["train"]) == before
+
+
+def test_a_data_set_with_a_name_has_a_fingerprint_of_each_part(small_config):
+    data = open_data(small_config)
+    assert set(data.fingerprints(["train", "validation"])) == {"train"}
+    swapped = open_data(small_config, label_names=("pos", "neg"))
+    assert swapped.fingerprints(["train"]) != data.fingerprints(["train"])
+    labels = [np.concatenate([b for _, b in d.dataset.read("train")]) for d in (data, swapped)]
+    assert (labels[0] == 1 - labels[1]).all()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A file, its content, and the settings and the folder of a run on it."""
+    folder = tmp_path_factory.mktemp("identity")
+    config = config_of(write(folder / "a.csv"), folder / "cache")
+    with StopSignals() as stop:
+        train(config, folder / "run", stop=stop)
+    return config, folder / "run"
+
+
+@pytest.fixture
+def edited(trained):
+    """Writes other examples into the file of the run, for one test."""
+    config, model_dir = trained
+
+    def edited(examples):
+        write(model_dir.parent / "a.csv", examples)
+        return config, model_dir
+
+    yield edited
+    write(model_dir.parent / "a.csv")
+
+
+OTHER = {"neg": "pos", "pos": "neg"}
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([(t, {"neg": "terrible"}.get(n, n)) for t, n in ROWS], r"labels 'pos', 'terrible', but"),
+        ([(t, OTHER[n]) for t, n in ROWS], "texts, labels or splits have changed"),
+        ([(t, n) for t, n in reversed(ROWS)], "texts, labels or splits have changed"),
+    ],
+)
+def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, message):
+    config, model_dir = edited(examples)
+    with pytest.raises(Mistake, match=message), StopSignals() as stop:
+        train(dataclasses.replace(config, epochs=2), model_dir, stop=stop)
+    run = load(model_dir)
+    with pytest.raises(Mistake, match=message):
+        run.evaluate(open_data(config, label_names=run.label_names), "test")
+
+
+def test_other_numbers_of_examples_are_told(edited):
+    config, model_dir = edited([*ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
+    told = pytest.raises(Mistake, match=r"trained on \{'train': \d+.*there are")
+    with told, StopSignals() as stop:
+        train(dataclasses.replace(config, epochs=2), model_dir, stop=stop)
+
+
+def test_the_order_of_labels_is_that_of_the_run(trained):
+    config, model_dir = trained
+    run = load(model_dir)
+    other = dataclasses.replace(run, label_names=("pos", "neg"))
+    assert open_data(config, label_names=other.label_names).dataset.label_names == ("pos", "neg")
+    with pytest.raises(Mistake, match=r"label_names=run\.label_names"):
+        other.evaluate(open_data(config), "test")
