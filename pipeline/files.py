@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.decoding import COMPRESSED, Content, examine
-from pipeline.errors import Fault, Mistake, shown
+from pipeline.errors import Fault, Mistake, cut, shown
 from pipeline.file_format import AUTO, FileFormat
 from pipeline.json_records import read_objects
 from pipeline.tables import COLUMN_FLAGS, Table, recognize
@@ -50,8 +50,8 @@ def find_files(name: str) -> list[Path]:
         found = _matches(str(path))
     if not found:
         raise Mistake(
-            f"--dataset={name} is no data set that has a name (imdb_reviews, imdb_offline), and no "
-            f"file, folder or pattern with {_TOLD_SUFFIXES} files"
+            f"--dataset={cut(name)} is no data set that has a name (imdb_reviews, imdb_offline), "
+            f"and no file, folder or pattern with {_TOLD_SUFFIXES} files"
         )
     for file in found:
         _check_kind(file)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -100,6 +103,25 @@ def run(start):
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """Runs a command in this process: call("train", "--model_dir=...") returns its exit code."""
+    from scripts import command_line
+
+    monkeypatch.setattr(command_line, "quiet_stderr", contextlib.nullcontext)
+    loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
+    before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
+
+    def call(name, *arguments):
+        command = importlib.import_module(f"scripts.{name}")
+        return command_line.call(command.main, command.define_flags, list(map(str, arguments)))
+
+    yield call
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.fixture(scope="session")

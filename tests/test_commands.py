@@ -1,11 +1,8 @@
 """Commands as a whole: several in one process, and what they leave alone."""
 
-import contextlib
 import dataclasses
 import hashlib
-import importlib
 import json
-import logging
 import os
 import shutil
 import time
@@ -15,7 +12,6 @@ from pathlib import Path
 import pytest
 from absl.flags import FLAGS
 
-from scripts import command_line
 from tests.conftest import ROOT, SMALL
 from trainer import report
 from trainer.export import export
@@ -25,23 +21,6 @@ from trainer.trained import load
 
 COMMANDS = ("train", "pretrain", "evaluate", "predict", "export", "benchmark", "compare")
 COMMANDS += ("screenshots",)
-
-
-@pytest.fixture
-def call(monkeypatch):
-    """Runs a command in this process: call("train", "--model_dir=...") returns its exit code."""
-    monkeypatch.setattr(command_line, "quiet_stderr", contextlib.nullcontext)
-    loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
-    before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
-
-    def call(name, *arguments):
-        command = importlib.import_module(f"scripts.{name}")
-        return command_line.call(command.main, command.define_flags, list(map(str, arguments)))
-
-    yield call
-    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers, logger.propagate = handlers, propagate
 
 
 def test_all_commands_may_be_imported_and_define_their_flags_in_one_process(call, capsys):

@@ -58,3 +58,11 @@ def test_encoders_that_do_not_exist_are_refused(encoder):
         Mistake, match="is unknown; choose none, or of stacked_lstm, pooled_lstm one or"
     ):
         TrainConfig(encoder=encoder)
+
+
+@pytest.mark.parametrize("name", ["encoder", "profile_steps", "precision", "encoding", "delimiter"])
+def test_messages_cut_what_was_typed(name):
+    with pytest.raises(Mistake) as error:
+        TrainConfig(**{name: "x" * 10_000})
+    assert f"--{name}=" in str(error.value)
+    assert len(str(error.value)) < 300

@@ -535,7 +535,9 @@ HOSTILE = [
 def test_hostile_lines_get_a_probability_each(run, trained):
     stdin = b"\n".join([*HOSTILE, b"a fine film"]) + b"\n"
     done = run("predict", f"--model_dir={trained[0]}", "--format=jsonl", stdin=stdin)
-    assert (done.returncode, done.stderr) == (0, b"")
+    told = done.stderr.decode().splitlines()
+    assert (done.returncode, len(told)) == (0, 1), told
+    assert "2 lines of stdin are not UTF-8, the first is line 2" in told[0]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == len(HOSTILE) + 1
     assert all(0 < row["probability"] < 1 for row in rows)

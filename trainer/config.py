@@ -9,7 +9,7 @@ from typing import Any
 
 from model import ENCODERS
 from pipeline import DATASETS
-from pipeline.errors import Mistake
+from pipeline.errors import Mistake, cut, shown
 from pipeline.file_format import QUOTING, FileFormat
 
 # What --help calls the settings from the one that is named on.
@@ -288,14 +288,14 @@ class TrainConfig:
         _ = self.file_format  # checks its values
         if not set(self.encoders) <= set(ENCODERS):
             raise Mistake(
-                f"--encoder={self.encoder} is unknown; choose none, or of {', '.join(ENCODERS)} "
-                "one or several with commas between them"
+                f"--encoder={cut(self.encoder)} is unknown; choose none, or of "
+                f"{', '.join(ENCODERS)} one or several with commas between them"
             )
         is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):
             raise Mistake(
-                f"--profile_steps={self.profile_steps} is not understood; write the step to begin "
-                "at and the one to end at, such as --profile_steps=100,110"
+                f"--profile_steps={cut(self.profile_steps)} is not understood; write the step to "
+                "begin at and the one to end at, such as --profile_steps=100,110"
             )
         if self.objective == "next_words":
             self._check_language_model()
@@ -378,10 +378,10 @@ def changeable() -> list[str]:
 def _check(field: dataclasses.Field, value: object) -> None:
     expected = type(field.default)
     if type(value) is not expected and not (expected is float and type(value) is int):
-        raise Mistake(f"--{field.name}={value!r} is not of type {expected.__name__}")
+        raise Mistake(f"--{field.name}={shown(value)} is not of type {expected.__name__}")
     choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
     if choices and value not in choices:
-        raise Mistake(f"--{field.name}={value} is unknown; choose {' or '.join(choices)}")
+        raise Mistake(f"--{field.name}={cut(str(value))} is unknown; choose {' or '.join(choices)}")
     too_small = minimum is not None and not value >= minimum  # not: also true of NaN
     too_large = maximum is not None and not value <= maximum
     if too_small or too_large:
