@@ -84,10 +84,10 @@ class SentimentClassifier(keras.Model):
             Logits <float32>[B, P] of all parts; in training, of those that are trained.
         """
         parts = self.learning if training else self.parts
-        scores = [
-            tf.stack([part(some, training=training) for part in parts], axis=1)
-            for some in self.in_branches(token_ids)
-        ]
+        scores = []
+        for number, some in enumerate(self.in_branches(token_ids)):
+            with tf.name_scope(f"branch_{number}"):  # or the graph seems to have several models
+                scores.append(tf.stack([part(some, training=training) for part in parts], axis=1))
         return tf.concat(scores, axis=0)
 
     def get_config(self) -> dict[str, Any]:

@@ -53,7 +53,11 @@ class LanguageModel(keras.Model):
             -log p(word | words before) <float32>[N], in nats, of all but each review's first.
         """
         branches = in_branches(self.deep.cut(token_ids, training=training), self._branches)
-        return tf.concat([self._read(some, training) for some in branches], axis=0)
+        losses = []
+        for number, some in enumerate(branches):
+            with tf.name_scope(f"branch_{number}"):
+                losses.append(self._read(some, training))
+        return tf.concat(losses, axis=0)
 
     def _read(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
         vectors = self.deep.over_time(token_ids[:, :-1], training=training)  # [T-1, B, D]

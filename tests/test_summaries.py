@@ -52,11 +52,39 @@ def test_the_settings_are_there_to_read_and_to_compare_runs_by(trained):
     assert about["encoder"].string_value == settings["encoder"]
 
 
+def test_the_settings_that_are_shown_are_those_in_force(small_config, data, tmp_path):
+    """A run goes on with more epochs: each page shows the first event of its tag."""
+    for epochs in (1, 2):
+        config = dataclasses.replace(small_config, epochs=epochs, max_steps=0)
+        trainer_of(config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+        validation = events(tmp_path / "validation")
+        (text,) = validation.Tensors("settings")
+        assert f"| epochs | {epochs} |" in tf.make_ndarray(text.tensor_proto).item().decode()
+        (start,) = validation.PluginTagToContent("hparams").values()
+        about = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
+        assert about["epochs"].number_value == epochs
+        curves = list(tensors(validation, "epoch/loss"))
+        assert len(curves) == epochs  # nothing else is dropped
+
+
+def test_tensorboard_opens_the_curves_of_epochs_and_steps(trained):
+    """It sorts groups of tags by name and opens the first two."""
+    tags = {
+        tag
+        for split in ("train", "validation")
+        for tag in events(trained[0] / split).Tags()["tensors"]
+        if "/" in tag and not tag.startswith("_hparams_")
+    }
+    groups = sorted({tag.split("/")[0] for tag in tags})
+    assert groups == ["epoch", "step", "validation_best", "weight_gradients", "weights"]
+    assert max(map(len, (tag.split("/", 1)[1] for tag in tags))) <= 40  # one line of a title
+
+
 def test_the_best_figures_are_those_of_the_best_epoch(trained, history):
     best = min(history.values(), key=lambda row: float(row["validation_loss"]))
     validation = events(trained[0] / "validation")
     for name in ("loss", "accuracy"):
-        *_, (step, value) = tensors(validation, f"best/{name}").items()
+        *_, (step, value) = tensors(validation, f"validation_best/{name}").items()
         assert step == int(best["step"])
         assert value == pytest.approx(float(best[f"validation_{name}"]), rel=1e-6)
 
@@ -80,7 +108,7 @@ def test_decisions_agree_with_the_accuracy_of_their_epoch(trained, history):
         assert tf.io.decode_png(png).shape == (300, 300, 4)
 
 
-@pytest.mark.parametrize("group", ["weights", "gradients"])
+@pytest.mark.parametrize("group", ["weights", "weight_gradients"])
 def test_weights_and_gradients_have_histograms(trained, history, group):
     train = events(trained[0] / "train")
     tags = [tag for tag in train.Tags()["tensors"] if tag.startswith(f"{group}/")]
@@ -121,6 +149,16 @@ def test_the_graph_is_that_of_the_model(trained):
     assert any("deep_scores" in name and "embedding" in name for name in names)
 
 
+def test_the_branches_of_a_batch_are_named_in_the_graph(small_config, data, tmp_path):
+    """Not as if there were two models."""
+    model = trainer_of(small_config, data, tmp_path).state.model
+    model._branches = 2
+    call = tf.function(model.call, input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    names = [operation.name for operation in call.get_concrete_function().graph.get_operations()]
+    layers = {name.split("/")[0] for name in names if "deep_scores" in name}
+    assert layers == {"branch_0", "branch_1"}
+
+
 def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, data):
     texts = tensors(events(trained[0] / "validation"), "epoch/mistakes")
     assert list(texts) == list(history)
@@ -134,9 +172,10 @@ def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, dat
     words = ["▯" if i == 1 else vectorizer.words[i - 2] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
-    assert told[0] == f"**{name}**, probability of pos {probability:.4f}"
-    assert told[1] == " ".join(words)
-    assert len(told) == 2 * min(10, len(wrong))
+    assert told[0] == "▯ stands for a token that is out of the vocabulary."
+    assert told[1] == f"**{name}**, probability of pos {probability:.4f}"
+    assert told[2] == " ".join(words)
+    assert len(told) == 1 + 2 * min(10, len(wrong))
 
 
 def test_the_projector_has_the_vectors_of_words(trained):

@@ -198,7 +198,8 @@ def test_a_step_that_overflows_float16_is_skipped_and_many_are_a_fault(
         assert (variable.numpy() == old).all()
 
 
-def test_training_stops_when_patience_ends(small_config, data, tmp_path):
+def test_training_stops_when_patience_ends(small_config, data, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     config = dataclasses.replace(
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
     )
@@ -206,7 +207,26 @@ def test_training_stops_when_patience_ends(small_config, data, tmp_path):
     trainer.fit(tmp_path, stop=StopSignals())
     state = trainer.state
     assert trainer.is_finished()
-    assert int(state.epoch) == int(state.best_epoch) + 2 < 50
+    best = int(state.best_epoch)
+    assert int(state.epoch) == best + 2 < 50
+    assert caplog.messages[-1] == (
+        f"stopped: no better validation loss in the last 2 epochs; best epoch {best} of {best + 2}"
+    )
+
+
+def test_what_takes_time_before_the_first_epoch_ends_is_announced(
+    small_config, data, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
+    trainer_of(config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+    ours = [record.message for record in caplog.records if record.name.startswith("trainer.")]
+    starting, counting, compiling, epoch, end = ours
+    assert starting.endswith("starting at step 0")
+    assert counting == f"counting n-grams in {len(data[1])} texts"
+    assert compiling == "compiling the training step"
+    assert epoch.startswith("epoch 1/1  train loss ")
+    assert end == "finished; best epoch 1 of 1"
 
 
 def test_max_steps_ends_an_epoch_early_and_records_it(small_config, data, tmp_path):

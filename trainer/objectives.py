@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from model.classifier import SentimentClassifier
 from model.deep import DeepScores
 from model.language import LanguageModel
+from model.ngrams import NgramScores
 from model.seeds import derive_seed
 from pipeline.batches import NO_REVIEW, evaluation_batches
 from pipeline.errors import Mistake
@@ -22,6 +24,8 @@ from trainer.progress import watched
 from trainer.replicas import Replicas
 from trainer.stopping import StopSignals
 from trainer.summaries import Summaries
+
+_log = logging.getLogger(__name__)
 
 _SEEDS_BETWEEN = 10_000_019  # from one replica's random directions to the next one's
 _COUNTING_BATCH = 1024  # reviews; a batch costs a pass over all counts
@@ -99,9 +103,12 @@ class Sentiment(Objective):
 
     def prepare(self, training: Reviews, *, stop: StopSignals) -> None:
         """Counts n-grams in the labelled reviews."""
+        if not any(isinstance(part, NgramScores) for part in self._model.learning):
+            return
         labelled = training[training.labels >= 0]
         batches = evaluation_batches(labelled, batch_size=_COUNTING_BATCH)
-        about = {"total": len(labelled), "per_part": _COUNTING_BATCH, "what": "counting"}
+        about = {"total": len(labelled), "per_part": _COUNTING_BATCH, "what": "counting n-grams"}
+        _log.info("counting n-grams in %d texts", len(labelled))
         self._model.count(watched(batches, **about, stop=stop))
 
     def graph(self) -> tf.Graph:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -38,33 +40,63 @@ class Progress:
             leave=False,
         )
         self._first_step, self._last_step = first_step, last_step
+        self._step, self._epoch, self._values = first_step, "", ""
         self._started = self._told = time.monotonic()
 
-    def advance(self, steps: int) -> None:
-        """Moves the bar."""
-        self._bar.update(steps)
-
-    def tell(self, epoch: str, values: dict[str, float], *, step: int) -> None:
-        """Shows values at a step: beside the bar, or as a line when the last one is a while ago.
+    def begin_epoch(self, epoch: str) -> None:
+        """Shows which epoch is trained from here on.
 
         Args:
             epoch: The epoch and how many there are, such as `2/5`.
-            values: The values by name.
-            step: Steps taken.
         """
-        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._bar.set_description_str(f"epoch {epoch}", refresh=False)
-        self._bar.set_postfix_str(text, refresh=False)
+        self._epoch = epoch
+        self._bar.set_description_str(f"epoch {epoch}")
+
+    def advance(self, steps: int) -> None:
+        """Moves the bar; elsewhere writes a line when the last one is a while ago."""
+        self._step += steps
+        self._bar.update(steps)
         now = time.monotonic()
-        if self._bar.disable and now - self._told >= _SECONDS_BETWEEN_LINES:
-            taken = max(step - self._first_step, 1)  # none, when only a validation was left
-            left = tqdm.format_interval((now - self._started) / taken * (self._last_step - step))
-            _log.info("epoch %s  step %d/%d  %s  ETA %s", epoch, step, self._last_step, text, left)
-            self._told = now
+        if not self._bar.disable or now - self._told < _SECONDS_BETWEEN_LINES:
+            return
+        left = (now - self._started) / (self._step - self._first_step)
+        left = tqdm.format_interval(left * (self._last_step - self._step))
+        position = f"epoch {self._epoch}  step {self._step}/{self._last_step}"
+        _log.info("%s", "  ".join(filter(None, (position, self._values, f"ETA {left}"))))
+        self._told = now
+
+    def tell(self, values: dict[str, float]) -> None:
+        """Shows values, by name, from now on."""
+        self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._bar.set_postfix_str(self._values, refresh=False)
 
     def close(self) -> None:
         """Takes the bar away."""
         self._bar.close()
+
+
+@contextlib.contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Logs what begins now, and every 15 seconds that it goes on.
+
+    Args:
+        what: What is done in one piece, of which no part can be counted.
+    """
+    is_done = threading.Event()
+    started = time.monotonic()
+
+    def remind() -> None:
+        while not is_done.wait(_SECONDS_BETWEEN_LINES):
+            _log.info("%s: %.0f s so far", what, time.monotonic() - started)
+
+    _log.info("%s", what)
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        reminder.join()
 
 
 def watched(

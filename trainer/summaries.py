@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.pr_curve import metadata
 
 from pipeline.reviews import Reviews
@@ -25,6 +26,7 @@ from trainer.report import worst
 
 _UNKNOWN = "▯"  # stands for a word that is not in the vocabulary
 SPLITS = ("train", "validation")
+_SETTINGS = "settings"
 _THRESHOLDS = 201
 _LARGEST_SAMPLE = 10_000  # numbers of a weight or a gradient that make its histogram
 _MISTAKES = 10  # that are shown of an epoch
@@ -36,7 +38,8 @@ class Summaries:
     Args:
         model_dir: The run's folder.
         first_step: The first step that this process writes. What an earlier process wrote from
-            there on, beyond its last checkpoint, is dropped.
+            there on, beyond its last checkpoint, is dropped. So are the settings, which `describe`
+            writes again.
         words: The vocabulary.
         label_names: What labels 0 and 1 are called.
     """
@@ -53,7 +56,7 @@ class Summaries:
         self._model_dir = model_dir
         self._folders = {split: model_dir / split for split in SPLITS}
         for folder in self._folders.values():
-            _drop_steps_from(first_step, folder)
+            _drop_outdated(first_step, folder)
         self._writers = {
             split: tf.summary.create_file_writer(str(folder))
             for split, folder in self._folders.items()
@@ -64,7 +67,8 @@ class Summaries:
 
         Args:
             split: `train` or `validation`.
-            group: `step` or `epoch`: what the values are of.
+            group: `step`, `epoch` or `validation_best`: what the values are of. TensorBoard sorts
+                groups by name and opens the first two.
             values: The values by name.
             step: Where on the axis; epochs too are drawn over steps.
 
@@ -76,7 +80,10 @@ class Summaries:
                 tf.summary.scalar(f"{group}/{name}", value)
 
     def describe(self, config: TrainConfig) -> None:
-        """Writes the settings of a run, as text and for the HParams page; once, at its start."""
+        """Writes the settings in force, as text and for the HParams page; at each start.
+
+        Both pages show the first event of their tag: there must be one.
+        """
         settings = dataclasses.asdict(config)
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
@@ -84,8 +91,9 @@ class Summaries:
         left_out = set(changeable()) - {"epochs"}
         compared = {name: value for name, value in settings.items() if name not in left_out}
         with self._told("validation"), self._writers["validation"].as_default(step=0):
-            tf.summary.text("settings", table)
+            tf.summary.text(_SETTINGS, table)
             hparams.hparams(compared, trial_id=str(self._model_dir))
+        self.flush()
 
     def write_graph(self, graph: tf.Graph) -> None:
         """Writes what a model computes; once, at the start of a run."""
@@ -115,7 +123,7 @@ class Summaries:
     def _mistakes(self, examples: Reviews, logits: np.ndarray) -> str:
         """Writes reviews as Markdown, in the words that the model reads."""
         first, second = self._label_names
-        parts = []
+        parts = [f"{_UNKNOWN} stands for a token that is out of the vocabulary."]
         for position, probability in enumerate(tf.sigmoid(logits).numpy()):
             ids = examples.row(position).astype(np.int64) - FIRST_WORD_ID
             read = " ".join(self._words[i] if i >= 0 else _UNKNOWN for i in ids)
@@ -200,8 +208,10 @@ def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, str]) -
     return np.asarray(canvas.buffer_rgba())[np.newaxis]
 
 
-def _drop_steps_from(step: int, folder: Path) -> None:
+def _drop_outdated(first_step: int, folder: Path) -> None:
     """Rewrites the event files of earlier processes without what is going to be written again.
+
+    That is all from a step on, and the settings.
 
     A restart mark in the events would be shorter, but TensorBoard's EventAccumulator heeds it for
     old kinds of events alone.
@@ -211,7 +221,7 @@ def _drop_steps_from(step: int, folder: Path) -> None:
         kept, is_whole = [], True
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                if Event.FromString(record).step < step:
+                if _is_kept(Event.FromString(record), first_step):
                     kept.append(record)
                 else:
                     is_whole = False
@@ -221,3 +231,8 @@ def _drop_steps_from(step: int, folder: Path) -> None:
             with replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
                 for record in kept:
                     writer.write(record)
+
+
+def _is_kept(event: Event, first_step: int) -> bool:
+    tags = {value.tag for value in event.summary.value}
+    return event.step < first_step and not tags & {_SETTINGS, SESSION_START_INFO_TAG}

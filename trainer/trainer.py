@@ -20,11 +20,12 @@ from trainer.config import TrainConfig
 from trainer.metrics import mean
 from trainer.objectives import Objective
 from trainer.profiling import Profile
-from trainer.progress import Progress
+from trainer.progress import Progress, announced
 from trainer.records import History
 from trainer.replicas import Replicas
 from trainer.stopping import Stopped, StopSignals
 from trainer.summaries import Summaries, sampled
+from trainer.weight_names import short_names
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Trainer:
         self._lost_steps = tf.Variable(0)
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
+        self._is_compiled = False
         self._last_step = last_step(config, training)
         self._epochs = math.ceil(self._last_step / self._steps_per_epoch)
 
@@ -110,11 +112,13 @@ class Trainer:
         self._open(model_dir)
         try:
             with self._faults_told():
+                self._summaries.describe(self.config)
                 if not int(self.state.step):
                     self._begin(stop)
                 while not self.is_finished():
                     self._train_epoch(stop)
                     self._validate_epoch(stop)
+                self._log_end()
         except Stopped:
             self._save()
             raise
@@ -144,9 +148,19 @@ class Trainer:
     def _begin(self, stop: StopSignals) -> None:
         """Does what is done once, before the first step."""
         self._objective.prepare(self._training, stop=stop)
-        self._summaries.describe(self.config)
         self._summaries.write_graph(self._objective.graph())
         self._save()  # from now on a folder without checkpoints has lost them
+
+    def _log_end(self) -> None:
+        """Says why training ends, and which epoch is best."""
+        epoch, best = int(self.state.epoch), int(self.state.best_epoch)
+        if epoch < self._epochs:
+            patience = self.config.early_stopping_patience
+            last = "last epoch" if patience == 1 else f"last {patience} epochs"
+            why = f"stopped: no better validation loss in the {last}"
+        else:
+            why = "finished"
+        _log.info("%s; best epoch %d of %d", why, best, epoch)
 
     def _validate_epoch(self, stop: StopSignals) -> None:
         trained_until = time.monotonic()
@@ -265,6 +279,7 @@ class Trainer:
             mine=self._replicas.here,
         )
         self._start_window()
+        self._progress.begin_epoch(f"{epoch + 1}/{self._epochs}")
         # Processes must agree on when to look up, and have clocks of their own.
         iterator, pace = iter(batches), _Pace(is_steady=self._replicas.is_cluster)
         while step < end:
@@ -273,7 +288,7 @@ class Trainer:
             count = min(end - step, pace.steps(), *(every - step % every for every in pauses))
             self._profile.heed(step)
             count = self._profile.steps_left(step, count)
-            with pace.measured(count):
+            with pace.measured(count), self._compiling():
                 self.train_steps(iterator, tf.constant(count, tf.int64))
             step += count
             self._check_skipped(step)
@@ -284,6 +299,13 @@ class Trainer:
                 if step % self.config.checkpoint_every == 0:
                     self._save()
                 stop.check()
+
+    def _compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Announces that the first call of `train_steps` takes longer."""
+        if self._is_compiled:
+            return contextlib.nullcontext()
+        self._is_compiled = True
+        return announced("compiling the training step")
 
     def _start_window(self) -> None:
         for metric in (self._reviews, self._tokens):
@@ -300,7 +322,7 @@ class Trainer:
             values[f"{name}_per_second"] = float(count.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
         shown = {name: values[name] for name in _SHOWN if name in values}
-        self._progress.tell(f"{int(state.epoch) + 1}/{self._epochs}", shown, step=step)
+        self._progress.tell(shown)
         lost = int(self._lost_steps)
         if lost:
             _log.warning("%d steps before step %d were not taken: no finite gradient", lost, step)
@@ -353,7 +375,7 @@ class Trainer:
             state.best_loss.assign(loss)
             state.best_epoch.assign(state.epoch + 1)
             self._checkpoints.save_best()
-            self._summaries.write("validation", "best", validation, step=int(state.step))
+            self._summaries.write("validation", "validation_best", validation, step=int(state.step))
             self._summaries.write_vectors(self._objective.vectors())
         return is_best
 
@@ -369,10 +391,10 @@ class Trainer:
         epoch = int(state.epoch.assign_add(1))
         for split, values in (("train", train), ("validation", validation)):
             self._summaries.write(split, "epoch", values, step=step)
-        names = [weight.path for weight in state.model.trainable_variables]
+        names = short_names([weight.path for weight in state.model.trainable_variables])
         for group, values in (
             ("weights", [weight.value for weight in state.model.trainable_variables]),
-            ("gradients", state.gradients),
+            ("weight_gradients", state.gradients),
         ):
             self._summaries.write_histograms(group, zip(names, values, strict=True), step=step)
         row: dict[str, float] = {"epoch": epoch, "step": step}
