@@ -15,13 +15,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Finds the temperature T for which the probabilities sigmoid(logits / T) have the lowest loss.
 
     It calibrates probabilities and changes no decision (Guo et al., On Calibration of Modern Neural
-    Networks, ICML 2017). Targets are not 1 and 0, but (n1 + 1) / (n1 + 2) and 1 / (n0 + 2) with n1
-    and n0 examples of the labels: the expected labels of new examples where all of these were
-    right, under a uniform prior (Platt, Probabilistic Outputs for Support Vector Machines, 1999,
-    section 2.2). So T has a bound by the number of examples: where all decisions are right, the
-    probabilities of the labels have these targets as their mean, weighted by |logit|, instead of
-    1. With thousands of examples T is the same within a percent. The loss is convex in 1 / T, so
-    halving an interval finds it.
+    Networks, ICML 2017). Targets are not 1 and 0 (Platt, Probabilistic Outputs for Support Vector
+    Machines, 1999, section 2.2), but (N + 1/2) / (N + 1) and 1/2 / (N + 1): after N right decisions
+    that is the probability that the next one is right, or wrong, by Jeffreys' prior (Krichevsky &
+    Trofimov, The Performance of Universal Encoding, 1981). So the number of examples is a bound on
+    how sure the model may be: where all decisions are right, the probabilities of the labels have
+    the mean (N + 1/2) / (N + 1), weighted by |logit|, instead of 1. Platt's own targets count the
+    examples of each label alone, and add 1; with thousands of examples that still moves T by
+    percents, these targets by less than one. The loss is convex in 1 / T, so halving an interval
+    finds it.
 
     Args:
         logits: <float32>[N].
@@ -31,10 +33,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         T, from 1/100 to 10,000; 1 where all labels are alike, or there are none.
     """
     is_positive = labels > 0.5
-    positives, negatives = np.sum(is_positive), np.sum(~is_positive)
-    if not positives or not negatives:
+    if is_positive.all() or not is_positive.any():
         return 1.0
-    targets = np.where(is_positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    count = len(labels)
+    targets = np.where(is_positive, count + 0.5, 0.5) / (count + 1)
     logits = logits.astype(np.float64)
     low, high = 1 / _MOST, 1 / _LEAST  # of 1 / T
     for _ in range(_HALVINGS):
