@@ -108,9 +108,8 @@ def _row(output: Output) -> Callable[..., bytes]:
 
 def _has_bar() -> bool:
     """Says whether someone waits who sees nothing else."""
-    return (
-        sys.stderr.isatty() and bool(FLAGS.input) and not (sys.stdout.isatty() and not FLAGS.output)
-    )
+    is_seen = sys.stdout.isatty() and FLAGS.output in ("", "-")
+    return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not is_seen
 
 
 def _text_file(config: TrainConfig, output: Output) -> TextFile:
