@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.datasets import HASH_BUCKETS
 from pipeline.parsed import SPLIT_NAMES, ParsedRows
+from pipeline.reviews import Reviews
 
 _TRAIN, _VALIDATION, _TEST, _UNSUPERVISED = range(len(SPLIT_NAMES))
 _DROPPED = len(SPLIT_NAMES)
@@ -87,7 +88,7 @@ def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
         copies=_count_copies(numbers, hashes),
         dropped=dropped,
         unlabelled_dropped=int(leaked.sum()),
-        contradictions=_contradictions(hashes, rows.examples.labels),
+        contradictions=_contradictions(hashes, rows.examples),
     )
 
 
@@ -137,9 +138,9 @@ def _count_copies(numbers: np.ndarray, hashes: np.ndarray) -> dict[tuple[str, st
     return {pair: count for pair, count in counts.items() if count}
 
 
-def _contradictions(hashes: np.ndarray, labels: np.ndarray) -> int:
-    is_labelled = labels >= 0
-    hashes, labels = hashes[is_labelled], labels[is_labelled]
+def _contradictions(hashes: np.ndarray, examples: Reviews) -> int:
+    counts = (examples.labels >= 0) & (examples.lengths > 0)  # an empty text says nothing
+    hashes, labels = hashes[counts], examples.labels[counts]
     in_order = np.argsort(hashes, kind="stable")
     hashes, labels = hashes[in_order], labels[in_order]
     is_other = (hashes[1:] == hashes[:-1]) & (labels[1:] != labels[:-1])

@@ -98,6 +98,7 @@ class ReviewFiles:
         self._contents = [_sha256(path) for path in self._files]
         self._rows = self._parsed(cache or Cache(None), watch, before)
         self._refuse_bad_rows()
+        self._refuse_empty_texts()
         self.label_names = self._order_labels(label_names)
         self._made = make_splits(self._rows, cuts)
         self.cut = self._made.cut
@@ -192,7 +193,9 @@ class ReviewFiles:
             )
         if made.contradictions:
             _log.warning(
-                "%s: %d texts have rows with different labels", self.name, made.contradictions
+                "%s: rows with the same text have different labels, for %d texts",
+                self.name,
+                made.contradictions,
             )
 
     def _parsed_key(self) -> dict[str, object]:
@@ -234,6 +237,15 @@ class ReviewFiles:
             )
         _log.warning("left out %d rows of %s: %s", count, self.name, listed)
 
+    def _refuse_empty_texts(self) -> None:
+        count = len(self._rows.splits)
+        if count and self._rows.about["empty"] == count:
+            column = shown(self._settings.columns.text)
+            raise Mistake(
+                f"no text of {self.name} has a word: all {count} are empty in the column {column}; "
+                "is --text_column right?"
+            )
+
     def _order_labels(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
         """Says which label is 0 and which is 1."""
         places = {name: place for name, *place in self._rows.about["labels"]}
@@ -259,6 +271,12 @@ class ReviewFiles:
 
     def _no_train_split(self) -> str:
         sizes = {split: len(rows) for split, rows in self._chosen.items() if len(rows)}
+        if (self._rows.splits == parsed.SPLIT_NAMES.index("train")).any() and self.cut:
+            return (
+                f"{self.name} has too few different texts to cut off "
+                f"{' and '.join(sorted(self.cut))}: {sizes}, and none is left to train on; give "
+                "more texts, or files for these splits"
+            )
         by_names = self._is_named() and not self._settings.columns.split
         hint = "; --splits_from_names=false ignores the names of files" if by_names else ""
         dropped = " (--drop_duplicates dropped others)" if self._made.dropped else ""

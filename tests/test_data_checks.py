@@ -84,7 +84,7 @@ def test_findings_in_files_are_logged(tmp_path, caplog):
     assert "subset" not in caplog.text
     assert "1 of 122 texts are empty" in caplog.text
     assert "ignored spaces around the label of 60 rows" in caplog.text
-    assert "1 texts have rows with different labels" in caplog.text
+    assert "rows with the same text have different labels, for 1 texts" in caplog.text
 
 
 def test_copies_in_two_splits_are_warned_of_or_dropped(tmp_path, caplog):

@@ -166,6 +166,16 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
         ),
         (lambda p: write_csv(p / "a.csv", ROWS[:1]), "1 different labels, not two: 'bad'"),
         (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
+        (
+            lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
+            r"no text of .*a\.csv has a word: all 200 are empty in the column 'text'; is --text_co",
+        ),
+        (
+            lambda p: write_csv(
+                p / "a.csv", [(text, label) for text in ("\t", "<br />") for label in ("a", "b")]
+            ),
+            "too few different texts to cut off test and validation.*none is left to train on",
+        ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row to train on, but {'test': 200}"),
         (lambda p: p / "no.csv", "no file, folder or pattern"),
         (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),

@@ -125,7 +125,7 @@ def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainCo
     for name, count in zip(names, counts, strict=True):
         if count < _FEW or count < _SMALL_SHARE * total:
             _log.warning(
-                "%s: only %d of %d training examples (%.1f %%) have the label %s: accuracy says "
+                "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy says "
                 "little of them, look at macro_f1 and recall",
                 config.dataset,
                 count,
