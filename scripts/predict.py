@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TAKES_TEXTS = True  # arguments may begin with a dash
 _CHUNK = 1024  # reviews that are read, scored and answered together
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("scripts.predict")  # its __name__ is __main__ where it is the command
 
 
 def define_flags() -> None:
