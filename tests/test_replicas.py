@@ -137,22 +137,26 @@ def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
 
 @pytest.fixture(scope="module")
 def workers(start, flags):
-    """Starts scripts.train in two processes that train one run: workers(model_dir)."""
+    """Starts scripts.train in two processes that train one run: workers(model_dir).
+
+    More arguments are those of the second alone; `count` is how many of the two are started.
+    """
     started = []
 
-    def workers(model_dir):
+    def workers(model_dir, *of_second, count=2):
         sockets = [socket.socket() for _ in range(2)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
         for one in sockets:
             one.close()
-        for index in range(2):
+        for index in range(count):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
             arguments = [f"--model_dir={model_dir}", *flags, "--dropout=0.3", "--epochs=4"]
+            arguments += of_second if index == 1 else ()
             started.append(start("train", *arguments, env=environment))
-        return started[-2:]
+        return started[-count:]
 
     yield workers
     for process in started:
@@ -216,6 +220,49 @@ def test_a_notice_to_one_process_stops_all_after_saving(workers, undisturbed, tm
         assert code == 143, err
         assert "stopped by SIGTERM, everything saved" in err
     check_goes_on(workers, folder, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [
+        ("--learning_rate=0.01", "differ in --learning_rate: process 1 and process 0"),
+        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): process 1 and"),
+    ],
+)
+def test_processes_that_differ_are_refused(workers, train_reviews, tmp_path, flag, what):
+    if flag == "--dataset=reviews.csv":
+        path = tmp_path / "reviews.csv"
+        lines = [f"{text.decode()!r},{label}" for text, label in train_reviews if b'"' not in text]
+        quoted = [line.replace("'", '"') for line in lines if line.count("'") == 2]
+        path.write_text("\n".join(["text,label", *quoted]))
+        flag = f"--dataset={path}"
+    for code, _, err in map(ended, workers(tmp_path / "run", flag)):
+        assert code == 1, err
+        assert what in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_begin_ends_the_other(workers, tmp_path):
+    (code, _, err), (code_1, _, err_1) = map(
+        ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
+    )
+    assert (code, code_1) == (2, 1)
+    assert "error: process 1 of the run has failed and says why itself" in err
+    assert "error: --dataset=/nowhere.csv" in err_1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_process_that_never_starts(workers, tmp_path, number):
+    (process,) = workers(tmp_path / "run", count=1)
+    lines = iter(process.stderr.readline, b"")
+    assert b"waiting for process 1 at 127.0.0.1:" in next(lines)
+    process.send_signal(number)
+    code, _, err = ended(process)
+    assert code == 128 + number, err
+    assert not (tmp_path / "run").exists()
 
 
 def check_goes_on(workers, folder, undisturbed):

@@ -1,3 +1,3 @@
 """From batches to a trained model: settings, devices, the loop, checkpoints, records."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -10,6 +10,7 @@ from model.deep import DeepScores
 from model.language import LanguageModel
 from model.ngrams import NgramScores
 from model.seeds import derive_seed
+from pipeline.errors import Fault
 from pipeline.vocabulary import UNKNOWN_ID
 from trainer import devices
 from trainer.config import TrainConfig
@@ -56,7 +57,11 @@ def build_optimizer(
         config: The settings.
         model: The model, built.
         steps: Steps of the whole run, over which the learning rate may fall.
+
+    Raises:
+        Fault: The installed version of Keras treats the gradients of several replicas otherwise.
     """
+    _check_sums()
     is_accumulating = config.gradient_accumulation > 1
     optimizer = _Adam(
         _learning_rate(config, steps),
@@ -128,17 +133,44 @@ def _learning_rate(
     return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
-class _Adam(keras.optimizers.Adam):
-    """Adam on gradients that are the sums over all replicas already.
+class _SumsGiven:
+    """Has an optimizer take gradients that are the sums over all replicas already.
 
     Keras' own adds them up after clipping each replica's; a sum is to be clipped as it would be of
-    one replica.
+    one replica. The method is not public: see `_check_sums`.
     """
 
     def _all_reduce_sum_gradients(
         self, grads_and_vars: list[tuple[tf.Tensor, tf.Variable]]
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
         return grads_and_vars
+
+
+class _Adam(_SumsGiven, keras.optimizers.Adam):
+    """Adam on sums of gradients."""
+
+
+class DescentOnSums(_SumsGiven, keras.optimizers.SGD):
+    """Gradient descent on sums of gradients; unlike Adam's, its step is as long as they are."""
+
+
+def _check_sums() -> None:
+    """Takes a step whose length is known, where there are several replicas.
+
+    A version of Keras in which `_SumsGiven` replaces nothing would add sums up again: all gradients
+    would be as many times too large as there are replicas, and nothing would say so.
+    """
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return
+    variable, optimizer = keras.Variable(1.0), DescentOnSums(learning_rate=1.0)
+    optimizer.build([variable])
+    strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
+    if variable.numpy() != 0.0:
+        raise Fault(
+            f"Keras {keras.__version__} adds gradients up over replicas otherwise than this "
+            "program expects; install the version that setup.cfg names, or use --distribute=none"
+        )
 
 
 class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):

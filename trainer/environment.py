@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import devices, processor
+from trainer import __version__, devices, processor
 
 if TYPE_CHECKING:
     from trainer.records import RunRecord
@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LIBRARIES = ("tensorflow", "keras")  # whose kernels and layers compute
+_PROGRAM = "text-sentiment"
+# It wrote no version, and chose the best epoch by the calibrated loss: the losses of such a run's
+# epochs cannot be compared with those of later ones, which are uncalibrated.
+_EARLY = "0.1.0"
 
 
 def current() -> dict[str, str]:
-    """Returns the processor's model and the versions of the libraries that compute."""
+    """Returns the processor's model and the versions of this program and of its libraries."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"processor": processor.model(), **versions}
+    return {"processor": processor.model(), **versions, _PROGRAM: __version__}
 
 
 def recorded(content: Mapping[str, Any]) -> dict[str, str]:
     """Takes from the content of a config.json what `current` returns, as far as it is there."""
     found = {"processor": content.get("processor"), **content.get("versions", {})}
-    return {name: found[name] for name in ("processor", *_LIBRARIES) if found.get(name)}
+    known = {name: found[name] for name in ("processor", *_LIBRARIES) if found.get(name)}
+    return {**known, _PROGRAM: content.get("program_version", _EARLY)}
 
 
 def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
@@ -48,6 +53,8 @@ def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
         changes.append(
             f"{record.branches} parts of a batch there, which are kept, where {here} suit the cores"
         )
+    if record.environment.get(_PROGRAM) == _EARLY != __version__:
+        changes.append("its best epoch so far has a calibrated loss, later ones have uncalibrated")
     if changes:
         _log.warning(
             "%s was begun elsewhere (%s): it goes on, and its results may differ in the last bits "

@@ -19,6 +19,27 @@ from pipeline.errors import Fault
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Of the folders in which files are written before they get their names.
 _PREFIX, _SUFFIX = ".text-sentiment-", ".unfinished"
+# How TensorFlow and CUDA word that there is no memory.
+_NO_MEMORY = ("out of memory", "out_of_memory", "oom when", "allocate", "cannot allocate memory")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Says whether an error is of a full disk, or of a quota of disk space.
+
+    TensorFlow raises one class for a full disk, too little memory and too many open files, with
+    the system's own words for the first and the last.
+    """
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return any(os.strerror(number) in (error.message or "") for number in _FULL)
+    return getattr(error, "errno", None) in _FULL
+
+
+def is_memory(error: BaseException) -> bool:
+    """Says whether an error is of too little memory, the processor's or a GPU's."""
+    if isinstance(error, MemoryError):
+        return True
+    message = (getattr(error, "message", None) or "").lower()
+    return isinstance(error, tf.errors.OpError) and any(word in message for word in _NO_MEMORY)
 
 
 @contextlib.contextmanager
@@ -35,8 +56,7 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        is_full = isinstance(error, tf.errors.ResourceExhaustedError)
-        if not is_full and getattr(error, "errno", None) not in _FULL:
+        if not is_full_disk(error):
             raise
         free = shutil.disk_usage(folder).free
         raise Fault(

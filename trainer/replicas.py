@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import os
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import Mistake
+from pipeline.errors import Fault, Mistake
+from trainer.cluster import is_configured, read_cluster
 from trainer.config import TrainConfig
 from trainer.stopping import Stopped, StopSignals
 
-_SEED_STATE = "seed_generator_state"  # what Keras calls the state of a layer's random numbers
+_log = logging.getLogger(__name__)
+
 _SEEDS_BETWEEN = 1_000_003  # from one replica to the next
+_FAILED = 1000  # among numbers of signals
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
 # Settings, and what to do instead.
 _REFUSED = {
     "gradient_accumulation": "a larger --batch_size does the same, in parts on each of them",
@@ -45,6 +57,7 @@ class Replicas:
         local = 1 if self.count == 1 else len(strategy.extended.worker_devices)
         first = local * (_worker_number(strategy.cluster_resolver) if self.is_cluster else 0)
         self.here = range(first, first + local)
+        self._process, self._processes = first // local, self.count // local
 
     @property
     def is_chief(self) -> bool:
@@ -99,7 +112,7 @@ class Replicas:
         """
         if self.count == 1:
             return
-        seeds = [variable for variable in model.variables if variable.name == _SEED_STATE]
+        seeds = seeds_of(model)
 
         def shift() -> None:
             moved = tf.stack([self.number() * _SEEDS_BETWEEN, 0])
@@ -125,6 +138,97 @@ class Replicas:
     def wait(self) -> None:
         """Waits until all processes have come here."""
         self.total(tf.constant(0))
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Ends a block in all processes alike: where one fails or is stopped, the others end too.
+
+        Without this they would wait for it. What is in the block must not wait for other processes.
+
+        Raises:
+            Stopped: Another process was stopped by a signal.
+            Fault: Another process has failed, or is gone.
+        """
+        if not self.is_cluster:
+            yield
+            return
+        error: Exception | None = None
+        try:
+            yield
+        except Stopped as stopped:
+            error, code = stopped, stopped.signal
+        except Exception as failure:
+            error, code = failure, _FAILED
+        else:
+            code = 0
+        if error:
+            _log.warning("process %d ends, and the others with it: %s", self._process, error)
+        with contextlib.suppress(*[Fault] if error else ()), self.losses_explained():
+            codes = self._of_each([code])[:, 0]
+        if error:
+            raise error
+        if _FAILED in codes:
+            raise Fault(
+                f"process {list(codes).index(_FAILED)} of the run has failed and says why itself; "
+                "start all processes again when that is mended"
+            )
+        if codes.any():
+            raise Stopped(signal.SIGTERM)
+
+    def compare(self, values: Mapping[str, object]) -> None:
+        """Refuses to train where the processes of a run differ in something.
+
+        Args:
+            values: What must be the same in all of them, by what a person calls it.
+
+        Raises:
+            Mistake: A value differs; it says which, and in which processes.
+        """
+        if not self.is_cluster:
+            return
+        # The names first: processes of different program versions would compare different things.
+        named = {"the version of the program": list(values)}
+        for some in (named, values):
+            digests = self._of_each([n for value in some.values() for n in _digest(value)])
+            digests = digests.reshape(self._processes, len(some), -1)
+            for (name, value), of_each in zip(some.items(), digests.swapaxes(0, 1), strict=True):
+                others = [n for n, digest in enumerate(of_each) if (digest != of_each[0]).any()]
+                if others:
+                    raise Mistake(
+                        f"the processes of the run differ in {name}: process "
+                        f"{', '.join(map(str, others))[:80]} and process 0 have different ones, "
+                        f"and process {self._process}, this one, has {str(value)[:80]!r}; start "
+                        "all of them with the same settings, data and program"
+                    )
+
+    @contextlib.contextmanager
+    def losses_explained(self) -> Iterator[None]:
+        """Turns what TensorFlow raises where another process is gone into a Fault.
+
+        Raises:
+            Fault: Another process is gone. Other errors of TensorFlow are raised as they are.
+        """
+        try:
+            yield
+        except _LOST as error:
+            if not self.is_cluster:
+                raise
+            raise Fault(
+                "another process of the run is gone, or cannot be reached "
+                f"({error.message.splitlines()[0][:200]}); start all of them again by the same "
+                "commands, and they go on from the newest checkpoint"
+            ) from error
+
+    def _of_each(self, numbers: Sequence[int]) -> np.ndarray:
+        """Returns the numbers <int32>[P, N] of all P processes; waits for all of them."""
+        rows = np.zeros([self._processes, len(numbers)], np.int32)
+        rows[self._process] = numbers
+        return self._totals(tf.constant(rows)).numpy()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def _totals(self, numbers: tf.Tensor) -> tf.Tensor:
+        of_each = self._strategy.run(lambda: self.summed([tf.identity(numbers)])[0])
+        return self.first(of_each) // len(self.here)
 
     def agreed(self, stop: StopSignals) -> StopSignals:
         """Returns signals by which all processes stop at the same step, or what was given."""
@@ -156,30 +260,57 @@ class _AgreedStop(StopSignals):
             raise Stopped(number or signal.SIGTERM)
 
 
-def open_replicas(distribute: str) -> Replicas:
+def _digest(value: object) -> list[int]:
+    """Hashes a value to numbers of 16 bits, which as <int32> can be added up over replicas."""
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).digest()
+    return np.frombuffer(digest, ">u2").tolist()
+
+
+def open_replicas(distribute: str, stop: StopSignals | None = None) -> Replicas:
     """Makes the replicas of a run; the first thing that its process does with TensorFlow.
 
     Args:
         distribute: `none`: one, on one device; `mirrored`: one for each GPU of this machine;
             `multi_worker`: the same in each process of TF_CONFIG; `auto`: multi_worker where
             TF_CONFIG is set, mirrored where there are several GPUs, else none.
+        stop: Asked whether to go on while this waits for other processes.
 
     Raises:
-        Mistake: There is nothing to distribute to.
+        Mistake: There is nothing to distribute to, or TF_CONFIG is wrong.
+        Fault: Another process cannot be reached.
+        Stopped: A signal came.
     """
     if distribute == "auto":
         distribute = _usual()
     if distribute == "multi_worker":
-        if "cluster" not in _cluster():
-            raise Mistake(
-                "--distribute=multi_worker needs the environment variable TF_CONFIG, such as "
-                '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", '
-                '"index": 0}}, with another index in each process'
-            )
+        cluster = read_cluster()
+        cluster.wait(stop or StopSignals())
         return Replicas(tf.distribute.MultiWorkerMirroredStrategy())
     if distribute == "mirrored":
         return Replicas(tf.distribute.MirroredStrategy(_devices()))
     return Replicas(tf.distribute.get_strategy())
+
+
+def seeds_of(model: keras.Model) -> list[keras.Variable]:
+    """Returns the states <uint32>[2] of all random number generators in a model.
+
+    Raises:
+        Fault: The installed version of Keras keeps them elsewhere.
+    """
+    # The name is Keras' own: by another one no generator would be found, and all replicas would
+    # drop the same.
+    name = keras.random.SeedGenerator(0).state.name
+    known = keras.layers.Dropout(0.5, seed=0)
+    seeds, known_seeds = (
+        [variable for variable in layer.variables if variable.name == name]
+        for layer in (model, known)
+    )
+    if len(known_seeds) != 1:
+        raise Fault(
+            f"Keras {keras.__version__} keeps random numbers elsewhere than this program expects, "
+            "so that replicas would drop the same; install the version that setup.cfg names"
+        )
+    return seeds
 
 
 def one_replica() -> Replicas:
@@ -188,17 +319,9 @@ def one_replica() -> Replicas:
 
 
 def _usual() -> str:
-    if "cluster" in _cluster():
+    if is_configured():
         return "multi_worker"
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none"
-
-
-def _cluster() -> dict[str, Any]:
-    text = os.environ.get("TF_CONFIG", "")
-    try:
-        return json.loads(text or "{}")
-    except ValueError as error:
-        raise Mistake(f"the environment variable TF_CONFIG is no JSON ({error})") from error
 
 
 def _devices() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -14,6 +15,7 @@ from pipeline.errors import Fault, Mistake
 from pipeline.reviews import Reviews
 from pipeline.vocabulary import Vectorizer
 from trainer import devices, environment
+from trainer.agreement import compare_data, compare_settings, compare_start
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig, changeable
@@ -54,19 +56,29 @@ def train(config: TrainConfig, model_dir: Path, *, stop: StopSignals) -> dict[st
     """
     _check_folder(model_dir)
     _set_threads(config, model_dir)
-    replicas = open_replicas(config.distribute)
+    replicas = open_replicas(config.distribute, stop)
     stop.listen_again()  # with several processes TensorFlow has taken SIGTERM for itself
     replicas.check(config)
+    with replicas.losses_explained():
+        compare_settings(replicas, config)
+        return _train_together(config, model_dir, replicas, stop)
+
+
+def _train_together(
+    config: TrainConfig, model_dir: Path, replicas: Replicas, stop: StopSignals
+) -> dict[str, object]:
+    """Trains as one of the processes of a run, or as the only one."""
     if replicas.is_chief:
-        with held(model_dir):
-            replicas.wait()
+        with contextlib.ExitStack() as stack:
+            with replicas.together():
+                stack.enter_context(held(model_dir))
             return _train(config, model_dir, replicas, stop)
     # Only the chief writes to model_dir: the others do to a folder of their own.
     with tempfile.TemporaryDirectory() as name:
         own = Path(name)
-        if model_dir.is_dir():
-            shutil.copytree(model_dir, own, dirs_exist_ok=True, ignore=_NOT_NEEDED)
-        replicas.wait()
+        with replicas.together():
+            if model_dir.is_dir():
+                shutil.copytree(model_dir, own, dirs_exist_ok=True, ignore=_NOT_NEEDED)
         _train(config, own, replicas, stop)
     return {}
 
@@ -81,13 +93,15 @@ def _train(
     config: TrainConfig, model_dir: Path, replicas: Replicas, stop: StopSignals
 ) -> dict[str, object]:
     check_links(model_dir)
-    record = RunRecord.read(model_dir)
-    _check_record(record, config, model_dir)
-    if record is not None:
-        remove_unfinished(model_dir, older_than=24 * 3600)  # predict --output may write here now
-    label_names = record.label_names if record else None
-    data = open_data(config, stop=stop, label_names=label_names)
+    with replicas.together():
+        record = RunRecord.read(model_dir)
+        _check_record(record, config, model_dir)
+        if record is not None:
+            remove_unfinished(model_dir, older_than=24 * 3600)  # predict --output may write here
+        label_names = record.label_names if record else None
+        data = open_data(config, stop=stop, label_names=label_names)
     trainer = make_run(config, data, model_dir, record=record, replicas=replicas, stop=stop)
+    compare_start(replicas, trainer.state)
     # Before, each process reads for itself; from here on all do the same.
     results = _fit(trainer, data, model_dir, replicas.agreed(stop))
     replicas.wait()  # a process that ends takes the others with it
@@ -117,33 +131,39 @@ def make_run(
         Mistake, Fault: As `train` does.
         Stopped: A signal came.
     """
-    if record is None:
-        check_data(data, config)
-    words = data.vocabulary() if record is None else load_vocabulary(model_dir, record)
-    vectorizer = make_vectorizer(words, config)
-    training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
-    sizes = {"train": len(training), "validation": len(validation)}
-    unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
-    if unlabelled:
-        sizes["unlabelled"] = len(unlabelled)
+    replicas = replicas or one_replica()
+    with replicas.together():
+        if record is None:
+            check_data(data, config)
+        words = data.vocabulary() if record is None else load_vocabulary(model_dir, record)
+        vectorizer = make_vectorizer(words, config)
+        training, validation = (
+            data.examples(split, vectorizer) for split in ("train", "validation")
+        )
+        unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
+        sizes = _sizes(train=training, validation=validation, unlabelled=unlabelled)
+        counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
+        _log.info(
+            "%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size
+        )
+        stop.check()
+    compare_data(replicas, words, training, validation, unlabelled)
     splits = ["train", "validation"] + ["unsupervised"] * bool(unlabelled)
-    counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
-    _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
-    stop.check()
-    if record is None:
-        warn_of_single_tokens(training, config)
-        if config.init_from:
-            load_start(config, words)
+    with replicas.together():
+        if record is None:
+            warn_of_single_tokens(training, config)
+            if config.init_from:
+                load_start(config, words)
+            if config.teacher:
+                ask_teacher(config, model_dir, words, unlabelled, stop)
+            check_steps(config, last_step(config, _joined(training, unlabelled)))
+            record = _begin(model_dir, config, words, data, splits, sizes)
+        else:
+            _check_sizes(record, sizes, model_dir)
+            check_same_data(record.data, data, splits, what=f"the run in {model_dir}")
         if config.teacher:
-            ask_teacher(config, model_dir, words, unlabelled, stop)
-        check_steps(config, last_step(config, _joined(training, unlabelled)))
-        record = _begin(model_dir, config, words, data, splits, sizes)
-    else:
-        _check_sizes(record, sizes, model_dir)
-        check_same_data(record.data, data, splits, what=f"the run in {model_dir}")
-    if config.teacher:
-        unlabelled = TaughtLabels(model_dir).given_to(unlabelled)
-    training = _joined(training, unlabelled)
+            unlabelled = TaughtLabels(model_dir).given_to(unlabelled)
+        training = _joined(training, unlabelled)
     trainer = make_trainer(
         config,
         model_dir,
@@ -152,7 +172,7 @@ def make_run(
         label_names=record.label_names,
         training=training,
         validation=validation,
-        replicas=replicas or one_replica(),
+        replicas=replicas,
         branches=record.branches,
     )
     if int(trainer.state.step) and not trainer.is_finished():
@@ -166,6 +186,10 @@ def make_run(
 
 def _joined(training: Reviews, unlabelled: Reviews | None) -> Reviews:
     return training.joined(unlabelled) if unlabelled else training
+
+
+def _sizes(**splits: Reviews | None) -> dict[str, int]:
+    return {name: len(examples) for name, examples in splits.items() if examples}
 
 
 def _reads_unlabelled(config: TrainConfig, data: Data) -> bool:

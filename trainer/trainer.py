@@ -17,6 +17,7 @@ from pipeline.errors import Fault
 from pipeline.reviews import Reviews
 from trainer.checkpoints import Checkpoints, TrainState
 from trainer.config import TrainConfig
+from trainer.files import is_memory
 from trainer.metrics import mean
 from trainer.objectives import Objective
 from trainer.profiling import Profile
@@ -175,20 +176,15 @@ class Trainer:
     def _faults_told(self) -> Iterator[None]:
         """Turns what TensorFlow raises into a Fault that people can act upon."""
         try:
-            yield
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            with self._replicas.losses_explained():
+                yield
+        except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
+            if not is_memory(error):
+                raise
             raise Fault(
                 "there is not enough memory for --batch_size="
                 f"{self.config.batch_size} and --sequence_length={self.config.sequence_length}; "
                 "smaller ones need less, in a new model_dir"
-            ) from error
-        except tf.errors.OpError as error:
-            if not self._replicas.is_cluster:
-                raise
-            raise Fault(
-                "another process of the run is gone, or cannot be reached "
-                f"({error.message.splitlines()[0][:200]}); start all of them again by the same "
-                "commands, and they go on from the newest checkpoint"
             ) from error
 
     @tf.function(

@@ -1,0 +1,108 @@
+"""A full disk, too little memory and a lost process, told apart by what TensorFlow says."""
+
+import errno
+import os
+import types
+
+import keras
+import pytest
+import tensorflow as tf
+
+from pipeline.errors import Fault
+from trainer.files import full_disk_told
+from trainer.replicas import one_replica, seeds_of
+from trainer.trainer import Trainer
+
+FULL = [
+    f"/runs/a/ckpt-1.data; {os.strerror(errno.ENOSPC)}",
+    f"/runs/a/ckpt-1.data; {os.strerror(errno.EDQUOT)}",
+]
+NO_MEMORY = [
+    "OOM when allocating tensor with shape[64,500,512] and type float on /device:GPU:0",
+    "failed to allocate memory",
+    "Out of memory while trying to allocate 8589934592 bytes.",
+]
+OTHER = [f"/data/a; {os.strerror(errno.EMFILE)}", "a quota of requests is exhausted"]
+
+
+def exhausted(message):
+    return tf.errors.ResourceExhaustedError(None, None, message)
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_a_disk_is_full_where_the_message_says_so(tmp_path, message):
+    with pytest.raises(Fault, match="the disk is full"), full_disk_told("a file", tmp_path):
+        raise exhausted(message)
+
+
+@pytest.mark.parametrize("message", NO_MEMORY + OTHER)
+def test_what_is_no_full_disk_is_not_called_one(tmp_path, message):
+    error = exhausted(message)
+    with pytest.raises(tf.errors.ResourceExhaustedError) as caught, full_disk_told("a", tmp_path):
+        raise error
+    assert caught.value is error
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "in a cluster"])
+def training(request, small_config):
+    """What a Trainer's handling of TensorFlow's errors needs."""
+    replicas = one_replica()
+    replicas.is_cluster = request.param
+    return types.SimpleNamespace(config=small_config, _replicas=replicas)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(exhausted, NO_MEMORY),
+        MemoryError(),
+        tf.errors.InternalError(None, None, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_too_little_memory_names_the_settings_that_need_less(training, error):
+    message = "not enough memory for --batch_size=16 and --sequence_length=40"
+    with pytest.raises(Fault, match=message), Trainer._faults_told(training):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(exhausted, OTHER),
+        tf.errors.InvalidArgumentError(None, None, "indices[0,1] = 9 is not in [0, 9)"),
+        tf.errors.InternalError(None, None, "cuDNN failed"),
+        tf.errors.DataLossError(None, None, "corrupted record"),
+        tf.errors.NotFoundError(None, None, "no such file"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_other_errors_stay_what_they_are(training, error):
+    """In a cluster too, no process is said to be lost."""
+    with pytest.raises(tf.errors.OpError) as caught, Trainer._faults_told(training):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"])
+def test_a_lost_process_is_one_only_where_there_are_several(training, kind):
+    error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
+    with pytest.raises((Fault, tf.errors.OpError)) as caught, Trainer._faults_told(training):
+        raise error
+    if training._replicas.is_cluster:
+        assert "another process of the run is gone" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    else:
+        assert caught.value is error
+
+
+def test_a_keras_that_keeps_seeds_elsewhere_is_refused(monkeypatch):
+    model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
+    assert len(seeds_of(model)) == 2
+    monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
+    with pytest.raises(Fault, match=r"keeps random numbers elsewhere .* setup.cfg names"):
+        seeds_of(model)
+
+
+def test_a_keras_that_renames_what_is_replaced_of_its_optimizers_is_noticed():
+    assert callable(getattr(keras.optimizers.Optimizer, "_all_reduce_sum_gradients", None))

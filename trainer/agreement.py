@@ -1,0 +1,81 @@
+"""What the processes of one run must agree on before they train together."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from pipeline import vocabulary
+from pipeline.reviews import Reviews
+from trainer.checkpoints import TrainState
+from trainer.config import TrainConfig
+from trainer.replicas import Replicas
+
+# Settings that name places, which may be others on each machine.
+_PLACES = ("dataset", "data_dir", "download", "cache_dir", "teacher", "init_from", "distribute")
+
+
+def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
+    """Compares the settings, all but the names of places.
+
+    Raises:
+        Mistake: The processes of the run have different ones.
+    """
+    settings = dataclasses.asdict(config)
+    for name in _PLACES:
+        del settings[name]
+    replicas.compare({f"--{name}": value for name, value in settings.items()})
+
+
+def compare_data(
+    replicas: Replicas,
+    words: list[str],
+    training: Reviews,
+    validation: Reviews,
+    unlabelled: Reviews | None,
+) -> None:
+    """Compares what the processes of a run have read.
+
+    Raises:
+        Mistake: They have read different data.
+    """
+    if not replicas.is_cluster:
+        return
+    splits = {"train": training, "validation": validation, "unlabelled": unlabelled}
+    values = {"the vocabulary (of this SHA-256)": vocabulary.fingerprint(words)}
+    for name, examples in splits.items():
+        if examples:
+            values[f"the number of {name} examples"] = len(examples)
+            values[f"the {name} examples (of this SHA-256)"] = _fingerprint(examples)
+    replicas.compare(values)
+
+
+def _fingerprint(examples: Reviews) -> str:
+    """Hashes the labels, the lengths and the hashes of the texts of a split."""
+    digest = hashlib.sha256()
+    for array in (examples.labels, examples.lengths, examples.buckets):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def compare_start(replicas: Replicas, state: TrainState) -> None:
+    """Compares where the processes of a run go on from.
+
+    Raises:
+        Mistake: They have different checkpoints, or compute in different precisions.
+    """
+    if not replicas.is_cluster:
+        return
+    model = state.model
+    weights = hashlib.sha256()
+    for variable in model.variables:
+        weights.update(np.ascontiguousarray(variable.numpy()))
+    replicas.compare(
+        {
+            "--precision": model.dtype_policy.name,
+            "the step to go on from": int(state.step),
+            "the weights (of this SHA-256)": weights.hexdigest(),
+        }
+    )
