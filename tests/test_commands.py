@@ -297,7 +297,8 @@ def test_a_model_card_names_no_folder_of_the_machine(trained, small_config):
         for field in dataclasses.fields(small_config)
         if type(field.default) is str and not field.metadata["choices"]
     }
-    del paths["encoder"], paths["profile_steps"], paths["init_from"]
+    for name in ("encoder", "profile_steps", "init_from", "encoding", "delimiter"):  # no paths
+        del paths[name]
     config = dataclasses.replace(small_config, ngrams=2, **paths)
     record = dataclasses.replace(record, config=config)
     card = model_card(trained[0], record, best_epoch=1, loss=0.5)

@@ -92,6 +92,7 @@ def test_training_prints_nothing_but_its_own_lines(trained):
     lines = done.stderr.decode().splitlines()
     always = [line[10:] for line in lines if not re.search(r"ETA|\d s so far$", line)]
     beginnings = (
+        "labels: 0 = neg, 1 = pos (positive)",
         "imdb_offline: reviews: ",
         "CPU, float32, ",
         "compiling the training step",
@@ -150,7 +151,7 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert done.stderr == b""
     figures = dict(line.split("\t") for line in done.stdout.decode().splitlines())
     measured = ["loss", "accuracy", "auc", "calibration_error"]
-    decided = ["precision", "recall", "f1", "confusion_matrix", "by_length"]
+    decided = ["precision", "recall", "f1", "macro_f1", "confusion_matrix", "by_length"]
     assert list(figures) == ["dataset", "split", "examples", *measured, *decided]
     for name, value in figures.items():
         assert value == str(results[name]) or json.loads(value) == results[name]

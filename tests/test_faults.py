@@ -335,7 +335,7 @@ def fit_in_100_megabytes(trainer, *arguments, **options):
     return fit(trainer, *arguments, **options)
 
 trainer.trainer.Trainer.fit = fit_in_100_megabytes
-runpy.run_module("scripts.train", run_name="__main__")
+runpy.run_module("scripts.train", run_name="__main__", alter_sys=True)
 """
 
 

@@ -340,7 +340,7 @@ def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trai
     content = json.loads(path.read_text())
     content["reviews"]["train"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(Mistake, match="other reviews of the name imdb_offline"):
+    with pytest.raises(Mistake, match="other data of the name imdb_offline"):
         runs.train(small_config, tmp_path / "run", stop=StopSignals())
 
 
