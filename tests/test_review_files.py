@@ -170,12 +170,6 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
             r"no text of .*a\.csv has a word: all 200 are empty in the column 'text'; is --text_co",
         ),
-        (
-            lambda p: write_csv(
-                p / "a.csv", [(text, label) for text in ("\t", "<br />") for label in ("a", "b")]
-            ),
-            "too few different texts to cut off test and validation.*none is left to train on",
-        ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row to train on, but {'test': 200}"),
         (lambda p: p / "no.csv", "no file, folder or pattern"),
         (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
@@ -184,6 +178,12 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
 def test_mistakes_are_told(tmp_path, make, message):
     with pytest.raises(Mistake, match=message):
         opened(make(tmp_path))
+
+
+def test_too_few_different_texts_for_the_cuts_are_named(tmp_path):
+    rows = [(text, label) for text in "ab" for label in ("bad", "fine")]
+    with pytest.raises(Mistake, match=r"too few different texts to cut off test and validation"):
+        opened(write_csv(tmp_path / "a.csv", rows), test_fraction=0.5)
 
 
 def test_a_line_of_json_that_is_none_is_told(tmp_path):
