@@ -1,6 +1,6 @@
-"""The processes of TF_CONFIG: which there are, and waiting until all of them have started.
+"""Reads the processes in TF_CONFIG, and waits until all of them have started.
 
-TensorFlow's own wait is silent and obeys no signal, so that this one comes before it.
+TensorFlow's own wait is silent and ignores signals, so this one comes first.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cluster:
         This process listens at its own address meanwhile, so that the others find it.
 
         Args:
-            stop: Asked all the time whether to go on.
+            stop: Asked several times a second whether to go on.
 
         Raises:
             Mistake: Its own address is in use.
@@ -97,7 +97,7 @@ def read_cluster() -> Cluster:
     """Reads TF_CONFIG.
 
     Raises:
-        Mistake: It is not set, or what it says is not a cluster and one of its tasks.
+        Mistake: It is not set, or is not a cluster with one of its tasks.
     """
     content = _content()
     if "cluster" not in content:

@@ -31,13 +31,13 @@ def _setting(
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
     is_flag: bool = True,
-    before: Any = None,  # noqa: ANN401 likewise
+    before: Any = None,  # noqa: ANN401 the same
 ) -> Any:  # noqa: ANN401 stands for the field's type
     """Describes one field.
 
     `may_change` tells whether a run may be continued with another value, `is_flag` whether it is
-    set by a flag, not by the command itself. `before` is the value of runs that were made before
-    the setting existed, where the default is another; None: the default.
+    set by a flag, not by the command itself. `before` is the value in runs that were made before
+    the setting existed, if it is not the default; None: the default.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
     uses = {"may_change": may_change, "is_flag": is_flag, "before": before}

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_texts(texts: Reviews, dataset: ReviewDataset | ReviewFiles, config: TrainConfig) -> None:
-    """Checks that the training texts have words, and warns where some have none.
+    """Checks that the training texts have words, and warns if some have none.
 
     Args:
         texts: The standardized texts of the train split.
@@ -50,7 +50,7 @@ def check_texts(texts: Reviews, dataset: ReviewDataset | ReviewFiles, config: Tr
 
 
 def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
-    """Warns where most training texts are read as one token.
+    """Warns if most training texts have only one token.
 
     Args:
         training: The train split as token ids.
@@ -83,7 +83,7 @@ def _remedy(dataset: ReviewDataset | ReviewFiles, config: TrainConfig) -> str:
 
 
 def _has_punctuation(dataset: ReviewDataset | ReviewFiles) -> bool:
-    """Says whether the train split has tokens where punctuation is kept."""
+    """Says whether the train split has tokens if punctuation is kept."""
     batches = dataset.read("train").as_numpy_iterator()
     return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)
 
