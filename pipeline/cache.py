@@ -113,7 +113,7 @@ class Cache:
             shutil.rmtree(new, ignore_errors=True)
         if not _is_entry(folder):
             raise Fault(
-                f"{folder} is not an entry of the cache and has the name of one; move it away, or "
+                f"{folder} is not an entry of the cache, but has the name of one; move it away, or "
                 "name another --cache_dir"
             )
         self._remove_least_recently_used()

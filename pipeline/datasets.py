@@ -244,7 +244,7 @@ def _damaged(name: str, folder: str, error: Exception) -> Fault:
     if "://" in str(folder):
         return Fault(
             f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
-            "that this machine may read there"
+            "that this machine may read it"
         )
     return Fault(
         f"{name} cannot be read ({_first_line(error)}); "

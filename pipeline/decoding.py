@@ -137,7 +137,7 @@ def guess_encoding(start: bytes, name: str) -> str:
     if wide := _unmarked(start):
         raise Mistake(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
     if _has_controls(start, share=0.1):
-        raise Mistake(f"{name} is binary, no text; export its rows as CSV or JSON Lines")
+        raise Mistake(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
     return "utf-8"
 
 
@@ -153,7 +153,7 @@ def refuse_binary(start: bytes, name: str) -> None:
     """
     for magic, what in _BINARY:
         if start.startswith(magic):
-            raise Mistake(f"{name} is {what}, no text; export its rows as CSV or JSON Lines")
+            raise Mistake(f"{name} is {what}, not text; export its rows as CSV or JSON Lines")
 
 
 def _has_controls(start: bytes, *, share: float) -> bool:
@@ -199,7 +199,7 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
     if encoding not in ("utf-8", "utf-8-sig"):
         return Mistake(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
     if _has_controls(start, share=0.02):
-        return Mistake(f"{path} is binary, no text; export its rows as CSV or JSON Lines")
+        return Mistake(f"{path} is binary, not text; export its rows as CSV or JSON Lines")
     bad, first, is_windows = 0, (0, b""), True
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
@@ -224,4 +224,4 @@ def _decodes(line: bytes, encoding: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, UnicodeDecodeError) else "not of characters alone"
+    return error.reason if isinstance(error, UnicodeDecodeError) else "it has surrogates"

@@ -32,8 +32,8 @@ class FileFormat:
         self._check_encoding()
         if not self._has_delimiter():
             raise Mistake(
-                f"--delimiter={shown(self.delimiter)} is no delimiter; write one character such as "
-                "--delimiter=';', or --delimiter=tab, or auto"
+                f"--delimiter={shown(self.delimiter)} is not a delimiter; write one character such "
+                "as --delimiter=';', or --delimiter=tab, or auto"
             )
         if self.quoting not in QUOTING:
             raise Mistake(

@@ -50,8 +50,8 @@ def find_files(name: str) -> list[Path]:
         found = _matches(str(path))
     if not found:
         raise Mistake(
-            f"--dataset={cut(name)} is no data set that has a name (imdb_reviews, imdb_offline), "
-            f"and no file, folder or pattern with {_TOLD_SUFFIXES} files"
+            f"--dataset={cut(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
+            f"nor a file, folder or pattern of {_TOLD_SUFFIXES} files"
         )
     for file in found:
         _check_kind(file)
@@ -134,8 +134,8 @@ def kind(path: Path) -> str:
 def _check_kind(file: Path) -> None:
     if kind(file) not in SUFFIXES:
         raise Mistake(
-            f"{file} is none of {_TOLD_SUFFIXES}, nor one of these with .gz after it; rename it if "
-            "it is one by its content"
+            f"{file} is none of {_TOLD_SUFFIXES}, plain or compressed (.gz, .bz2, .xz); if its "
+            "content is one of these, rename it"
         )
     if not file.is_file():
         raise Mistake(f"{file} is a pipe or device; it is read more than once, so name a file")
@@ -148,7 +148,7 @@ def _of_folder(folder: Path) -> list[Path]:
     others = [file for file in found if kind(file) == ".json"]
     if others and len(others) < len(found):
         _log.info(
-            "left out %d .json files of %s; if they have examples, name them by a pattern",
+            "left out %d .json files in %s; if they have examples, give a pattern of their names",
             len(others),
             folder,
         )

@@ -36,8 +36,8 @@ def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | Non
     is_array = first.lstrip().startswith("[") and not _is_one_of_lines(path, content, first)
     if not is_array and ".json" in path.suffixes and not isinstance(_parsed(first), dict):
         raise Mistake(
-            f"{path} is neither an array of JSON objects nor one object a line; write it so, or as "
-            "CSV"
+            f"{path} is neither an array of JSON objects nor one object per line; write one of "
+            "these, or CSV"
         )
     halves = 0
     for line, value in _elements(path, content) if is_array else _lines(path, content):
@@ -48,7 +48,7 @@ def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | Non
         halves += found
         yield line, record
     if halves:
-        _log.warning("%s: %d half characters (surrogates) are read as U+FFFD", path, halves)
+        _log.warning("%s: %d unpaired surrogates are read as U+FFFD", path, halves)
 
 
 def _is_one_of_lines(path: Path, content: Content, first: str) -> bool:

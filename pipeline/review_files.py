@@ -165,8 +165,8 @@ class ReviewFiles:
             _log.info("%s: ignored spaces around the label of %d rows", self.name, about["spaced"])
         for one, other in lookalikes(self.label_names):
             _log.warning(
-                "%s: the labels %s and %s look alike and are two labels; if they are one, write "
-                "them alike",
+                "%s: the labels %s and %s look alike, but are two labels; if they mean the same, "
+                "write them the same way",
                 self.name,
                 shown(one),
                 shown(other),
@@ -186,8 +186,8 @@ class ReviewFiles:
         if made.copies:
             counts = (f"{n} of {one} in {other}" for (one, other), n in made.copies.items())
             _log.warning(
-                "%s: texts are in two splits, so that results look too good: %s; "
-                "--drop_duplicates leaves them out of the first",
+                "%s: texts are in two splits, which makes results look too good: %s; "
+                "--drop_duplicates leaves them out of the first split",
                 self.name,
                 ", ".join(counts),
             )
@@ -252,8 +252,8 @@ class ReviewFiles:
         if wanted is not None and set(places) != set(wanted):
             raise Mistake(
                 f"{self.name} has the labels {_listed(sorted(places))}, but the run was trained on "
-                f"{_listed(sorted(wanted))}; give the labels those names again, or train another "
-                "run on them: --model_dir=FOLDER"
+                f"{_listed(sorted(wanted))}; rename the labels, or train another run on them: "
+                "--model_dir=FOLDER"
             )
         if len(places) != 2:
             found = [f"{shown(n)} ({self._place(*p)})" for n, p in list(places.items())[:_SHOWN]]

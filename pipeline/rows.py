@@ -82,7 +82,7 @@ def read_rows(
 def _row(file: int, line: int, record: dict | None, columns: Columns, split: str) -> Row:
     """Checks a record."""
     if record is None:
-        return Row(file, line, fault="no JSON object")
+        return Row(file, line, fault="not a JSON object")
     if None in record:
         return Row(file, line, fault="more fields than the header has")
     text = record.get(columns.text)
@@ -91,7 +91,7 @@ def _row(file: int, line: int, record: dict | None, columns: Columns, split: str
     if columns.split:
         word = str(record.get(columns.split) or "").strip().lower()
         if word not in SPLITS:
-            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, no split")
+            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, not a split")
         split = SPLITS[word]
     raw = record.get(columns.label)
     written = "" if raw is None or split == "unsupervised" else str(raw)

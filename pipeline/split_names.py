@@ -53,7 +53,7 @@ def split_of_file(path: Path, root: Path) -> FileSplit:
             return FileSplit(split, f"its {place} has the word {word!r}")
         if ends:
             return FileSplit("train", f"its name has words of two splits: {', '.join(ends)}")
-    return FileSplit("train", "no name of a split in its name")
+    return FileSplit("train", "its name has no word of a split")
 
 
 def log_splits(splits: Mapping[Path, FileSplit]) -> None:

@@ -219,7 +219,7 @@ def _no_column(tables: Sequence[Table], needed: Sequence[str], flags: Sequence[s
     return Mistake(
         f"{tables[0].path} has no column {shown(column)}, but "
         f"{cut(', '.join(map(shown, header[:20])), 200)}; does its first line name the columns? "
-        f"Name them by {names}, and what is between them by --delimiter"
+        f"Name them with {names}, and the delimiter with --delimiter"
     )
 
 

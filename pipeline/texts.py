@@ -105,7 +105,7 @@ class TextFile:
         if kind(self.path) in _OTHER_KINDS:
             raise Mistake(
                 f"--input={self.path}: {kind(self.path)} files are not read; export the rows as "
-                ".csv, .tsv or .jsonl, or write a text a line in a .txt file"
+                ".csv, .tsv or .jsonl, or write one text per line in a .txt file"
             )
         if self._is_lines() and self.keep:
             raise Mistake(
@@ -147,7 +147,7 @@ class TextFile:
     def _fault(self, record: dict | None) -> str:
         """Says what is wrong with a record, if anything."""
         if record is None:
-            return "no JSON object"
+            return "not a JSON object"
         if None in record:
             return "more fields than the header has"
         if not isinstance(record.get(self.column), str):

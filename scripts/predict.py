@@ -41,7 +41,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "input",
         "",
-        ".csv, .tsv, .jsonl or a .txt file with a review a line, compressed or not; - for stdin",
+        ".csv, .tsv, .jsonl or a .txt file with one text per line, compressed or not; - for stdin",
     )
     flags.DEFINE_list(
         "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
@@ -126,7 +126,7 @@ def _text_file(config: TrainConfig, output: Output) -> TextFile:
     ]
     path = command_line.local_path("input")
     if of_run:
-        _log.info("%s is read by the run's settings: %s", path, " ".join(of_run))
+        _log.info("%s is read with the run's settings: %s", path, " ".join(of_run))
     answers.check_kept(FLAGS.keep_columns, column)
     if output.is_file(path):
         raise Mistake(f"--output={output.name} is the --input; name another file")

@@ -168,7 +168,7 @@ def _check_sums() -> None:
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
     if variable.numpy() != 0.0:
         raise Fault(
-            f"Keras {keras.__version__} adds gradients up over replicas otherwise than this "
+            f"Keras {keras.__version__} adds up gradients over replicas in another way than this "
             "program expects; install the version that setup.cfg names, or use --distribute=none"
         )
 

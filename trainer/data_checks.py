@@ -57,8 +57,8 @@ def check_same_data(
     if changed:
         raise Mistake(
             f"{what} was trained on other data of the name {data.dataset.name}: texts, labels or "
-            f"splits have changed since in {' and '.join(changed)}, though not how many there are "
-            "for training; put the data back, or train on them in another --model_dir"
+            f"splits in {' and '.join(changed)} have changed since; put the data back, or train on "
+            "the new data in another --model_dir"
         )
 
 
@@ -126,7 +126,7 @@ def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainCo
         if count < _FEW or count < _SMALL_SHARE * total:
             _log.warning(
                 "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy says "
-                "little of them, look at macro_f1 and recall",
+                "little about them, look at macro_f1 and recall",
                 config.dataset,
                 count,
                 total,

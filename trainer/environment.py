@@ -51,14 +51,14 @@ def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
     here = devices.branches(record.config.batch_size)
     if record.branches not in (None, here):
         changes.append(
-            f"{record.branches} parts of a batch there, which are kept, where {here} suit the cores"
+            f"{record.branches} parts of a batch there, which are kept; {here} would suit the cores"
         )
     if record.environment.get(_PROGRAM) == _EARLY != __version__:
-        changes.append("its best epoch so far has a calibrated loss, later ones have uncalibrated")
+        changes.append("the loss of its best epoch so far is calibrated, that of later ones is not")
     if changes:
         _log.warning(
-            "%s was begun elsewhere (%s): it goes on, and its results may differ in the last bits "
-            "from those of a run that stayed there",
+            "%s was started elsewhere (%s): it goes on, but its results may differ in the last "
+            "bits from those of a run that was not moved",
             model_dir,
             "; ".join(changes),
         )

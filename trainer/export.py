@@ -89,8 +89,8 @@ def _resolved(export_dir: Path) -> Path:
     here = Path.cwd()
     if target in (here, *here.parents):
         raise Mistake(
-            f"--export_dir={export_dir} is the folder that you are in, or one above it, and would "
-            "be replaced; name another, such as export"
+            f"--export_dir={export_dir} is the current folder, or one above it, and would be "
+            "replaced; name another, such as export"
         )
     return target
 
@@ -111,9 +111,9 @@ def _check_replaceable(target: Path, export_dir: Path) -> None:
     is_export = _CARD in names and names & {"saved_model.pb", "model.keras"}
     others = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
     if not is_export or others:
-        what = f"{others[0]!r:.80}, which is" if others else f"no {_CARD} or no model, so it is"
+        what = f"{others[0]!r:.80}" if others else f"it lacks {_CARD} or a model"
         raise Mistake(
-            f"--export_dir={export_dir} holds something else than an export ({what} not of one), "
+            f"--export_dir={export_dir} holds something other than an export ({what}), "
             "and would be replaced; name another folder"
         )
 
@@ -134,7 +134,7 @@ def _replace(target: Path, new: Path, export_dir: Path) -> None:
                 raise
         else:
             return
-    raise Fault(f"other processes export to {export_dir} all the time; name another folder")
+    raise Fault(f"other processes keep exporting to {export_dir}; name another folder")
 
 
 def _write_keras(run: TrainedRun, folder: Path) -> None:

@@ -169,8 +169,8 @@ class Replicas:
             raise error
         if _FAILED in codes:
             raise Fault(
-                f"process {list(codes).index(_FAILED)} of the run has failed and says why itself; "
-                "start all processes again when that is mended"
+                f"process {list(codes).index(_FAILED)} of the run has failed; its own log says "
+                "why; start all processes again when that is fixed"
             )
         if codes.any():
             raise Stopped(signal.SIGTERM)
@@ -307,8 +307,8 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     )
     if len(known_seeds) != 1:
         raise Fault(
-            f"Keras {keras.__version__} keeps random numbers elsewhere than this program expects, "
-            "so that replicas would drop the same; install the version that setup.cfg names"
+            f"Keras {keras.__version__} keeps random states elsewhere than this program expects; "
+            "replicas would use the same dropout masks; install the version that setup.cfg names"
         )
     return seeds
 

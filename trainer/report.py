@@ -90,7 +90,7 @@ def check_replaceable(folder: Path) -> None:
     for path in (errors, curves):
         if path.exists() and not is_report:
             raise Mistake(
-                f"{path} is not of a report of scripts.evaluate, and would be replaced; name "
+                f"{path} is not from a report of scripts.evaluate, and would be replaced; name "
                 "another folder: --report_dir=FOLDER"
             )
 

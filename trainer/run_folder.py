@@ -24,8 +24,8 @@ def check_links(model_dir: Path) -> None:
     for name in ("checkpoints", "best", "train", "validation"):
         if (model_dir / name).is_symlink():
             raise Mistake(
-                f"{model_dir / name} is a link, and what it leads to would be changed; put a "
-                "folder there, or make a link of the whole --model_dir"
+                f"{model_dir / name} is a link, and its target would be changed; put a folder "
+                "there, or make the whole --model_dir a link"
             )
 
 
@@ -38,7 +38,7 @@ def check_holds_no_run(model_dir: Path) -> None:
     found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
     if found:
         raise Mistake(
-            f"{model_dir} has no config.json, so no run, and holds "
+            f"{model_dir} holds no run (it has no config.json), but "
             f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
             "--model_dir"
         )

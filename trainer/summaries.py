@@ -123,7 +123,7 @@ class Summaries:
     def _mistakes(self, examples: Reviews, logits: np.ndarray) -> str:
         """Writes reviews as Markdown, in the words that the model reads."""
         first, second = self._label_names
-        parts = [f"{_UNKNOWN} stands for a token that is out of the vocabulary."]
+        parts = [f"{_UNKNOWN} stands for an out-of-vocabulary token."]
         for position, probability in enumerate(tf.sigmoid(logits).numpy()):
             ids = examples.row(position).astype(np.int64) - FIRST_WORD_ID
             read = " ".join(self._words[i] if i >= 0 else _UNKNOWN for i in ids)

@@ -63,7 +63,7 @@ def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
         remedy = "--sequence_length=1 keeps one token of each text; a larger one keeps more"
     else:
         remedy = (
-            "a model can only learn whole texts by heart then; check --text_column="
+            "a model can then only memorize whole texts; check --text_column="
             f"{config.text_column}, and that words are separated by spaces"
         )
     _log.warning(
@@ -78,8 +78,8 @@ def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
 
 def _remedy(dataset: ReviewDataset | ReviewFiles, config: TrainConfig) -> str:
     if config.punctuation == "drop" and _has_punctuation(dataset):
-        return "all marks are dropped, and there are no other tokens; add --punctuation=keep"
-    return f"name the column of the texts by --text_column (it is {config.text_column} now)"
+        return "all punctuation is dropped, and there are no other tokens; add --punctuation=keep"
+    return f"name the column of the texts with --text_column (it is {config.text_column} now)"
 
 
 def _has_punctuation(dataset: ReviewDataset | ReviewFiles) -> bool:

@@ -156,7 +156,7 @@ class TrainedRun:
             report.draw(folder / report.CURVES, logits, labels)
         except (OSError, Fault) as error:  # no reason to lose what was measured
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            _log.warning("the report is not written, the figures are complete: %s", reason)
+            _log.warning("the report was not written, but the figures are complete: %s", reason)
 
 
 def _bytes(text: bytes | str) -> bytes:
