@@ -86,7 +86,7 @@ class SentimentClassifier(keras.Model):
         parts = self.learning if training else self.parts
         scores = []
         for number, some in enumerate(self.in_branches(token_ids)):
-            with tf.name_scope(f"branch_{number}"):  # or the graph seems to have several models
+            with tf.name_scope(f"branch_{number}"):  # else the graph shows several models
                 scores.append(tf.stack([part(some, training=training) for part in parts], axis=1))
         return tf.concat(scores, axis=0)
 

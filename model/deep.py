@@ -31,7 +31,7 @@ class DeepScores(keras.layers.Layer):
             is positive in most of its parts, and no two epochs read the same ones.
         word_dropout: Share of words whose whole vectors training drops.
         dropout: Share of the embedding's and the encoder's outputs that training drops.
-        seed: Decides the initial weights, the dropout and the windows, each by its own stream.
+        seed: Seeds the initial weights, the dropout and the windows, each with its own stream.
         dtype: Precision policy; logits are float32 under every policy.
     """
 

@@ -3,7 +3,7 @@
 An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B]), and with
 `training` if its `call` has such an argument, and answers [B, D]. Row b has `lengths[b]` real
 tokens, at least one, then padding, which must not change the answer. It is built with `units`,
-`seed` and `dtype`; `derive_seed` makes a seed of its own for each use of random numbers. One that
+`seed` and `dtype`; `derive_seed` gives each use of random numbers its own seed. One that
 reads from left to right may have `over_time`, which answers what it has after each token; a
 language model can be made of it then.
 """
@@ -126,7 +126,7 @@ class PooledLSTM(keras.layers.Layer):
 
 
 def _random_kernels(seed: int) -> dict[str, Any]:
-    """Returns those arguments of Keras' LSTM that draw random numbers, each from its own stream."""
+    """Returns the initializers and the seed of a Keras LSTM, each with its own random stream."""
     return {
         "kernel_initializer": keras.initializers.GlorotUniform(seed=derive_seed(seed, "kernel")),
         "recurrent_initializer": keras.initializers.Orthogonal(

@@ -14,9 +14,9 @@ _is_portable = contextvars.ContextVar("is_portable", default=False)
 
 @contextlib.contextmanager
 def without_cudnn() -> Iterator[None]:
-    """Makes graphs that are traced meanwhile run on any device, wherever they are traced.
+    """Makes graphs that are traced in this context run on any device.
 
-    cuDNN's kernel runs on GPUs alone: a graph that has it cannot be used on a CPU.
+    cuDNN's kernel runs only on GPUs, so a graph that contains it cannot run on a CPU.
     """
     token = _is_portable.set(True)
     try:
@@ -28,7 +28,7 @@ def without_cudnn() -> Iterator[None]:
 def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     """Runs a Keras LSTM without a mask: by cuDNN's kernel where there is a GPU, else by ours.
 
-    Within `without_cudnn` it is always ours.
+    Within `without_cudnn`, ours is always used.
 
     Ours is TensorFlow's fused LSTM with a gradient of our own, where Keras has a loop of a dozen
     small operations a step and differentiates that. It goes forward in float32 under any policy;

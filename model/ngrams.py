@@ -14,7 +14,7 @@ FEATURES = 2**_BITS  # IMDB's training reviews have 5 million different phrases 
 _WEIGHTS = 2**21  # 0.4 million of which are not rare
 RARE = 4  # an n-gram of fewer training reviews than this has no weight of its own,
 HINT = 0.04  # but this one
-_SMOOTHING = 2.0  # examples, shared out by class size, that have each n-gram besides the counted
+_SMOOTHING = 2.0  # added to the counts of each n-gram, divided between the classes by size
 _PACE = 7.0  # Adam's steps are alike for all weights; these want longer ones than a network's
 
 
@@ -25,10 +25,9 @@ class NgramScores(keras.layers.Layer):
     A review's score is a bias and the sum, over the different n-grams of up to `longest` tokens in
     it, of ratio x weight. The ratio is the log of how much more often reviews of label 1 have the
     n-gram than those of label 0, counted once before training (Wang & Manning, Baselines and
-    Bigrams, ACL 2012); how many there are of either label is in the bias alone. The weight starts
-    at 0. The ratio of a rare n-gram tells the labels of the
-    very reviews that it was counted in, and training would trust it: training does without it, and
-    its weight is small and fixed.
+    Bigrams, ACL 2012); only the bias depends on the sizes of the classes. The weight starts at 0.
+    The ratio of a rare n-gram reveals the labels of the very reviews that it was counted in, and
+    training would rely on it: training leaves it out, and its weight is small and fixed.
 
     N-grams are hashed, so nothing but the tables needs to be kept (Weinberger et al., Feature
     Hashing, ICML 2009): ratios have 2^24 places, since where two meet one has the other's sign;
@@ -74,7 +73,7 @@ class NgramScores(keras.layers.Layer):
             sizes += np.bincount(labels, minlength=2)
         counts = counts.reshape(2, FEATURES)
         self.is_rare.assign(counts.sum(axis=0) < RARE)
-        if not sizes.all():  # examples of one class alone say nothing of the other
+        if not sizes.all():  # with one class there is nothing to compare
             return
         self.ratios.assign(_log_ratios(counts, sizes))
         self.bias.assign(np.log(sizes[1] / sizes[0]))
@@ -121,19 +120,19 @@ class NgramScores(keras.layers.Layer):
 def _log_ratios(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns log(p(n-gram | label 1) / p(n-gram | label 0)), smoothed, <float32>[FEATURES].
 
-    The smoothing belongs to the classes in proportion to their sizes. An n-gram that is as frequent
-    in one class as in the other then has a ratio of 0, however rare it is and however unequal the
-    classes are; equal smoothing would move it towards the smaller class. With classes of one size
-    both are add-one smoothing.
+    The smoothing is divided between the classes in proportion to their sizes. The ratio of an
+    n-gram that is equally frequent in both classes is then 0, even if it is rare and the classes
+    differ in size; equal smoothing would shift it towards the smaller class. For classes of equal
+    size, both are add-one smoothing.
 
     Args:
-        counts: <int32>[2, FEATURES], examples of each label that have an n-gram.
+        counts: <int32>[2, FEATURES], examples of each label that contain an n-gram.
         sizes: <int64>[2], examples of each label, none of them 0.
     """
     shares = (_SMOOTHING * sizes / sizes.sum()).astype(np.float32)
     negative, positive = counts.astype(np.float32) + shares[:, np.newaxis]
     ratios = np.log(positive / negative) - np.log(sizes[1] / sizes[0]).astype(np.float32)
-    return np.where(counts.any(axis=0), ratios, 0)  # exactly: rounding may leave 1e-7
+    return np.where(counts.any(axis=0), ratios, 0)  # exactly 0: rounding may leave 1e-7
 
 
 def ngram_features(token_ids: tf.Tensor, longest: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,14 +10,14 @@ _BITS = 30  # Keras takes seeds modulo 2^31 - 2
 def derive_seed(seed: int, name: str) -> int:
     """Derives the seed of one use of random numbers from a common seed.
 
-    Two initializers with one seed draw from one stream: a Glorot-uniform kernel is then a multiple
-    of the embedding. Neighbouring seeds are no better, since the next run may have the next seed.
-    The hash of `numpy.random.SeedSequence` separates both. A derived seed depends on nothing but
-    its arguments, so a layer that is added changes no other layer's stream.
+    Two initializers with the same seed draw the same numbers: a Glorot-uniform kernel would be a
+    multiple of the embedding. Seeds such as seed + 1 are no better, since the next run may use
+    them. The hash of `numpy.random.SeedSequence` avoids both. A derived seed depends only on its
+    arguments, so adding a layer does not change another layer's stream.
 
     Args:
         seed: The common seed, at least 0; it may be a derived one.
-        name: What the stream is for, different for each use of a common seed.
+        name: What the stream is for; no two uses of a common seed have the same name.
 
     Returns:
         The seed, from 0 to 2^30 - 1.

@@ -1,11 +1,11 @@
 """Work that is done once and kept on disk: vocabularies, and splits as token ids.
 
-Layout of a cache folder, which may be any folder, with other things in it:
+Layout of a cache folder, which may be any folder, even one with other files:
 
     CACHE_DIR/text-sentiment-cache/
-        CACHEDIR.TAG                 backup programs skip the folder
+        CACHEDIR.TAG                 tells backup programs to skip the folder
         texts-0123456789abcdef0123/  an entry
-            entry.json               its key; the time of its last use is the time of this file
+            entry.json               its key; the file's time is the time of the entry's last use
             …
         unfinished/                  entries that are being made or removed
 
@@ -37,7 +37,7 @@ _FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.jso
 _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of text-sentiment: it may be deleted, and is made again when needed.
 """
-_ABANDONED_SECONDS = 24 * 3600  # an unfinished entry older than this is of a process that died
+_ABANDONED_SECONDS = 24 * 3600  # an unfinished entry older than this belongs to a process that died
 _IN_USE_SECONDS = 3600  # an entry that was read since then is not removed
 
 
@@ -45,12 +45,12 @@ class Cache:
     """Folders of what was computed, each under the hash of all that it was computed from.
 
     An entry appears whole or not at all: it is written elsewhere and renamed. Two processes may
-    make the same entry at once; the first to finish wins, and both have it.
+    make the same entry at once; the first to finish wins, and both use its entry.
 
     Args:
-        root: The folder of the cache; None for one that is removed when the process ends.
-        limit: Bytes that the entries may have together. When there are more, those whose last use
-            is the longest ago are removed, except entries of the last hour. None: no limit.
+        root: The folder of the cache; None for a temporary one, removed when the process ends.
+        limit: The largest total size of the entries, in bytes. Beyond it, the least recently used
+            are removed, except those used in the last hour. None: no limit.
     """
 
     def __init__(self, root: Path | None, *, limit: int | None = None) -> None:
@@ -81,7 +81,7 @@ class Cache:
             What `read` returns.
 
         Raises:
-            Fault: A folder that is not of the cache has the entry's name.
+            Fault: A folder that is not a cache entry has the entry's name.
             Mistake: The cache cannot be written.
         """
         about = json.dumps(key, sort_keys=True)
@@ -113,7 +113,7 @@ class Cache:
             shutil.rmtree(new, ignore_errors=True)
         if not _is_entry(folder):
             raise Fault(
-                f"{folder} is not an entry of the cache and has the name of one; move it away, or "
+                f"{folder} is not an entry of the cache, but has the name of one; move it away, or "
                 "name another --cache_dir"
             )
         self._remove_least_recently_used()
@@ -197,7 +197,7 @@ def _entries(folder: Path) -> Iterator[_Entry]:
 
 
 def _is_entry(folder: Path) -> bool:
-    """Says whether this program made a folder; what has no marker, or is a link, is not ours."""
+    """Says whether a folder is a cache entry: it has a marker, and is not a link."""
     return (folder / _MARKER).is_file() and not folder.is_symlink()
 
 
@@ -208,7 +208,7 @@ def _set_used(folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes an entry's files, the marker last: where that is interrupted, it stays ours."""
+    """Deletes an entry, its marker last: if interrupted, what is left is still an entry."""
     for path in folder.iterdir():
         if path.name != _MARKER:
             path.unlink()
@@ -217,6 +217,6 @@ def _delete(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Writes a file to the disk before its folder gets its name."""
+    """Flushes a file to disk, before its folder is renamed."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -16,13 +16,13 @@ _DROPPED = len(SPLIT_NAMES)
 
 @dataclasses.dataclass(frozen=True)
 class CutSettings:
-    """How splits are cut that the files do not have.
+    """How to cut the splits that the files do not have.
 
     Attributes:
-        validation_fraction: Share of the train split, after the test split is cut off.
+        validation_fraction: Share of the train split that remains after the test cut.
         test_fraction: Share of the train split.
-        drop_duplicates: Whether to drop train texts that validation or test has too, and validation
-            texts that test has.
+        drop_duplicates: Whether to drop train examples whose text is also in validation or test,
+            and validation examples whose text is also in test.
     """
 
     validation_fraction: float
@@ -35,12 +35,12 @@ class Splits:
     """The splits of rows, and what was found while they were made.
 
     Attributes:
-        numbers: <uint8>[N], a place in SPLIT_NAMES, or a larger number for a row that is dropped.
+        numbers: <uint8>[N], an index into SPLIT_NAMES, or a larger number for a dropped row.
         cut: The splits that were cut off the train split.
         copies: Rows of one split whose text is in another too, by (split, other split).
         dropped: Labelled rows that were dropped as such copies.
-        unlabelled_dropped: Unlabelled rows whose text validation or test has.
-        contradictions: Different texts that have rows with one label and rows with another.
+        unlabelled_dropped: Unlabelled rows, dropped because validation or test has their text.
+        contradictions: How many texts have rows with different labels.
     """
 
     numbers: np.ndarray
@@ -51,15 +51,15 @@ class Splits:
     contradictions: int
 
     def chosen(self, split: str) -> np.ndarray:
-        """Returns the places <int64>[N] of a split's rows."""
+        """Returns the row numbers <int64>[N] of a split."""
         return np.flatnonzero(self.numbers == SPLIT_NAMES.index(split))
 
 
 def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
-    """Gives each row its split.
+    """Assigns each row to a split.
 
-    Where no row is of the test split, a part of the train split becomes it; then the same for
-    validation. All copies of a text are on one side of a cut. Where a class has enough different
+    If no row is in the test split, a part of the train split becomes the test split; then the same
+    for validation. All copies of a text are on one side of a cut. If a class has enough different
     texts, each side of a cut has at least one of them.
     """
     numbers, hashes = rows.splits.copy(), rows.hashes
@@ -68,9 +68,9 @@ def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
     for number in missing:
         keep = 1 + (number == _TEST and _VALIDATION in missing)  # validation and train need one
         is_train = numbers == _TRAIN
-        # Two hashes that have nothing to do with each other: with one for both, a validation split
-        # would be cut out of what the first cut has left at one end of its range. The test cut has
-        # the new hash, so that the validation cut is the same as that of data sets by name.
+        # The two cuts use independent hashes: with one hash for both, the validation cut would take
+        # rows from the range that the test cut has emptied. The validation cut uses the same hash
+        # as for data sets that are opened by name.
         if number == _TEST:
             order, fraction = hashes[is_train] / 2.0**64, settings.test_fraction
         else:
@@ -102,7 +102,7 @@ def _cut(
         hashes: <uint64>[N], of the texts.
         labels: <float32>[N].
         fraction: The share that is cut off.
-        keep: How many different texts of each class must be left, where there are enough.
+        keep: How many different texts of each class must not be cut off, if there are enough.
     """
     unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     order, labels = order[first], labels[first]
@@ -119,7 +119,7 @@ def _cut(
 
 
 def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
-    """Drops rows of train that validation or test has, and rows of validation that test has."""
+    """Drops train rows whose text validation or test has, and validation rows that test has."""
     test, validation = (hashes[numbers == number] for number in (_TEST, _VALIDATION))
     is_copy = (numbers == _VALIDATION) & np.isin(hashes, test)
     is_copy |= (numbers == _TRAIN) & np.isin(hashes, np.concatenate([test, validation]))

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
 _CONNECT_SECONDS = 15
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-HASH_BUCKETS = 10_000  # the validation fraction is exact to one part in this many
+HASH_BUCKETS = 10_000  # the validation fraction is rounded to a multiple of 1 / HASH_BUCKETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +79,11 @@ class ReviewDataset:
         if stored == self.label_names:
             return dataset
         order = tf.constant([*map(self.label_names.index, stored), -1], tf.int64)
-        # Labels of -1, which there are in `unsupervised`, take the last place and stay -1.
+        # Label -1, as in `unsupervised`, indexes the last element and stays -1.
         return dataset.map(lambda texts, labels: (texts, tf.gather(order, labels % len(order))))
 
     def texts_at(self, split: str, places: np.ndarray) -> list[bytes]:
-        """Reads the texts <int64>[N] places of a split, as they were written."""
+        """Reads the texts at places <int64>[N] of a split, as they were written."""
         wanted, found, start = set(places.tolist()), {}, 0
         for texts, _ in self.read(split).as_numpy_iterator():
             for place in wanted.intersection(range(start, start + len(texts))):
@@ -112,8 +112,8 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     """Says which reviews are cut off the train split for validation.
 
     The cut goes by a hash of the text: it needs no list, is the same in every run, and keeps all
-    copies of one text on one side. The hash has no salt, so that the cut of imdb_reviews is the one
-    that published figures are of; the cut of a test split (`pipeline.cuts`) has another hash.
+    copies of one text on one side. The hash has no salt, so that imdb_reviews is cut as for the
+    published figures; the cut of a test split (`pipeline.cuts`) uses another hash.
 
     Args:
         buckets: Those of `hash_buckets`, [N].
@@ -153,7 +153,7 @@ def open_dataset(
         data_dir: The TFDS data folder; None for TFDS' default, `~/tensorflow_datasets`.
         download: Whether a missing data set may be fetched and prepared.
         positive_label: The label that becomes the second; empty: the data set's own order.
-        label_names: The labels in the order of a run that was trained before; None: a new run.
+        label_names: The labels in the order of an existing run; None: a new run.
 
     Returns:
         The data set, ready to be read.
@@ -161,7 +161,7 @@ def open_dataset(
     Raises:
         Fault: The data set is not there and cannot be had, or cannot be read; the message says what
             to type.
-        Mistake: It is no data set of this form, or does not have the wanted labels.
+        Mistake: The data set does not have this form, or has other labels.
     """
     module = DATASETS[name]
     if module is not None:
@@ -184,9 +184,9 @@ def open_dataset(
 def _ordered(
     name: str, stored: Sequence[str], positive: str, wanted: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Says which label is which number; see `open_dataset`."""
+    """Returns the labels in the order of their numbers; see `open_dataset`."""
     if wanted is None:
-        # The data set's own order says more than the alphabet.
+        # The data set's own order means more than alphabetical order.
         return order_labels(stored, positive=positive) if positive else tuple(stored)
     if set(wanted) != set(stored):
         raise Mistake(
@@ -244,7 +244,7 @@ def _damaged(name: str, folder: str, error: Exception) -> Fault:
     if "://" in str(folder):
         return Fault(
             f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
-            "that this machine may read there"
+            "that this machine may read it"
         )
     return Fault(
         f"{name} cannot be read ({_first_line(error)}); "

@@ -29,7 +29,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# How files begin that are no text.
+# The first bytes of files that are not text, and what such files are.
 _BINARY = (
     (b"PK\x03\x04", "a zip archive, as .zip and .xlsx files are"),
     (b"\xd0\xcf\x11\xe0", "an old Office document, as .xls files are"),
@@ -50,12 +50,12 @@ _FEW_CONTROLS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    r"""What a file is made of.
+    r"""How the characters of a file are written.
 
     Attributes:
         encoding: The codec that decodes the whole file.
-        has_quotes: Whether a `"` is in it.
-        line_end: `\r` where that alone ends the lines, else `\n`.
+        has_quotes: Whether it contains a `"`.
+        line_end: `\r` if lines end in nothing else, else `\n`.
     """
 
     encoding: str
@@ -68,7 +68,7 @@ def open_decompressed(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         start = file.read(10)
     for magic, opener in _OPENERS.items():
-        # Three letters are no proof: bzip2 goes on with a digit and the digits of pi.
+        # A text may begin with BZh; bzip2 goes on with a digit and the digits of pi.
         if start.startswith(magic) and (magic != b"BZh" or start[4:] == b"1AY&SY"):
             return opener(path)
     return path.open("rb")
@@ -93,14 +93,14 @@ def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapp
 
 
 def examine(path: Path, file_format: FileFormat) -> Content:
-    """Decides how a file is decoded, and proves it on the whole of it.
+    """Detects the encoding of a file, and decodes all of it as a check.
 
     Args:
         path: The file.
-        file_format: Its encoding, or auto: that of the byte order mark, else UTF-8.
+        file_format: Names the encoding; auto: taken from the byte order mark, else UTF-8.
 
     Raises:
-        Mistake: It is no text, or its encoding is another one.
+        Mistake: The file is not text, or has another encoding.
     """
     with open_decompressed(path) as file:
         start = file.read(1 << 16)
@@ -122,14 +122,14 @@ def examine(path: Path, file_format: FileFormat) -> Content:
 
 
 def guess_encoding(start: bytes, name: str) -> str:
-    """Names the encoding by the byte order mark, UTF-8 where there is none.
+    """Returns the encoding of the byte order mark, or UTF-8 if there is none.
 
     Args:
         start: The first bytes.
         name: What messages call the file.
 
     Raises:
-        Mistake: The bytes are no text, or UTF-16 or UTF-32 without a mark.
+        Mistake: The bytes are not text, or UTF-16 or UTF-32 without a mark.
     """
     for mark, encoding in _MARKS:
         if start.startswith(mark):
@@ -137,33 +137,33 @@ def guess_encoding(start: bytes, name: str) -> str:
     if wide := _unmarked(start):
         raise Mistake(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
     if _has_controls(start, share=0.1):
-        raise Mistake(f"{name} is binary, no text; export its rows as CSV or JSON Lines")
+        raise Mistake(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
     return "utf-8"
 
 
 def refuse_binary(start: bytes, name: str) -> None:
-    """Refuses files that begin as no text does.
+    """Refuses files whose first bytes show that they are not text.
 
     Args:
         start: The first bytes.
         name: What messages call the file.
 
     Raises:
-        Mistake: They are those of another kind of file.
+        Mistake: The file is of another kind.
     """
     for magic, what in _BINARY:
         if start.startswith(magic):
-            raise Mistake(f"{name} is {what}, no text; export its rows as CSV or JSON Lines")
+            raise Mistake(f"{name} is {what}, not text; export its rows as CSV or JSON Lines")
 
 
 def _has_controls(start: bytes, *, share: float) -> bool:
-    """Says whether control characters are more than a share of the bytes, and than a handful."""
+    """Says whether more than a share, and more than a few, of the bytes are control characters."""
     controls = len(start) - len(start.translate(None, _CONTROLS))
     return controls > max(share * len(start), _FEW_CONTROLS)
 
 
 def _unmarked(start: bytes) -> str | None:
-    """Names the UTF-16 or UTF-32 that has its zero bytes at these places, if any."""
+    """Guesses UTF-16 or UTF-32 from the places of zero bytes; None if it is neither."""
     places = [[start[place::4].count(0) / max(len(start) // 4, 1)] for place in range(4)]
     is_zero = tuple(share > 0.7 for (share,) in places)
     return {
@@ -180,15 +180,15 @@ def _normal(encoding: str) -> str:
 
 
 def _decode(path: Path, encoding: str) -> Content:
-    """Decodes a file from end to end.
+    """Decodes a whole file.
 
     Raises:
-        UnicodeError: It is not in this encoding, or not of characters alone.
+        UnicodeError: It has another encoding, or contains surrogates.
     """
     has_quotes = has_feed = has_return = False
     with open_text(path, encoding) as file:
         while block := file.read(_BLOCK):
-            block.encode()  # raises for half characters, which some codecs let through
+            block.encode()  # raises for surrogates, which some codecs accept
             has_quotes = has_quotes or '"' in block
             has_feed = has_feed or "\n" in block
             has_return = has_return or "\r" in block
@@ -199,7 +199,7 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
     if encoding not in ("utf-8", "utf-8-sig"):
         return Mistake(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
     if _has_controls(start, share=0.02):
-        return Mistake(f"{path} is binary, no text; export its rows as CSV or JSON Lines")
+        return Mistake(f"{path} is binary, not text; export its rows as CSV or JSON Lines")
     bad, first, is_windows = 0, (0, b""), True
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
@@ -224,4 +224,4 @@ def _decodes(line: bytes, encoding: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, UnicodeDecodeError) else "not of characters alone"
+    return error.reason if isinstance(error, UnicodeDecodeError) else "it has surrogates"

@@ -15,8 +15,8 @@ def shown(value: object) -> str:
     """Quotes a value for a message.
 
     Args:
-        value: A string gets quotes. Bytes are shown as the UTF-8 text that they are. Any other
-            value is shown as `repr` shows it.
+        value: A string gets quotes. Bytes are decoded as UTF-8 first. Any other value is shown by
+            `repr`.
 
     Returns:
         At most 80 characters of it, with … where it is cut. Control characters and other
@@ -26,7 +26,7 @@ def shown(value: object) -> str:
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
     if not isinstance(value, str):
         return cut(escaped(repr(value)))
-    # The quote goes where the text is cut; a value of megabytes is not escaped whole.
+    # Cut before escaping, since a value may have megabytes; the end quote is always there.
     return f"'{cut(escaped(value[: _LIMIT + 1]))}'"
 
 
@@ -36,5 +36,5 @@ def escaped(text: str) -> str:
 
 
 def cut(text: str, limit: int = _LIMIT) -> str:
-    """Shortens a text to a number of characters, and marks that by …."""
+    """Shortens a text to a number of characters, with … at the end where it is cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

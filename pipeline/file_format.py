@@ -1,4 +1,4 @@
-"""The settings that say how a file is written: encoding, delimiter, quoting."""
+"""The settings for the format of a file: encoding, delimiter, quoting."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "
 
 @dataclasses.dataclass(frozen=True)
 class FileFormat:
-    """How the user's files are written; `auto` is decided for each file by its content.
+    """The format of the user's files; `auto` is detected for each file from its content.
 
     Attributes:
         encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
         delimiter: What is between the columns of CSV and TSV files: one character, `tab`, or auto.
-        quoting: `csv` where quotes enclose fields, `none` where they are part of the text, or auto.
+        quoting: `csv` if quotes enclose fields, `none` if they are part of the text, or auto.
 
     Raises:
         Mistake: A value is none of these.
@@ -32,8 +32,8 @@ class FileFormat:
         self._check_encoding()
         if not self._has_delimiter():
             raise Mistake(
-                f"--delimiter={shown(self.delimiter)} is no delimiter; write one character such as "
-                "--delimiter=';', or --delimiter=tab, or auto"
+                f"--delimiter={shown(self.delimiter)} is not a delimiter; write one character such "
+                "as --delimiter=';', or --delimiter=tab, or auto"
             )
         if self.quoting not in QUOTING:
             raise Mistake(
@@ -42,7 +42,7 @@ class FileFormat:
 
     @property
     def separator(self) -> str | None:
-        """Returns the character between columns, or None where the file decides."""
+        """Returns the character between columns, or None if it is to be detected."""
         if self.delimiter == "auto":
             return None
         return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
@@ -57,7 +57,7 @@ class FileFormat:
         if self.encoding == "auto":
             return
         try:
-            "".encode(self.encoding)  # raises LookupError for codecs that are not of text
+            "".encode(self.encoding)  # raises LookupError for codecs that do not encode text
             is_known = bool(self.encoding)
         except (LookupError, UnicodeError, ValueError):
             is_known = False

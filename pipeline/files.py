@@ -1,4 +1,4 @@
-"""The files that users bring: CSV, TSV or JSON Lines, compressed or not, as records."""
+"""Reads users' files as records: CSV, TSV, JSON Lines or JSON, compressed or not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find_files(name: str) -> list[Path]:
         name: A file, a folder or a pattern.
 
     Raises:
-        Mistake: There is none, or one that is no table and no JSON.
+        Mistake: There is no file, or one that is neither a table nor JSON.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -50,8 +50,8 @@ def find_files(name: str) -> list[Path]:
         found = _matches(str(path))
     if not found:
         raise Mistake(
-            f"--dataset={cut(name)} is no data set that has a name (imdb_reviews, imdb_offline), "
-            f"and no file, folder or pattern with {_TOLD_SUFFIXES} files"
+            f"--dataset={cut(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
+            f"nor a file, folder or pattern of {_TOLD_SUFFIXES} files"
         )
     for file in found:
         _check_kind(file)
@@ -65,15 +65,15 @@ def read_records(
     *,
     flags: Sequence[str] = COLUMN_FLAGS,
 ) -> Iterator[tuple[int, dict | None]]:
-    """Reads a file's records and their lines; None is what is no record.
+    """Reads a file's records with their line numbers; None for what is not a record.
 
     In a record of a table, missing columns are None, and fields beyond the header's width are a
-    list below the key None.
+    list under the key None.
 
     Args:
-        path: CSV, TSV or JSON Lines, by its suffix.
+        path: CSV, TSV, JSON Lines or JSON, by its suffix.
         needed: The columns that a table must have; empty names are ignored.
-        file_format: How the file is written.
+        file_format: The format of the file.
         flags: What messages call the flags that name columns.
 
     Raises:
@@ -91,10 +91,10 @@ def read_records(
 def prepare(
     path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
 ) -> tuple[Content, Table | None]:
-    """Decides how a file is read, once while it does not change; see `read_records`.
+    """Detects the format of a file, once unless the file changes; see `read_records`.
 
     Returns:
-        Its encoding, and how it is written as a table; None for JSON and lines of text.
+        Its encoding, and its format as a table; None for JSON and lines of text.
     """
     stat = path.stat()
     version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -117,7 +117,7 @@ def _prepare(
 
 @contextlib.contextmanager
 def translate_read_errors(path: Path) -> Iterator[None]:
-    """Turns what is raised while a file is read into a Fault that names the file."""
+    """Turns errors while a file is read into a Fault that names the file."""
     try:
         yield
     except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, UnicodeError) as error:
@@ -126,7 +126,7 @@ def translate_read_errors(path: Path) -> Iterator[None]:
 
 
 def kind(path: Path) -> str:
-    """Returns the suffix that says what a file is, without that of its compression."""
+    """Returns the suffix for a file's format, without the suffix for its compression."""
     path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return path.suffix.lower()
 
@@ -134,8 +134,8 @@ def kind(path: Path) -> str:
 def _check_kind(file: Path) -> None:
     if kind(file) not in SUFFIXES:
         raise Mistake(
-            f"{file} is none of {_TOLD_SUFFIXES}, nor one of these with .gz after it; rename it if "
-            "it is one by its content"
+            f"{file} is none of {_TOLD_SUFFIXES}, plain or compressed (.gz, .bz2, .xz); if its "
+            "content is one of these, rename it"
         )
     if not file.is_file():
         raise Mistake(f"{file} is a pipe or device; it is read more than once, so name a file")
@@ -144,11 +144,11 @@ def _check_kind(file: Path) -> None:
 def _of_folder(folder: Path) -> list[Path]:
     """Lists the files with examples in a folder."""
     found = [file for file in _files_below(folder) if kind(file) in SUFFIXES]
-    # Beside examples, .json files say what a data set is: dataset_info.json.
+    # Next to examples, a .json file describes the data set, such as dataset_info.json.
     others = [file for file in found if kind(file) == ".json"]
     if others and len(others) < len(found):
         _log.info(
-            "left out %d .json files of %s; if they have examples, name them by a pattern",
+            "left out %d .json files in %s; if they have examples, give a pattern of their names",
             len(others),
             folder,
         )
@@ -199,7 +199,7 @@ def _files_below(root: Path) -> Iterator[Path]:
                 names[:] = sorted(name for name in names if not name.startswith("."))
                 links += [here / name for name in names if (here / name).is_symlink()]
                 yield from (here / name for name in files if not name.startswith("."))
-        # Links after all that is not linked, so that files keep the names of their own folders.
+        # Links come last, so that files are listed under their own folders.
         folders = links
 
 

@@ -19,9 +19,9 @@ _BETWEEN = re.compile(r"[ \t\r\n]*")
 
 
 def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | None]]:
-    r"""Reads the objects of a file and the lines that they begin on; None is what is no object.
+    r"""Reads the objects of a file with their first lines; None for what is not an object.
 
-    Half characters (`\ud83d` alone) become U+FFFD; the log has their number.
+    Unpaired surrogates (`\ud83d` alone) become U+FFFD; a warning counts them.
 
     Args:
         path: An object a line, or one array of objects.
@@ -36,8 +36,8 @@ def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | Non
     is_array = first.lstrip().startswith("[") and not _is_one_of_lines(path, content, first)
     if not is_array and ".json" in path.suffixes and not isinstance(_parsed(first), dict):
         raise Mistake(
-            f"{path} is neither an array of JSON objects nor one object a line; write it so, or as "
-            "CSV"
+            f"{path} is neither an array of JSON objects nor one object per line; write one of "
+            "these, or CSV"
         )
     halves = 0
     for line, value in _elements(path, content) if is_array else _lines(path, content):
@@ -48,7 +48,7 @@ def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | Non
         halves += found
         yield line, record
     if halves:
-        _log.warning("%s: %d half characters (surrogates) are read as U+FFFD", path, halves)
+        _log.warning("%s: %d unpaired surrogates are read as U+FFFD", path, halves)
 
 
 def _is_one_of_lines(path: Path, content: Content, first: str) -> bool:
@@ -67,7 +67,7 @@ def _lines(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
 
 
 def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
-    """Reads the elements of an array; it is in memory as a whole."""
+    """Reads the elements of an array; the whole file is in memory."""
     with open_text(path, content.encoding) as file:
         text = file.read()
     decoder = json.JSONDecoder(parse_constant=_constant)
@@ -97,7 +97,7 @@ def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(line: str) -> Any:  # noqa: ANN401 JSON is of any type
-    """Parses a line of JSON; None where it is none."""
+    """Parses a line of JSON; None if it is not JSON."""
     try:
         return json.loads(line, parse_constant=_constant)
     except (ValueError, RecursionError):
@@ -105,13 +105,13 @@ def _parsed(line: str) -> Any:  # noqa: ANN401 JSON is of any type
 
 
 def _constant(name: str) -> None:
-    """Reads NaN, which Python writes for what is missing, as null; infinities are no JSON."""
+    """Reads NaN, which Python writes for what is missing, as null; infinities are not JSON."""
     if name != "NaN":
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
 
 def _mend(value: Any) -> tuple[Any, int]:  # noqa: ANN401 JSON is of any type
-    """Replaces half characters in a JSON value; also returns how many there were."""
+    """Replaces unpaired surrogates in a JSON value; also returns how many there were."""
     if isinstance(value, str):
         return _HALF.subn("\ufffd", value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The order of a data set's labels, and labels that look like one."""
+"""The order of a data set's labels, and labels that look alike."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.errors import Mistake, shown
 
 
 def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
-    """Sorts labels: numbers by value, words by the alphabet.
+    """Sorts labels: numbers by value, words alphabetically.
 
-    So -1 comes before 0 and +1, and of 0 and 1, neg and pos, no and yes, false and true the second
-    one is the positive one.
+    For example, -1 comes before 0 and +1. In the pairs 0 and 1, neg and pos, no and yes, false and
+    true, the second label is the positive one.
 
     Args:
         labels: Different labels.
@@ -40,9 +40,9 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
 
 
 def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Lists the pairs of labels that people may take for one.
+    """Lists the pairs of labels that look like one label.
 
-    Such labels differ only in case, spaces, invisible characters or Unicode form, or are one
+    Such labels differ only in case, spaces, invisible characters or Unicode form, or are the same
     number.
     """
     return [

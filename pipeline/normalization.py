@@ -38,7 +38,7 @@ class _Tables(NamedTuple):
         pattern: A regular expression that matches texts that normalization may change.
         decomposed: Code points with a decomposition, <int32>[D].
         starts: Where each decomposition begins in `parts`, and its end, <int32>[D + 1].
-        parts: The decompositions side by side, <int32>[P].
+        parts: The decompositions, concatenated, <int32>[P].
         marks: Code points with a combining class, <int32>[M].
         classes: Their classes, <int32>[M].
         pairs: Pairs that compose, first code point x 2^21 + second, <int64>[C].
@@ -56,12 +56,12 @@ class _Tables(NamedTuple):
 
 
 def may_change(texts: tf.Tensor) -> tf.Tensor:
-    """Says which of texts <string>[...] `normalize` may change, <bool>[...]: by one expression."""
+    """Says which texts <string>[...] `normalize` may change, <bool>[...]; uses one RE2 match."""
     return tf.strings.regex_full_match(texts, _tables().pattern)
 
 
 def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-    """Normalizes texts to Unicode's form C (NFC), so that one visible text has one spelling.
+    """Normalizes texts to Unicode's form C (NFC), so that equivalent texts are equal.
 
     Two things differ from NFC. Full-width and half-width forms become the usual characters, as
     in NFKC: U+FF27 becomes `G`. Characters that are not visible (soft hyphens, joiners, variation
@@ -92,7 +92,7 @@ def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:
     starts = tf.constant(tables.starts)
     lengths = tf.where(is_found, tf.gather(starts, place + 1) - tf.gather(starts, place), 1)
     ends = tf.cumsum(lengths)
-    number = tf.repeat(tf.range(tf.size(lengths)), lengths)  # of the code point before
+    number = tf.repeat(tf.range(tf.size(lengths)), lengths)  # of the original code point
     within = tf.range(tf.size(number)) - tf.gather(ends - lengths, number)
     part = tf.gather(starts, tf.gather(place, number)) + within
     parts = tf.constant(tables.parts)
@@ -124,7 +124,7 @@ def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
     """Composes decomposed code points <int32>[B, (T)] to texts <string>[B].
 
-    Each pass composes one mark at most with each starter (a character of combining class 0).
+    Each pass composes at most one mark with each starter (a character of combining class 0).
     """
     count = codes.nrows(tf.int32)
     values, rows = codes.flat_values, tf.cast(codes.value_rowids(), tf.int32)
@@ -142,14 +142,14 @@ def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
 def _compose_once(
     codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes the first mark that can be with each starter; says whether there was one."""
+    """Composes each starter with the first mark that fits it; says whether there was one."""
     del is_changed
     classes = _combining_classes(codes)
     is_starter = classes == 0
     starters = tf.cast(tf.where(is_starter)[:, 0], tf.int32)
     number = tf.cumsum(tf.cast(is_starter, tf.int32), exclusive=True)  # starters before each
-    # The first code point of all stands for the starter of marks that have none: another row's,
-    # or itself.
+    # Marks without a starter get the very first code point, which is in another row, or is the mark
+    # itself; `is_free` excludes both.
     starter = tf.gather(tf.concat([[0], starters], axis=0), number)
     before = tf.concat([[0], classes[:-1]], axis=0)
     place = tf.range(tf.size(codes))
@@ -171,7 +171,7 @@ def _compose_once(
 
 
 def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns what pairs of code points <int32>[N] compose to, 0 where nothing."""
+    """Returns what pairs of code points <int32>[N] compose to, or 0."""
     tables = _tables()
     pair = tf.cast(first, tf.int64) * _PAIR + tf.cast(second, tf.int64)
     place, is_found = _look_up(pair, tables.pairs)
@@ -193,13 +193,13 @@ def _combining_classes(codes: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(values: tf.Tensor, keys: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where values [N] stand among sorted keys [K] <int32>[N], and whether they do."""
+    """Returns the positions <int32>[N] of values [N] in sorted keys [K], and which are there."""
     place = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
     return place, tf.gather(tf.constant(keys), place) == values
 
 
 def _is_first(numbers: tf.Tensor) -> tf.Tensor:
-    """Says of sorted numbers [N] which differ from the one before, <bool>[N]."""
+    """Says which of sorted numbers [N] differ from the one before, <bool>[N]."""
     return tf.concat(
         [tf.fill([tf.minimum(tf.size(numbers), 1)], True), numbers[1:] != numbers[:-1]], axis=0
     )
@@ -240,7 +240,7 @@ def _tables() -> _Tables:
 
 
 def _pattern(decompositions: dict[int, str], classes: dict[int, int], pairs: dict[int, int]) -> str:
-    """Matches texts with a character that NFC may change: the others are normalized."""
+    """Matches texts with a character that NFC may change: other texts are in NFC already."""
     hangul = {*range(_VOWELS, _VOWELS + _VOWEL_COUNT), *range(_TAILS + 1, _TAILS + _TAIL_COUNT)}
     composites = set(pairs.values())
     changing = {code for code in decompositions if code not in composites}

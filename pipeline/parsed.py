@@ -1,4 +1,4 @@
-"""Rows of files that were parsed once: their texts, labels and splits as an entry of a cache."""
+"""Rows of files that were parsed once: their texts, labels and splits as a cache entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.rows import Row
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
 _NUMBERS = {name: number for number, name in enumerate(SPLIT_NAMES)}
-_MOST_LABELS = 1000  # more are no labels but texts or numbers of rows
+_MOST_LABELS = 1000  # with more, the column has texts or row numbers
 _SHOWN_FAULTS = 5
 
 
@@ -29,8 +29,8 @@ class ParsedRows:
     """The rows of files.
 
     Attributes:
-        examples: Their texts as bytes; the labels are places in `about["labels"]`, -1 for none.
-        splits: <uint8>[N], the split that each row's file or column says: a place in SPLIT_NAMES.
+        examples: Their texts as bytes; the labels index `about["labels"]`, -1 for none.
+        splits: <uint8>[N], the split that a row's file or column gives: an index into SPLIT_NAMES.
         hashes: <uint64>[N], a hash of each text.
         about: What `write_rows` found: labels (name, file, line), faults, first_faults (file, line,
             what), empty (texts), spaced (labels), split_columns, sha256.
@@ -43,11 +43,11 @@ class ParsedRows:
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
-    """Writes rows as they come; their texts do not stay in memory.
+    """Writes rows as they are read; their texts are not kept in memory.
 
     Args:
         folder: Where the files go.
-        rows: The rows, those that cannot be used included.
+        rows: The rows, including those that cannot be used.
 
     Raises:
         Mistake: There are far too many labels.
@@ -91,10 +91,10 @@ def read_rows(folder: Path) -> ParsedRows:
 
 
 class _Findings:
-    """What is found in rows while they pass."""
+    """Collects what is found in rows while they are read."""
 
     def __init__(self) -> None:
-        self._labels: dict[str, tuple[int, int, int]] = {}  # place among all; first file and line
+        self._labels: dict[str, tuple[int, int, int]] = {}  # number; first file and line
         self._faults = self._empty = self._spaced = 0
         self._first_faults: list[tuple[int, int, str]] = []
         self._split_columns: set[str] = set()
@@ -102,7 +102,7 @@ class _Findings:
         self._content = hashlib.sha256()
 
     def usable(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Passes on the rows that can be used, and counts."""
+        """Yields the rows that can be used, and counts all."""
         for row in rows:
             if row.fault:
                 self._faults += 1
@@ -113,11 +113,11 @@ class _Findings:
             yield row
 
     def number(self, label: str | None) -> int:
-        """Returns the place of a label among all, in the order of their first rows."""
+        """Returns the number of a label, in the order of first rows; -1 for None."""
         return -1 if label is None else self._labels[label][0]
 
     def about(self) -> dict[str, Any]:
-        """Returns everything as JSON can have it."""
+        """Returns all findings in types that JSON has."""
         return {
             "labels": [[name, *first] for name, (_, *first) in self._labels.items()],
             "faults": self._faults,
@@ -141,7 +141,7 @@ class _Findings:
         self._split_columns.update(row.splits)
         self._other_columns.update(row.others)
         label = b"" if row.label is None else row.label.encode("utf-8", "surrogateescape")
-        # With their lengths, so that no two rows are other rows with the same bytes.
+        # The lengths make sure that different rows do not hash the same bytes.
         sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()
         self._content.update(sizes + row.text + label)
 

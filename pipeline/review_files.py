@@ -27,7 +27,7 @@ from pipeline.split_names import FileSplit, log_splits, split_of_file
 _log = logging.getLogger(__name__)
 
 _SHOWN = 5  # labels that a message names
-_HASHED_BYTES = 1 << 20  # that are read at once
+_HASHED_BYTES = 1 << 20  # read at once
 _Watch = Callable[[Iterator[Row]], Iterator[Row]]
 
 
@@ -38,9 +38,9 @@ class FileSettings:
     Attributes:
         columns: What the columns are called.
         skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
-        splits_from_names: Whether a word such as test in a file's name makes it that split.
+        splits_from_names: Whether a word such as test in a file's name gives its split.
         positive_label: The label that becomes the second; empty: as `order_labels` sorts them.
-        file_format: How the files are written.
+        file_format: The format of the files.
     """
 
     columns: Columns
@@ -51,19 +51,19 @@ class FileSettings:
 
 
 class ReviewFiles:
-    """Labelled examples in files; it has the form of `ReviewDataset`.
+    """Labelled examples in files, with the interface of `ReviewDataset`.
 
-    The files are parsed once, into an entry of the cache. Where no row says which split it is of,
-    and no file's name does, the test split is cut off the train split by a hash of the text, and
-    then the validation split likewise: see `make_splits`.
+    The files are parsed once, into an entry of the cache. If no row is in the test split, it is cut
+    off the train split by a hash of the texts. The same then holds for the validation split: see
+    `make_splits`.
 
     Args:
         name: A file, a folder or a pattern.
         settings: How the files are read.
-        cuts: How the splits are cut that the files do not have.
+        cuts: How to cut the splits that the files do not have.
         cache: Where the parsed rows are kept; None for this process alone.
-        code: What stands for the code in the keys of the cache.
-        label_names: The labels in the order of a run that was trained before; None for the order of
+        code: A hash of the code, which is a part of cache keys.
+        label_names: The labels in the order of an existing run; None for the order of
             `order_labels`.
         watch: Wraps the rows while they are parsed, to show progress or to stop.
 
@@ -109,7 +109,7 @@ class ReviewFiles:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What tells these examples from others: the content of the files, and how it is read."""
+        """What identifies these examples: the content of the files, and how it is read."""
         return {
             **self._parsed_key(),
             "labels": self.label_names,
@@ -118,7 +118,7 @@ class ReviewFiles:
 
     @property
     def splits(self) -> set[str]:
-        """Names its splits; train, validation and test are there always, though maybe empty."""
+        """Names its splits, always with train, validation and test, which may be empty."""
         optional = {"unsupervised"} if self.size("unsupervised") else set()
         return {"train", "validation", "test"} | optional
 
@@ -139,11 +139,11 @@ class ReviewFiles:
         )
 
     def texts_at(self, split: str, places: np.ndarray) -> list[bytes]:
-        """Reads the texts <int64>[N] places of a split, as the files have them."""
+        """Reads the texts at places <int64>[N] of a split, as they are in the files."""
         return self._rows.examples[self._chosen[split][places]].texts()
 
     def log_findings(self) -> None:
-        """Logs what the user should know of the files before training on them."""
+        """Logs what the user should know about the files before training on them."""
         about, made = self._rows.about, self._made
         if not self._settings.columns.split and (len(self._files) > 1 or self._is_named()):
             log_splits(self._files)
@@ -165,8 +165,8 @@ class ReviewFiles:
             _log.info("%s: ignored spaces around the label of %d rows", self.name, about["spaced"])
         for one, other in lookalikes(self.label_names):
             _log.warning(
-                "%s: the labels %s and %s look alike and are two labels; if they are one, write "
-                "them alike",
+                "%s: the labels %s and %s look alike, but are two labels; if they mean the same, "
+                "write them the same way",
                 self.name,
                 shown(one),
                 shown(other),
@@ -186,8 +186,8 @@ class ReviewFiles:
         if made.copies:
             counts = (f"{n} of {one} in {other}" for (one, other), n in made.copies.items())
             _log.warning(
-                "%s: texts are in two splits, so that results look too good: %s; "
-                "--drop_duplicates leaves them out of the first",
+                "%s: texts are in two splits, which makes results look too good: %s; "
+                "--drop_duplicates leaves them out of the first split",
                 self.name,
                 ", ".join(counts),
             )
@@ -199,7 +199,7 @@ class ReviewFiles:
             )
 
     def _parsed_key(self) -> dict[str, object]:
-        # The names of the files do not matter, only the splits that they say: data that was copied,
+        # The names of the files matter only for the splits that they give: data that was copied,
         # moved or touched is the same.
         splits = [found.split for found in self._files.values()]
         return {
@@ -247,13 +247,13 @@ class ReviewFiles:
             )
 
     def _order_labels(self, wanted: Sequence[str] | None) -> tuple[str, ...]:
-        """Says which label is 0 and which is 1."""
+        """Returns the labels in the order of their numbers, 0 and 1."""
         places = {name: place for name, *place in self._rows.about["labels"]}
         if wanted is not None and set(places) != set(wanted):
             raise Mistake(
                 f"{self.name} has the labels {_listed(sorted(places))}, but the run was trained on "
-                f"{_listed(sorted(wanted))}; give the labels those names again, or train another "
-                "run on them: --model_dir=FOLDER"
+                f"{_listed(sorted(wanted))}; rename the labels, or train another run on them: "
+                "--model_dir=FOLDER"
             )
         if len(places) != 2:
             found = [f"{shown(n)} ({self._place(*p)})" for n, p in list(places.items())[:_SHOWN]]
@@ -304,7 +304,7 @@ class ReviewFiles:
 
 
 def _find_splits(name: str, settings: FileSettings) -> dict[Path, FileSplit]:
-    """Finds the files that a name stands for, and the split that each one's name says."""
+    """Finds the files that a name stands for, and the split that each one's name gives."""
     paths = find_files(name)
     root = Path(os.path.commonpath([path.parent for path in paths]))
     if settings.splits_from_names:

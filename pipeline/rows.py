@@ -20,9 +20,9 @@ class Columns:
     """What a file's columns are called.
 
     Attributes:
-        text: That of the text.
-        label: That of the label.
-        split: That which says train, validation, test or unsupervised; empty where there is none.
+        text: The column of texts.
+        label: The column of labels.
+        split: The column that says train, validation, test or unsupervised; empty for none.
     """
 
     text: str
@@ -36,14 +36,14 @@ class Row:
 
     Attributes:
         file: The number of the file among those that are read.
-        line: The line that the row ends on.
+        line: The line that messages name: the last of a table's row, the first of a JSON object.
         text: UTF-8.
-        label: None where the split has none.
-        split: The split that the row, or the name of its file, says.
+        label: None if the split is unlabelled.
+        split: The split that the row, or the name of its file, gives.
         fault: What is wrong with the row; empty when it can be used.
         spaced: Whether there are spaces around the label.
-        splits: The columns that are not used and name a split in this row.
-        others: Those that do not.
+        splits: Unused split columns that name a split in this row.
+        others: Unused split columns that do not.
     """
 
     file: int
@@ -60,12 +60,12 @@ class Row:
 def read_rows(
     splits_of: Mapping[Path, str], columns: Columns, file_format: FileFormat = AUTO
 ) -> Iterator[Row]:
-    """Reads all rows of files, those that cannot be used included.
+    """Reads all rows of files, including those that cannot be used.
 
     Args:
-        splits_of: The files, and the split of each one's rows.
+        splits_of: The files, and the split that each one's name gives.
         columns: What the columns are called.
-        file_format: How the files are written.
+        file_format: The format of the files.
 
     Raises:
         Mistake: A file lacks a column.
@@ -82,7 +82,7 @@ def read_rows(
 def _row(file: int, line: int, record: dict | None, columns: Columns, split: str) -> Row:
     """Checks a record."""
     if record is None:
-        return Row(file, line, fault="no JSON object")
+        return Row(file, line, fault="not a JSON object")
     if None in record:
         return Row(file, line, fault="more fields than the header has")
     text = record.get(columns.text)
@@ -91,7 +91,7 @@ def _row(file: int, line: int, record: dict | None, columns: Columns, split: str
     if columns.split:
         word = str(record.get(columns.split) or "").strip().lower()
         if word not in SPLITS:
-            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, no split")
+            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, not a split")
         split = SPLITS[word]
     raw = record.get(columns.label)
     written = "" if raw is None or split == "unsupervised" else str(raw)
@@ -104,7 +104,7 @@ def _row(file: int, line: int, record: dict | None, columns: Columns, split: str
 
 
 def _unused_splits(record: dict, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Looks for columns of splits that nothing reads: those with a split's name, and the others."""
+    """Finds unused split columns: those that name a split in this row, and the others."""
     if columns.split:
         return (), ()
     found: tuple[list[str], list[str]] = ([], [])

@@ -29,18 +29,18 @@ _SHOWN = 5  # files that a line names
 
 @dataclasses.dataclass(frozen=True)
 class FileSplit:
-    """The split that a file's name says, and which part of which name says it."""
+    """The split that a file's name gives, and why."""
 
     split: str
     reason: str
 
 
 def split_of_file(path: Path, root: Path) -> FileSplit:
-    """Finds the split that the names of a file and of its folders below the root say.
+    """Finds the split that the name of a file, or of its folders below the root, gives.
 
     The first or the last word of a name counts: `val_d_isere.csv` and `reviews-test.csv` name a
     split, `hotels_of_val_thorens.csv` does not. A name whose first and last words name different
-    splits says none. Without a name that says one, a file is of the train split.
+    splits gives none. If no name gives a split, the file is in the train split.
     """
     for name in reversed(path.relative_to(root).parts):
         words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
@@ -53,11 +53,11 @@ def split_of_file(path: Path, root: Path) -> FileSplit:
             return FileSplit(split, f"its {place} has the word {word!r}")
         if ends:
             return FileSplit("train", f"its name has words of two splits: {', '.join(ends)}")
-    return FileSplit("train", "no name of a split in its name")
+    return FileSplit("train", "its name has no word of a split")
 
 
 def log_splits(splits: Mapping[Path, FileSplit]) -> None:
-    """Logs which file is of which split and why: one line for each split."""
+    """Logs which files are in which split and why, one line per split."""
     by_split: dict[str, list[str]] = {}
     for path, found in splits.items():
         by_split.setdefault(found.split, []).append(f"{path.name} ({found.reason})")
@@ -68,7 +68,7 @@ def log_splits(splits: Mapping[Path, FileSplit]) -> None:
 
 
 def _suffix_words(name: str) -> int:
-    """Counts the words of a file's suffixes: 1 of a.csv, 2 of a.csv.gz."""
+    """Counts the words in a file's suffixes: 1 for a.csv, 2 for a.csv.gz."""
     parts = name.lower().split(".")
     return min(len(parts) - 1, 2 if parts[-1] in ("gz", "bz2", "xz", "zst") else 1)
 

@@ -27,13 +27,13 @@ csv.field_size_limit(sys.maxsize)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """How a table is written.
+    """The format of a table.
 
     Attributes:
         path: The file.
         content: Its encoding.
         delimiter: What is between columns.
-        is_quoted: Whether quotes enclose fields; they are part of the text where not.
+        is_quoted: Whether quotes enclose fields; if not, they are part of the text.
         skipped: Lines before the header.
     """
 
@@ -44,7 +44,7 @@ class Table:
     skipped: int
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Reads the rows, the header first, and the lines that they end on; no blank ones.
+        """Reads the rows, header first, with the lines that they end on; skips blank rows.
 
         Raises:
             csv.Error: A quoted field does not end where a field ends.
@@ -62,7 +62,7 @@ class Table:
                     yield reader.line_num + self.skipped, row
 
     def header(self) -> list[str]:
-        """Reads the names of the columns; none where there is no row."""
+        """Reads the names of the columns; an empty list if there is no row."""
         rows = self.rows()
         try:
             return [name.strip() for name in next(rows, (0, []))[1]]
@@ -72,9 +72,9 @@ class Table:
             rows.close()
 
     def records(self) -> Iterator[tuple[int, dict]]:
-        """Reads the rows below the header by their columns.
+        """Reads the rows below the header as dictionaries by column.
 
-        Columns that a row lacks are None. What it has too many is a list below the key None.
+        Missing columns are None. Excess fields are a list under the key None.
         """
         rows = self.rows()
         names = [name.strip() for name in next(rows, (0, []))[1]]
@@ -88,13 +88,13 @@ class Table:
 
 @dataclasses.dataclass
 class _Survey:
-    """What reading a whole table in one way comes to.
+    """The result of reading a whole table in one format.
 
     Attributes:
-        table: The way.
+        table: The format.
         width: Columns of the header.
-        rows: Rows below it.
-        ragged: Those of another width.
+        rows: Rows below the header.
+        ragged: Rows that are not as wide as the header.
         has_enclosed: Whether a field begins with a quote.
         open_quote: The line of the row with a quoted field that does not end, or 0.
     """
@@ -114,13 +114,13 @@ def recognize(
     file_format: FileFormat,
     flags: Sequence[str] = COLUMN_FLAGS,
 ) -> Table:
-    """Decides how a table is written, by reading the whole of it.
+    """Detects the format of a table by reading all of it.
 
     Args:
         path: The file; .tsv makes a tab the first choice.
         content: Its encoding.
         needed: Columns that it must have.
-        file_format: What the user says of it.
+        file_format: The user's settings.
         flags: What messages call the flags that name columns.
 
     Raises:
@@ -149,7 +149,7 @@ def recognize(
 def _candidates(
     path: Path, content: Content, file_format: FileFormat, *, prefers_tab: bool
 ) -> list[Table]:
-    """Lists the ways in which a file may be written, the likely first."""
+    """Lists the formats that a file may have, the most likely first."""
     with open_text(path, content.encoding) as file:
         first = file.readline(16)
     if not first:
@@ -184,8 +184,8 @@ def _by_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey:
     quoted.has_enclosed = plain.has_enclosed
     if quoted.open_quote:
         return plain if is_tab or not plain.ragged else quoted
-    # Quotes that happen to pair up swallow whole lines. The lines of a field that is quoted
-    # rightly are not all as wide as the header.
+    # Stray quotes that happen to pair up swallow whole lines, each as wide as the header. The lines
+    # within a properly quoted field are not all that wide.
     swallows = quoted.rows < plain.rows and plain.width > 1
     if plain.ragged < quoted.ragged or (swallows and plain.ragged == quoted.ragged):
         return plain
@@ -219,7 +219,7 @@ def _no_column(tables: Sequence[Table], needed: Sequence[str], flags: Sequence[s
     return Mistake(
         f"{tables[0].path} has no column {shown(column)}, but "
         f"{cut(', '.join(map(shown, header[:20])), 200)}; does its first line name the columns? "
-        f"Name them by {names}, and what is between them by --delimiter"
+        f"Name them with {names}, and the delimiter with --delimiter"
     )
 
 

@@ -1,4 +1,4 @@
-"""Texts without labels, to be scored: from a file of any known kind, or a text a line."""
+"""Reads texts to score: from a file of any known format, or one text per line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.files import SUFFIXES, kind, prepare, read_records, translate_read
 
 _log = logging.getLogger(__name__)
 
-# Files that are no lines of texts, whatever their bytes look like.
+# Files that do not have one text per line, whatever their bytes look like.
 _OTHER_KINDS = (
     *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".pdf", ".docx", ".doc"),
     *(".html", ".htm", ".xml", ".yaml", ".yml", ".ipynb", ".pkl", ".pickle", ".npy", ".npz"),
@@ -28,7 +28,7 @@ class Text:
     """A text to score.
 
     Attributes:
-        text: UTF-8; where it was typed or piped, any bytes.
+        text: UTF-8, or any bytes if it was typed or piped.
         kept: The values of the other columns that were asked for, by their names.
     """
 
@@ -41,10 +41,10 @@ class TextFile:
     """A file of texts.
 
     Args:
-        path: CSV, TSV or JSON Lines by its suffix; other files of text have a text a line.
+        path: CSV, TSV or JSON by its suffix; other text files have one text per line.
         column: The column of the text.
         keep: The other columns that are wanted.
-        file_format: How the file is written.
+        file_format: The format of the file.
         skip_bad_rows: Whether to leave out, and count, rows that have no text.
     """
 
@@ -55,10 +55,10 @@ class TextFile:
     skip_bad_rows: bool = False
 
     def check(self) -> None:
-        """Reads as much of the file as decides how it is read.
+        """Checks that the file can be read, and detects its format.
 
         Raises:
-            Mistake: It is no file of texts, or lacks a column.
+            Mistake: It is not a file of texts, or lacks a column.
             Fault: It cannot be read.
         """
         self._check_path()
@@ -68,7 +68,7 @@ class TextFile:
             prepare(self.path, self._needed, self.file_format, flags=self._flags)
 
     def read(self) -> Iterator[Text]:
-        """Reads the texts in their order, as they stream by.
+        """Yields the texts in their order, without keeping them in memory.
 
         Raises:
             Mistake: As `check`; or a row has no text: the message names its line.
@@ -105,7 +105,7 @@ class TextFile:
         if kind(self.path) in _OTHER_KINDS:
             raise Mistake(
                 f"--input={self.path}: {kind(self.path)} files are not read; export the rows as "
-                ".csv, .tsv or .jsonl, or write a text a line in a .txt file"
+                ".csv, .tsv or .jsonl, or write one text per line in a .txt file"
             )
         if self._is_lines() and self.keep:
             raise Mistake(
@@ -147,7 +147,7 @@ class TextFile:
     def _fault(self, record: dict | None) -> str:
         """Says what is wrong with a record, if anything."""
         if record is None:
-            return "no JSON object"
+            return "not a JSON object"
         if None in record:
             return "more fields than the header has"
         if not isinstance(record.get(self.column), str):
@@ -157,16 +157,16 @@ class TextFile:
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
-    """Reads a text a line as they come in.
+    """Reads one text per line, as the lines arrive.
 
     Args:
-        file: Such as stdin.
-        file_format: With the encoding auto, lines are UTF-8, or UTF-16 or UTF-32 by its mark; a
-            line with other bytes is read as it is, and the log has the number of these.
+        file: A stream such as stdin.
+        file_format: With the encoding auto, lines are UTF-8, or UTF-16 or UTF-32 with a byte order
+            mark; lines that are not UTF-8 are kept as they are, and a warning counts them.
         name: What messages call the stream.
 
     Raises:
-        Mistake: It is no text, or not in the encoding.
+        Mistake: It is not text, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
     refuse_binary(start, name)

@@ -22,8 +22,8 @@ _UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts h
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
 _PUNCTUATION = r"!?.…,:;\"()*\-"  # as RE2 writes it inside brackets
 _NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # scripts
-# What follows a character and is part of it: the mark of a long Japanese vowel, a letter of Khmer
-# or Myanmar that is written below, marks.
+# What follows a character and is part of its token: the mark of a long Japanese vowel, a letter of
+# Khmer or Myanmar that is written below, combining marks.
 _ATTACHED = rf"\x{{30FC}}|[\x{{1039}}\x{{17D2}}][{_NO_SPACES}]|\pM"
 
 

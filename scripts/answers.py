@@ -1,7 +1,7 @@
 r"""What predict writes for each text: a row of TSV or a line of JSON.
 
 In TSV, a backslash, tab, line feed or carriage return in a label, a text or another column is
-written as two characters: `\\`, `\t`, `\n`, `\r`. All other bytes stand as they are.
+written as two characters: `\\`, `\t`, `\n`, `\r`. All other bytes are unchanged.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 _ESCAPES = ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r"))
 _OWN_NAMES = ("label", "probability", "probabilities", "text", "baseline", "words")
-_GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)  # of terminals of 256 colours, 0: none
+_GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)  # of 256 terminal colours; 0: none
 
 
 def check_kept(names: Sequence[str], text_column: str) -> None:
-    """Refuses names of kept columns that an answer has already.
+    """Refuses kept columns whose names an answer uses already.
 
     Args:
-        names: Those of --keep_columns.
+        names: The names in --keep_columns.
         text_column: The column of the text, which an answer has too.
 
     Raises:
-        Mistake: There is such a name, or one stands twice.
+        Mistake: There is such a name, or a name occurs twice.
     """
     for name in names:
         if name == text_column:
@@ -68,7 +68,7 @@ def tsv(
 def jsonl(
     label: str, probability: float, text: Text, explanation: Explanation | None = None
 ) -> bytes:
-    """Makes an object of JSON, without its line end; bytes that are not UTF-8 become U+FFFD."""
+    """Makes a JSON object, without its line end; bytes that are not UTF-8 become U+FFFD."""
     decoded = text.text.decode(errors="replace")
     content = {"label": label, "probability": probability, "text": decoded, **text.kept}
     if explanation:
@@ -79,7 +79,7 @@ def jsonl(
 
 
 def escaped(text: bytes) -> bytes:
-    """Writes what would end a column or a row as two characters."""
+    """Escapes what would end a column or a row, as two characters."""
     for character, escape in _ESCAPES:
         text = text.replace(character, escape)
     return text

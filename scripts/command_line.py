@@ -81,7 +81,7 @@ def settings(objective: str = "sentiment") -> TrainConfig:
 
 
 def set_threads(config: TrainConfig) -> None:
-    """Sets TensorFlow's threads as training does, for what is measured step by step."""
+    """Sets TensorFlow's threads as training does, for measurements without `train`."""
     with quiet_stderr():
         from trainer import devices
     devices.set_threads(config.batch_size)
@@ -172,7 +172,7 @@ def run(main: Main, define_flags: Callable[[], None]) -> None:
 
 
 def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
-    """Runs a command in this process, as often as one likes.
+    """Runs a command in this process; may be called repeatedly.
 
     Args:
         main: As for `run`.

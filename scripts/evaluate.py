@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     report_dir = model_dir / "evaluation" / FLAGS.split
     if FLAGS.report_dir:
         report_dir = command_line.local_path("report_dir")
-        report_dir.mkdir(parents=True, exist_ok=True)  # before the work, where it is asked for
+        report_dir.mkdir(parents=True, exist_ok=True)  # fails before the work
     data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
     if FLAGS.format == "json":

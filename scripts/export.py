@@ -31,10 +31,9 @@ def main(arguments: list[str]) -> None:
     command_line.refuse(arguments)
     model_dir = command_line.model_dir()
     export_dir = command_line.local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
-    if not FLAGS.export_dir and export_dir.is_symlink():  # in a folder that may be a stranger's
+    if not FLAGS.export_dir and export_dir.is_symlink():  # the folder may come from a stranger
         raise Mistake(
-            f"{export_dir} is a link; to write where it leads to, name that: "
-            f"--export_dir={export_dir}"
+            f"{export_dir} is a link; to write to its target, type --export_dir={export_dir}"
         )
     with command_line.quiet_stderr():
         from trainer.export import export

@@ -68,8 +68,8 @@ class Output:
     def open(self) -> Iterator[BinaryIO]:
         """Opens it to write.
 
-        A regular file appears, or changes, only when all is written. Links are followed: their
-        target is replaced and they stay. Anything else is written into.
+        A regular file is created or replaced only when everything is written. Links are followed:
+        their target is replaced, and the links stay. Pipes and devices are written into.
         """
         if self.is_stdout:
             yield sys.stdout.buffer
@@ -77,7 +77,7 @@ class Output:
         path = self._target()
         if self._is_special(path):
             descriptor = _descriptor(path)
-            # A copy of the open descriptor keeps its position, which a file under >> needs.
+            # A duplicate shares the descriptor's position, which >> needs.
             target = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
             with os.fdopen(target, "wb") as file:
                 yield file

@@ -1,7 +1,7 @@
 r"""Scores reviews: python -m scripts.predict --model_dir=runs/a ["a review" ...].
 
-Without a text it reads --input, or stdin, one review a line. It answers in the order of its input,
-a row a review: label, probability of the second label, text, and the columns of --keep_columns. A
+Without a text it reads --input, or stdin, one text per line. It answers in the order of its input,
+one row per text: label, probability of the second label, text, and the columns of --keep_columns. A
 backslash, tab, line feed or carriage return in them is written as \\, \t, \n or \r.
 """
 
@@ -41,7 +41,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "input",
         "",
-        ".csv, .tsv, .jsonl or a .txt file with a review a line, compressed or not; - for stdin",
+        ".csv, .tsv, .jsonl or a .txt file with one text per line, compressed or not; - for stdin",
     )
     flags.DEFINE_list(
         "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
@@ -113,7 +113,7 @@ def _has_bar() -> bool:
 
 
 def _text_file(config: TrainConfig, output: Output) -> TextFile:
-    """Makes the file to read from the flags, and the run's settings where they are not given."""
+    """Opens --input; settings that no flag gives are the run's."""
     from pipeline.texts import TextFile
 
     names = ("text_column", "encoding", "delimiter", "quoting")
@@ -126,7 +126,7 @@ def _text_file(config: TrainConfig, output: Output) -> TextFile:
     ]
     path = command_line.local_path("input")
     if of_run:
-        _log.info("%s is read by the run's settings: %s", path, " ".join(of_run))
+        _log.info("%s is read with the run's settings: %s", path, " ".join(of_run))
     answers.check_kept(FLAGS.keep_columns, column)
     if output.is_file(path):
         raise Mistake(f"--output={output.name} is the --input; name another file")

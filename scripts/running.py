@@ -1,4 +1,4 @@
-"""The command that runs, the flags that it has while it runs, and the file that flags come from."""
+"""The running command, its flags, and what is wrong with flag files and arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ flags.disclaim_key_flags()
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A command that runs.
+    """A running command.
 
     Attributes:
         module: Its module.
@@ -38,13 +38,13 @@ _commands: list[Running] = []
 
 
 def running() -> Running:
-    """Returns the command that runs."""
+    """Returns the running command."""
     return _commands[-1]
 
 
 @contextlib.contextmanager
 def running_command(define_flags: Callable[[], None], arguments: Sequence[str]) -> Iterator[None]:
-    """Defines a command's flags for a while, so that another one may have flags of the same names.
+    """Defines a command's flags in a context; the next command may define the same names.
 
     Args:
         define_flags: Defines them, with absl.
@@ -69,7 +69,7 @@ def running_command(define_flags: Callable[[], None], arguments: Sequence[str]) 
 
 
 def no_flagfile(argv: Sequence[str], error: flags.CantOpenFlagFileError) -> str:
-    """Says which file of flags cannot be read, and which recipe may be meant by it."""
+    """Says which flag file cannot be read, and suggests a recipe."""
     reason = error.__context__
     given = [argument.partition("=")[2] for argument in argv if "flagfile=" in argument]
     name = getattr(reason, "filename", None) or "".join(given[-1:])
@@ -88,8 +88,8 @@ def dashed_texts(argv: list[str]) -> dict[int, str]:
     """Finds arguments that begin with a dash and cannot be flags, such as "-1 out of 10".
 
     Returns:
-        By their places, what stands for them while flags are parsed: no argument can contain a
-        zero byte.
+        Stand-ins for them while flags are parsed, by position. They contain a zero byte, which no
+        argument can contain.
     """
     places = {}
     for number, argument in enumerate(argv[1:], start=1):

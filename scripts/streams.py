@@ -16,7 +16,7 @@ def is_closed(descriptor: int) -> bool:
 def open_closed() -> None:
     """Opens /dev/null in the place of closed standard streams.
 
-    Otherwise the next file that is opened gets their number, and what libraries print goes there.
+    Otherwise the next opened file would get their number, and what libraries print.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:

@@ -44,14 +44,14 @@ def test_the_chief_is_the_first_of_all_processes(monkeypatch, jobs, task, number
 
 
 WRONG = [
-    ("5", "it is no object: 5"),
-    ("[]", "it is no object"),
-    ("{cluster", "TF_CONFIG is no JSON"),
-    ("[" * 100_000, "TF_CONFIG is no JSON"),
+    ("5", "it is not an object: 5"),
+    ("[]", "it is not an object"),
+    ("{cluster", "TF_CONFIG is not JSON"),
+    ("[" * 100_000, "TF_CONFIG is not JSON"),
     ({"cluster": 5}, "cluster 5"),
     ({"cluster": {}}, "cluster {}"),
     ({"cluster": {"worker": TWO}}, "task is missing"),
-    ({"cluster": {"worker": TWO}, "task": 1}, "task is missing, or no object: 1"),
+    ({"cluster": {"worker": TWO}, "task": 1}, "task is missing, or not an object: 1"),
     ({"cluster": {"worker": TWO}, "task": {"type": "worker"}}, "index is none of 0 to 1: null"),
     (
         {"cluster": {"worker": TWO}, "task": {"type": "worker", "index": 2}},
@@ -64,10 +64,10 @@ WRONG = [
     ({"cluster": {"worker": TWO, "ps": ["a:1"]}, "task": WORKER_0}, "ps, not chief or worker"),
     ({"cluster": {"worker": TWO, "chief": TWO}, "task": WORKER_0}, "more than one address"),
     ({"cluster": {"worker": ["a:1", "a:1"]}, "task": WORKER_0}, "address more than once"),
-    ({"cluster": {"worker": ["a:1", "a"]}, "task": WORKER_0}, "no list of addresses"),
-    ({"cluster": {"worker": ["a:99999"]}, "task": WORKER_0}, "no list of addresses"),
-    ({"cluster": {"worker": [7]}, "task": WORKER_0}, "no list of addresses"),
-    ({"cluster": {"worker": "a:1"}, "task": WORKER_0}, "no list of addresses"),
+    ({"cluster": {"worker": ["a:1", "a"]}, "task": WORKER_0}, "not a list of addresses"),
+    ({"cluster": {"worker": ["a:99999"]}, "task": WORKER_0}, "not a list of addresses"),
+    ({"cluster": {"worker": [7]}, "task": WORKER_0}, "not a list of addresses"),
+    ({"cluster": {"worker": "a:1"}, "task": WORKER_0}, "not a list of addresses"),
 ]
 
 

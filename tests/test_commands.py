@@ -120,7 +120,7 @@ def test_figures_are_printed_where_the_report_cannot_be_written(
     results = json.loads((model_dir / "results.json").read_text())
     assert json.loads(out).items() <= results.items()
     (line,) = (line for line in err.splitlines() if "report" in line)
-    assert f"the report is not written, the figures are complete: {model_dir}/evaluation" in line
+    assert f"not written, but the figures are complete: {model_dir}/evaluation" in line
 
 
 def test_a_cache_that_is_no_folder_of_this_machine_is_refused(
@@ -139,7 +139,7 @@ def test_a_report_replaces_no_other_file(trained, flags, call, capsys, tmp_path,
     assert call(*evaluate, f"--report_dir={tmp_path}") == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{name} is not of a report of scripts.evaluate" in err
+    assert f"{name} is not from a report of scripts.evaluate" in err
     assert (tmp_path / name).read_text() == "mine"
 
 

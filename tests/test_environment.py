@@ -70,7 +70,7 @@ def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, start, tmp_p
     resumed = start(cores, begun)
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
-    assert f"4 parts of a batch there, which are kept, where {cores} suit the cores" in warning
+    assert f"4 parts of a batch there, which are kept; {cores} would suit the cores" in warning
     resumed.fit(tmp_path, stop=StopSignals())
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 

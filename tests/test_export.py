@@ -91,7 +91,7 @@ def no_work(monkeypatch):
 @pytest.mark.usefixtures("no_work")
 def test_what_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
-    with pytest.raises(Mistake, match=r"holds something else than an export .* name another"):
+    with pytest.raises(Mistake, match=r"holds something other than an export .* name another"):
         export(trained[0], tmp_path, "saved_model")
     with pytest.raises(Mistake, match="is a file; name a folder"):
         export(trained[0], tmp_path / "diary.txt", "saved_model")
@@ -114,7 +114,7 @@ def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name
 def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name):
     (tmp_path / "empty" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(Mistake, match=f"--export_dir={name} .*the folder that you are in.*another"):
+    with pytest.raises(Mistake, match=f"--export_dir={name} .*the current folder.*another"):
         export(trained[0], Path(name), "saved_model")
 
 

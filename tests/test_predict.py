@@ -72,7 +72,7 @@ def test_the_settings_of_the_run_are_used_unless_flags_are_given(predict, own):
         f"--input={file}", "--keep_columns=id", "--format=jsonl", "--verbosity=0"
     )
     assert code == 0, err
-    assert "is read by the run's settings: --encoding=cp1252" in err
+    assert "is read with the run's settings: --encoding=cp1252" in err
     answers = [json.loads(line) for line in out.splitlines()]
     assert [(row["text"], row["id"]) for row in answers] == [(text, str(n)) for text, _, n in ROWS]
     other = own.parent / "other.tsv"

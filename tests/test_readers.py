@@ -266,7 +266,7 @@ def test_half_characters_become_replacement_characters_and_are_counted(tmp_path,
     ]
     assert records[0] == {"text": "a \ufffd", "label": "x\ufffd", "more": {"\ufffd": ["\ufffd"]}}
     assert records[1]["text"] == "\U0001f3ac"
-    assert "4 half characters" in caplog.text
+    assert "4 unpaired surrogates" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -275,10 +275,10 @@ def test_half_characters_become_replacement_characters_and_are_counted(tmp_path,
         ({"encoding": "klingon"}, "--encoding='klingon' is unknown"),
         ({"encoding": "base64"}, "--encoding='base64' is unknown"),
         ({"encoding": ""}, "--encoding='' is unknown"),
-        ({"delimiter": "::"}, "--delimiter='::' is no delimiter"),
-        ({"delimiter": "a"}, "--delimiter='a' is no delimiter"),
-        ({"delimiter": ""}, "--delimiter='' is no delimiter"),
-        ({"delimiter": "\n"}, r"--delimiter='\n' is no delimiter"),
+        ({"delimiter": "::"}, "--delimiter='::' is not a delimiter"),
+        ({"delimiter": "a"}, "--delimiter='a' is not a delimiter"),
+        ({"delimiter": ""}, "--delimiter='' is not a delimiter"),
+        ({"delimiter": "\n"}, r"--delimiter='\n' is not a delimiter"),
         ({"quoting": "some"}, "--quoting='some' is unknown"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
         open_replicas("multi_worker")
     assert open_replicas("auto").count == 1
     monkeypatch.setenv("TF_CONFIG", "{cluster")
-    with pytest.raises(Mistake, match="TF_CONFIG is no JSON"):
+    with pytest.raises(Mistake, match="TF_CONFIG is not JSON"):
         open_replicas("auto")
 
 
@@ -249,7 +249,7 @@ def test_a_process_that_cannot_begin_ends_the_other(workers, tmp_path):
         ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
     )
     assert (code, code_1) == (2, 1)
-    assert "error: process 1 of the run has failed and says why itself" in err
+    assert "error: process 1 of the run has failed; its own log says why" in err
     assert "error: --dataset=/nowhere.csv" in err_1
 
 

@@ -171,7 +171,7 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
             r"no text of .*a\.csv has a word: all 200 are empty in the column 'text'; is --text_co",
         ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row to train on, but {'test': 200}"),
-        (lambda p: p / "no.csv", "no file, folder or pattern"),
+        (lambda p: p / "no.csv", "nor a file, folder or pattern"),
         (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
     ],
 )
@@ -189,7 +189,7 @@ def test_too_few_different_texts_for_the_cuts_are_named(tmp_path):
 def test_a_line_of_json_that_is_none_is_told(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl")
     path.write_text(path.read_text() + '{"text": "cut of\n[1]\n{"label": 1}\n')
-    with pytest.raises(Mistake, match=r"3 rows.*:201: no JSON object.*:202: no.*:203: no text"):
+    with pytest.raises(Mistake, match=r"3 rows.*:201: not a JSON object.*:202: no.*:203: no text"):
         opened(path)
 
 

@@ -47,7 +47,7 @@ def test_the_log_says_which_file_is_of_which_split_and_why(caplog):
     names = ["a.csv", "val_d_isere.csv", *(f"test/{n}.csv" for n in range(7)), "test_train.csv"]
     log_splits({ROOT / name: split_of_file(ROOT / name, ROOT) for name in names})
     train, validation, test, flag = caplog.messages
-    assert "a.csv (no name of a split" in train
+    assert "a.csv (its name has no word of a split" in train
     assert "test_train.csv (its name has words of two splits" in train
     assert validation == "split validation: val_d_isere.csv (its name has the word 'val')"
     assert "0.csv (its folder test has the word 'test')" in test

@@ -172,7 +172,7 @@ def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, dat
     words = ["▯" if i == 1 else vectorizer.words[i - 2] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
-    assert told[0] == "▯ stands for a token that is out of the vocabulary."
+    assert told[0] == "▯ stands for an out-of-vocabulary token."
     assert told[1] == f"**{name}**, probability of pos {probability:.4f}"
     assert told[2] == " ".join(words)
     assert len(told) == 1 + 2 * min(10, len(wrong))

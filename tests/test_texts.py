@@ -53,7 +53,7 @@ def test_a_text_a_line_in_another_encoding(tmp_path):
         ("a.txt", b"PK\x03\x04\x14\0", "zip archive"),
         ("a.dat", bytes(range(256)), "binary"),
         ("a.txt", "fine\n".encode("utf-16-le"), "--encoding=utf-16-le"),
-        ("a.csv", b"body\nfine\n", "no column 'text', but 'body'.*by --text_column, and"),
+        ("a.csv", b"body\nfine\n", "no column 'text', but 'body'.*with --text_column, and"),
         ("none.csv", None, "no such file"),
     ],
 )

@@ -13,15 +13,15 @@ from trainer.checkpoints import TrainState
 from trainer.config import TrainConfig
 from trainer.replicas import Replicas
 
-# Settings that name places, which may be others on each machine.
+# Settings that name places, which may differ between machines.
 _PLACES = ("dataset", "data_dir", "download", "cache_dir", "teacher", "init_from", "distribute")
 
 
 def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
-    """Compares the settings, all but the names of places.
+    """Compares the settings, except the names of places.
 
     Raises:
-        Mistake: The processes of the run have different ones.
+        Mistake: The processes of the run have different settings.
     """
     settings = dataclasses.asdict(config)
     for name in _PLACES:
@@ -61,7 +61,7 @@ def _fingerprint(examples: Reviews) -> str:
 
 
 def compare_start(replicas: Replicas, state: TrainState) -> None:
-    """Compares where the processes of a run go on from.
+    """Compares the checkpoints that the processes of a run resume from.
 
     Raises:
         Mistake: They have different checkpoints, or compute in different precisions.

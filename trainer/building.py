@@ -59,7 +59,7 @@ def build_optimizer(
         steps: Steps of the whole run, over which the learning rate may fall.
 
     Raises:
-        Fault: The installed version of Keras treats the gradients of several replicas otherwise.
+        Fault: The installed version of Keras combines gradients of replicas in another way.
     """
     _check_sums()
     is_accumulating = config.gradient_accumulation > 1
@@ -134,7 +134,7 @@ def _learning_rate(
 
 
 class _SumsGiven:
-    """Has an optimizer take gradients that are the sums over all replicas already.
+    """Makes an optimizer take gradients that are already sums over all replicas.
 
     Keras' own adds them up after clipping each replica's; a sum is to be clipped as it would be of
     one replica. The method is not public: see `_check_sums`.
@@ -151,14 +151,14 @@ class _Adam(_SumsGiven, keras.optimizers.Adam):
 
 
 class DescentOnSums(_SumsGiven, keras.optimizers.SGD):
-    """Gradient descent on sums of gradients; unlike Adam's, its step is as long as they are."""
+    """Gradient descent on sums of gradients; unlike Adam's, its step is proportional to them."""
 
 
 def _check_sums() -> None:
-    """Takes a step whose length is known, where there are several replicas.
+    """With several replicas, checks an optimizer by a step of known length.
 
-    A version of Keras in which `_SumsGiven` replaces nothing would add sums up again: all gradients
-    would be as many times too large as there are replicas, and nothing would say so.
+    If `_SumsGiven` overrode nothing in another version of Keras, the sums would be added up again:
+    all gradients would be too large by a factor of the number of replicas, without an error.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
@@ -168,7 +168,7 @@ def _check_sums() -> None:
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
     if variable.numpy() != 0.0:
         raise Fault(
-            f"Keras {keras.__version__} adds gradients up over replicas otherwise than this "
+            f"Keras {keras.__version__} adds up gradients over replicas in another way than this "
             "program expects; install the version that setup.cfg names, or use --distribute=none"
         )
 

@@ -18,19 +18,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Networks, ICML 2017). Targets are not 1 and 0 (Platt, Probabilistic Outputs for Support Vector
     Machines, 1999, section 2.2), but (N + 1/2) / (N + 1) and 1/2 / (N + 1): after N right decisions
     that is the probability that the next one is right, or wrong, by Jeffreys' prior (Krichevsky &
-    Trofimov, The Performance of Universal Encoding, 1981). So the number of examples is a bound on
-    how sure the model may be: where all decisions are right, the probabilities of the labels have
-    the mean (N + 1/2) / (N + 1), weighted by |logit|, instead of 1. Platt's own targets count the
-    examples of each label alone, and add 1; with thousands of examples that still moves T by
-    percents, these targets by less than one. The loss is convex in 1 / T, so halving an interval
-    finds it.
+    Trofimov, The Performance of Universal Encoding, 1981). So the number of examples limits how
+    sure the model may be: if all decisions are right, the mean probability of the labels, weighted
+    by |logit|, is (N + 1/2) / (N + 1) instead of 1. Platt's own targets count the examples of each
+    label separately, and add 1; with thousands of examples they still change T by a few percent,
+    these targets by less than one percent. The loss is convex in 1 / T, so bisection finds the
+    minimum.
 
     Args:
         logits: <float32>[N].
         labels: <float32>[N], 0 or 1; of examples that the model was not trained on.
 
     Returns:
-        T, from 1/100 to 10,000; 1 where all labels are alike, or there are none.
+        T, from 1/100 to 10,000; 1 if all labels are the same, or there are none.
     """
     is_positive = labels > 0.5
     if is_positive.all() or not is_positive.any():
@@ -49,15 +49,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def cross_calibrated(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Divides the logits of each half of a split by the temperature fitted on the other half.
 
-    What is measured of them is out-of-sample, where the temperature of all examples has seen their
-    labels.
+    Measurements of the result are out-of-sample, whereas a temperature fitted on all examples has
+    seen their labels.
 
     Args:
         logits: <float32>[N].
         labels: <float32>[N], 0 or 1.
 
     Returns:
-        <float32>[N]. Of each label every other example belongs to the same half.
+        <float32>[N]. Every other example of each label is in the second half.
     """
     is_second = np.zeros(len(labels), bool)
     for label in (False, True):

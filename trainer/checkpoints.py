@@ -198,7 +198,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _is_tensorflows(path: Path) -> bool:
-    """Says whether TensorFlow gives such a name to a part of a checkpoint; a copy has another."""
+    """Says whether a path is named like a part of a TensorFlow checkpoint, unlike a copy."""
     if path.is_dir():
         parts = [part.name for part in path.iterdir()]
         is_unfinished = re.fullmatch(r"ckpt-\d+_temp", path.name) and not path.is_symlink()

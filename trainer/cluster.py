@@ -1,6 +1,6 @@
-"""The processes of TF_CONFIG: which there are, and waiting until all of them have started.
+"""Reads the processes in TF_CONFIG, and waits until all of them have started.
 
-TensorFlow's own wait is silent and obeys no signal, so that this one comes before it.
+TensorFlow's own wait is silent and ignores signals, so this one comes first.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cluster:
         This process listens at its own address meanwhile, so that the others find it.
 
         Args:
-            stop: Asked all the time whether to go on.
+            stop: Asked several times a second whether to go on.
 
         Raises:
             Mistake: Its own address is in use.
@@ -97,7 +97,7 @@ def read_cluster() -> Cluster:
     """Reads TF_CONFIG.
 
     Raises:
-        Mistake: It is not set, or what it says is not a cluster and one of its tasks.
+        Mistake: It is not set, or is not a cluster with one of its tasks.
     """
     content = _content()
     if "cluster" not in content:
@@ -112,7 +112,7 @@ def read_cluster() -> Cluster:
         if name not in _TASKS:
             raise _mistake(f"cluster has the tasks {_cut(name)}, not chief or worker:", addresses)
         if not isinstance(addresses, list) or not addresses or not all(map(_is_one, addresses)):
-            raise _mistake(f"cluster.{name} is no list of addresses, host:port:", addresses)
+            raise _mistake(f"cluster.{name} is not a list of addresses, host:port:", addresses)
     if len(jobs.get("chief", ())) > 1:
         raise _mistake("cluster.chief has more than one address:", jobs["chief"])
     addresses = tuple(address for task in _TASKS for address in jobs.get(task, ()))
@@ -125,7 +125,7 @@ def read_cluster() -> Cluster:
 def _number(task: object, jobs: dict[str, list[str]]) -> int:
     """Returns which of all processes this one is."""
     if not isinstance(task, dict):
-        raise _mistake("task is missing, or no object:", task)
+        raise _mistake("task is missing, or not an object:", task)
     kind, index = task.get("type"), task.get("index")
     if kind not in list(jobs):  # it may be no string
         raise _mistake(f"task.type is none of {', '.join(jobs)}:", kind)
@@ -142,11 +142,11 @@ def _content() -> dict[str, Any]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise Mistake(
-            f"the environment variable TF_CONFIG is no JSON ({_cut(error)}); write it such as "
+            f"the environment variable TF_CONFIG is not JSON ({_cut(error)}); write it such as "
             f"{_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
-        raise _mistake("it is no object:", content)
+        raise _mistake("it is not an object:", content)
     return content
 
 
@@ -199,6 +199,6 @@ def _listening(address: str) -> contextlib.closing[socket.socket]:
     except OSError as error:
         raise Mistake(
             f"port {port} of this process' own address in TF_CONFIG, {address[:80]}, cannot be "
-            f"opened ({error.strerror or error}); end what uses it, or name another port in all "
-            "processes"
+            f"opened ({error.strerror or error}); end the process that uses it, or name "
+            "another port in all processes"
         ) from error

@@ -31,13 +31,13 @@ def _setting(
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
     is_flag: bool = True,
-    before: Any = None,  # noqa: ANN401 likewise
+    before: Any = None,  # noqa: ANN401 the same
 ) -> Any:  # noqa: ANN401 stands for the field's type
     """Describes one field.
 
     `may_change` tells whether a run may be continued with another value, `is_flag` whether it is
-    set by a flag, not by the command itself. `before` is the value of runs that were made before
-    the setting existed, where the default is another; None: the default.
+    set by a flag, not by the command itself. `before` is the value in runs that were made before
+    the setting existed, if it is not the default; None: the default.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
     uses = {"may_change": may_change, "is_flag": is_flag, "before": before}
@@ -85,18 +85,18 @@ class TrainConfig:
     )
     splits_from_names: bool = _setting(
         True,
-        "whether a first or last word such as train, validation, test or unsupervised in the name "
-        "of a file or folder of the user says the split",
+        "take the split from the first or last word in the name of the user's file or folder, such "
+        "as train, validation, test or unsupervised",
     )
     drop_duplicates: bool = _setting(
         False,
-        "leave out the examples of train in the user's files whose text validation or test has "
-        "too, and those of validation whose text test has",
+        "in the user's files, leave out train examples whose text is also in validation or test, "
+        "and validation examples whose text is also in test",
     )
     positive_label: str = _setting(
         "",
-        "the label whose probability is predicted, the second one; empty: of numbers the larger, "
-        "of words the last by the alphabet",
+        "the label whose probability is predicted; empty: the larger number, or the last word in "
+        "alphabetical order",
     )
     encoding: str = _setting(
         "auto",
@@ -105,13 +105,13 @@ class TrainConfig:
     )
     delimiter: str = _setting(
         "auto",
-        "what is between the columns of CSV and TSV files: one character, or tab; auto: comma, "
-        "tab, semicolon or |, whichever gives the columns",
+        "delimiter of the columns of CSV and TSV files: one character, or tab; auto: comma, tab, "
+        "semicolon or |, whichever yields the needed columns",
     )
     quoting: str = _setting(
         "auto",
         "csv: quotes enclose fields of CSV and TSV files; none: quotes are part of the text; "
-        "auto: csv where the whole file is well-formed so, else none",
+        "auto: csv if the whole file can be read that way, else none",
         choices=QUOTING,
     )
     data_dir: str = _setting(
@@ -127,8 +127,8 @@ class TrainConfig:
     )
     cache_gb: float = _setting(
         10.0,
-        "gigabytes that cache_dir may have; beyond that, what was used the longest ago is removed, "
-        "except what was used in the last hour",
+        "largest size of the cache in gigabytes; beyond that, the least recently used entries are "
+        "removed, except those used in the last hour",
         minimum=0.0,
         maximum=1e6,
         may_change=True,
@@ -288,8 +288,8 @@ class TrainConfig:
         _ = self.file_format  # checks its values
         if not set(self.encoders) <= set(ENCODERS):
             raise Mistake(
-                f"--encoder={cut(self.encoder)} is unknown; choose none, or of "
-                f"{', '.join(ENCODERS)} one or several with commas between them"
+                f"--encoder={cut(self.encoder)} is unknown; choose none, or one or "
+                f"several of {', '.join(ENCODERS)}, with commas between them"
             )
         is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):

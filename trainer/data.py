@@ -51,7 +51,7 @@ class Data:
         config: The settings.
         dataset: The opened data set that they name.
         stop: Asked between parts of long work whether to go on.
-        cache: What `open_data` has opened for the settings already; None for nothing.
+        cache: The cache, if `open_data` has opened it already.
 
     Attributes:
         dataset: As given.
@@ -123,7 +123,7 @@ class Data:
         """Counts the examples of each label in the splits that may be read before training.
 
         Returns:
-            By split, in the order of the data set's `label_names`; `test` only of files.
+            By split, in the order of the data set's `label_names`; `test` only for files.
         """
         if isinstance(self.dataset, ReviewFiles):
             splits = ("train", "validation", "test")
@@ -136,7 +136,7 @@ class Data:
         return counts
 
     def log_findings(self) -> None:
-        """Logs what the user should know of the data before training on them."""
+        """Logs what the user should know about the data before training on them."""
         if isinstance(self.dataset, ReviewFiles):
             self.dataset.log_findings()
 
@@ -159,11 +159,11 @@ class Data:
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
         """Returns a SHA-256 of all texts and labels in their order, for each stored part.
 
-        Files are one part, whose splits count too. A data set that is opened by name has a part
-        for each split, so that training does not read the test split for it.
+        Files are one part, and the splits of their rows are hashed too. A data set that is opened
+        by name has one part per split, so that training need not read the test split.
 
         Args:
-            splits: Those that matter: train, validation, test, unsupervised.
+            splits: The splits to hash: train, validation, test, unsupervised.
         """
         if isinstance(self.dataset, ReviewFiles):
             return {"files": self.dataset.fingerprint}
@@ -173,7 +173,7 @@ class Data:
     def unlabelled(self, vectorizer: Vectorizer) -> Reviews:
         """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
 
-        Files leave them out themselves, and those of test texts.
+        `ReviewFiles` leaves these out itself, and also those whose text is in test.
 
         Raises:
             Mistake: The data set has none.
@@ -257,7 +257,7 @@ class Data:
 
 
 def _hashed(parts: Iterable[tuple[Any, ...]], content: hashlib._Hash) -> Iterator[tuple[Any, ...]]:
-    """Passes standardized texts on, and adds the original ones and the labels to a hash."""
+    """Yields standardized texts, and adds the original texts and the labels to a hash."""
     for original, lengths, text, *rest in parts:
         content.update(lengths.astype("<i4").tobytes() + rest[1].astype("<i8").tobytes() + original)
         yield np.frombuffer(text, np.uint8), *rest
@@ -291,7 +291,7 @@ def open_data(
     Args:
         config: The settings.
         stop: Asked between parts of long work whether to go on.
-        label_names: The labels in the order of the run that the data are for; None for a new run.
+        label_names: The labels in the order of an existing run; None for a new run.
 
     Raises:
         Mistake: The data set cannot be used, or has other labels.

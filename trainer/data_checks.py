@@ -12,9 +12,9 @@ from trainer.data import Data
 _log = logging.getLogger(__name__)
 
 _FEWEST_VALIDATION = 2
-_FEW = 10  # examples of a class in train; fewer are warned about
-_SMALL_SHARE = 0.01  # likewise
-# What to type where a cut split lacks examples.
+_FEW = 10  # examples of a class in train; fewer cause a warning
+_SMALL_SHARE = 0.01  # of train; a class with less causes a warning
+# What to type if a cut split lacks examples.
 _FLAGS = {"validation": "--validation_fraction", "test": "--test_fraction"}
 
 
@@ -39,16 +39,16 @@ def check_data(data: Data, config: TrainConfig) -> None:
 def check_same_data(
     recorded: Mapping[str, str], data: Data, splits: Sequence[str], *, what: str
 ) -> None:
-    """Checks that data are those that a run was trained on.
+    """Checks that data is the same as what a run was trained on.
 
     Args:
-        recorded: The run's fingerprints; what it has none of is not checked.
+        recorded: The run's fingerprints; parts without one are not checked.
         data: The data.
-        splits: What is read of them.
-        what: How the message begins: which run it is.
+        splits: The splits that are read.
+        what: What the message calls the run.
 
     Raises:
-        Mistake: They are other ones.
+        Mistake: The data has changed.
     """
     if not recorded:
         return
@@ -57,8 +57,8 @@ def check_same_data(
     if changed:
         raise Mistake(
             f"{what} was trained on other data of the name {data.dataset.name}: texts, labels or "
-            f"splits have changed since in {' and '.join(changed)}, though not how many there are "
-            "for training; put the data back, or train on them in another --model_dir"
+            f"splits in {' and '.join(changed)} have changed since; put the data back, or train on "
+            "the new data in another --model_dir"
         )
 
 
@@ -90,7 +90,7 @@ def _check_sizes(data: Data, counts: dict[str, list[int]], config: TrainConfig) 
 
 
 def _check_classes(data: Data, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that each split that is cut has all classes, and that train has."""
+    """Checks that train and each split that is cut have all classes."""
     names = data.dataset.label_names
     for split, of_each in counts.items():
         for name, count in zip(names, of_each, strict=True):
@@ -107,7 +107,7 @@ def _check_classes(data: Data, counts: dict[str, list[int]], config: TrainConfig
 
 
 def _advice(split: str, data: Data, config: TrainConfig) -> str:
-    """Says what to type where a split has too few examples."""
+    """Says what to type if a split has too few examples."""
     if split == "train":
         flags = [_FLAGS[cut] for cut in sorted(data.cut)]
         return f"a smaller {' or '.join(flags)}" if flags else "give more of them for training"
@@ -126,7 +126,7 @@ def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainCo
         if count < _FEW or count < _SMALL_SHARE * total:
             _log.warning(
                 "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy says "
-                "little of them, look at macro_f1 and recall",
+                "little about them, look at macro_f1 and recall",
                 config.dataset,
                 count,
                 total,

@@ -36,10 +36,10 @@ def policy(precision: str) -> keras.DTypePolicy:
 
 
 def branches(batch_size: int) -> int:
-    """Computes into how many parts a batch is cut so that each core of a CPU has one; 1 on a GPU.
+    """Returns into how many parts a batch is cut: one for each core of a CPU; 1 on a GPU.
 
-    Where TensorFlow was configured to have several CPUs, their replicas share the cores. TensorFlow
-    is not initialized by this.
+    If TensorFlow was configured to have several CPUs, their replicas share the cores. This does not
+    initialize TensorFlow.
 
     Args:
         batch_size: Reviews a step; a part of fewer than 8 is not worth a core.
@@ -50,16 +50,16 @@ def branches(batch_size: int) -> int:
 
 
 def set_threads(batch_size: int, parts: int | None = None, *, warns: bool = True) -> None:
-    """Sets how many threads of TensorFlow compute one operation; call it before all other use.
+    """Sets how many threads compute one operation; call it before TensorFlow is used.
 
-    Each part of a batch keeps a core busy. Products that are split among all cores as well would
-    only wait for each other, so that an operation has the cores which the parts leave: with as many
-    parts as cores one, and all of them where a batch is too small to be cut. Results depend on
-    the number in the last bits. The environment variable TF_NUM_INTRAOP_THREADS goes first.
+    Each part of a batch keeps a core busy, and threads beyond the number of cores only wait for
+    each other. So an operation gets as many threads as there are cores per part: one if there are
+    as many parts as cores, all if a batch is too small to be cut. The last bits of results depend
+    on the number. The environment variable TF_NUM_INTRAOP_THREADS takes precedence.
 
     Args:
         batch_size: Reviews a step.
-        parts: Into how many parts a batch is cut; None: as `branches` says.
+        parts: Into how many parts a batch is cut; None: as many as `branches` returns.
         warns: Whether to log a warning when TensorFlow is initialized with another number already.
     """
     if os.environ.get(_THREADS):
@@ -67,7 +67,7 @@ def set_threads(batch_size: int, parts: int | None = None, *, warns: bool = True
     cores = processor.cores()
     threads = max(1, cores // (_cpus() * (parts or branches(batch_size))))
     try:
-        if cores < processor.affinity():  # TensorFlow knows of no quota
+        if cores < processor.affinity():  # TensorFlow ignores quotas
             tf.config.threading.set_inter_op_parallelism_threads(cores)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What the bits of a run depend on beside its settings and its data."""
+"""What the bits of a run depend on besides its settings and its data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 
 _LIBRARIES = ("tensorflow", "keras")  # whose kernels and layers compute
 _PROGRAM = "text-sentiment"
-# It wrote no version, and chose the best epoch by the calibrated loss: the losses of such a run's
-# epochs cannot be compared with those of later ones, which are uncalibrated.
+# It wrote no version into config.json, and chose the best epoch by the calibrated loss, which
+# cannot be compared with the uncalibrated loss of later versions.
 _EARLY = "0.1.0"
 
 
@@ -29,14 +29,14 @@ def current() -> dict[str, str]:
 
 
 def recorded(content: Mapping[str, Any]) -> dict[str, str]:
-    """Takes from the content of a config.json what `current` returns, as far as it is there."""
+    """Returns what `current` returns, from a config.json, as far as it is there."""
     found = {"processor": content.get("processor"), **content.get("versions", {})}
     known = {name: found[name] for name in ("processor", *_LIBRARIES) if found.get(name)}
     return {**known, _PROGRAM: content.get("program_version", _EARLY)}
 
 
 def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
-    """Logs one warning if a run goes on where its bits may become others.
+    """Logs one warning if a run is resumed where its bits may differ.
 
     Args:
         record: Its config.json.
@@ -51,14 +51,14 @@ def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
     here = devices.branches(record.config.batch_size)
     if record.branches not in (None, here):
         changes.append(
-            f"{record.branches} parts of a batch there, which are kept, where {here} suit the cores"
+            f"{record.branches} parts of a batch there, which are kept; {here} would suit the cores"
         )
     if record.environment.get(_PROGRAM) == _EARLY != __version__:
-        changes.append("its best epoch so far has a calibrated loss, later ones have uncalibrated")
+        changes.append("the loss of its best epoch so far is calibrated, that of later ones is not")
     if changes:
         _log.warning(
-            "%s was begun elsewhere (%s): it goes on, and its results may differ in the last bits "
-            "from those of a run that stayed there",
+            "%s was started elsewhere (%s): it goes on, but its results may differ in the last "
+            "bits from those of a run that was not moved",
             model_dir,
             "; ".join(changes),
         )

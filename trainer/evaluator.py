@@ -48,15 +48,15 @@ class Evaluator:
         return measured(examples.labels, self.logits(examples, stop=stop, what="scoring"))
 
     def calibrate(self, examples: Reviews, *, stop: StopSignals | None = None) -> np.ndarray:
-        """Sets the model's temperature by a split.
+        """Fits the model's temperature on a split.
 
         Args:
             examples: The split; not one that the model was trained on.
             stop: Asked between batches whether to go on.
 
         Returns:
-            The uncalibrated logits <float32>[N], those of temperature 1. Where one of them is not
-            finite, the temperature is 1.
+            The uncalibrated logits <float32>[N]. If one of them is not finite, the temperature
+            stays 1.
 
         Raises:
             Stopped: A signal came.
@@ -123,9 +123,9 @@ def measured(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 
 
 def measured_where_fitted(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Returns what `measured` does, of the split that the temperature was fitted on.
+    """Returns what `measured` does, for the split that the temperature was fitted on.
 
-    Its calibration error is out-of-sample: each half has the temperature of the other.
+    Its calibration error is out-of-sample; see `cross_calibrated`.
     """
     error = calibration_error(cross_calibrated(logits, labels), labels)
     return measured(labels, logits) | {"calibration_error": error}

@@ -20,7 +20,7 @@ from trainer.model_card import model_card
 from trainer.trained import TrainedRun, load, read_record
 
 _CARD = "model_card.md"
-# The paths of all that an export has, of either format.
+# All paths in an export of either format.
 _OF_AN_EXPORT = re.compile(
     rf"{re.escape(_CARD)}|model\.keras|vocabulary\.txt|(saved_model|fingerprint)\.pb|assets|variables"
     r"|variables/variables\.(index|data-\d{5}-of-\d{5})"
@@ -38,7 +38,7 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
     Args:
         model_dir: The run's folder.
         export_dir: Where they go; an earlier export that is there is replaced, whole or not at all.
-            Where it is a link to a folder, they go into that folder.
+            If it is a link to a folder, they go into that folder.
         export_format: `saved_model` or `keras`.
 
     Raises:
@@ -49,12 +49,12 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
     target = _resolved(export_dir)
     _check_replaceable(target, export_dir)
     record = read_record(model_dir)
-    # In a folder that exists: this fails before the work, and no other folder is made before it.
+    # In a folder that exists, so that missing permissions are found before the work.
     highest = target
     while not highest.parent.exists():
         highest = highest.parent
     with unfinished_folder(target, beside=highest) as folder:
-        # One branch: how many suit a machine is not for this one to say.
+        # One branch: the best number depends on the machine that uses the export.
         with _same_tensor_float_32():
             run = load(model_dir, precision="float32", branches=1)
         card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
@@ -69,7 +69,7 @@ def export(model_dir: Path, export_dir: Path, export_format: str) -> None:
 
 @contextlib.contextmanager
 def _same_tensor_float_32() -> Iterator[None]:
-    """Leaves TensorFloat-32, which loading a run switches by its precision, as it was."""
+    """Restores the setting of TensorFloat-32, which loading a run changes."""
     was_enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         yield
@@ -89,14 +89,14 @@ def _resolved(export_dir: Path) -> Path:
     here = Path.cwd()
     if target in (here, *here.parents):
         raise Mistake(
-            f"--export_dir={export_dir} is the folder that you are in, or one above it, and would "
-            "be replaced; name another, such as export"
+            f"--export_dir={export_dir} is the current folder, or one above it, and would be "
+            "replaced; name another, such as export"
         )
     return target
 
 
 def _check_replaceable(target: Path, export_dir: Path) -> None:
-    """Checks that nothing is replaced but an export.
+    """Checks that nothing but an export is replaced.
 
     Raises:
         Mistake: Something else would be.
@@ -111,15 +111,15 @@ def _check_replaceable(target: Path, export_dir: Path) -> None:
     is_export = _CARD in names and names & {"saved_model.pb", "model.keras"}
     others = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
     if not is_export or others:
-        what = f"{others[0]!r:.80}, which is" if others else f"no {_CARD} or no model, so it is"
+        what = f"{others[0]!r:.80}" if others else f"it lacks {_CARD} or a model"
         raise Mistake(
-            f"--export_dir={export_dir} holds something else than an export ({what} not of one), "
+            f"--export_dir={export_dir} holds something other than an export ({what}), "
             "and would be replaced; name another folder"
         )
 
 
 def _replace(target: Path, new: Path, export_dir: Path) -> None:
-    """Puts a new export in its place; where another process was faster, in place of that one."""
+    """Renames a new export to its target, and replaces an export that is there by then."""
     for number in range(_ATTEMPTS):
         _check_replaceable(target, export_dir)
         old = new.with_name(f"old{number}")
@@ -134,7 +134,7 @@ def _replace(target: Path, new: Path, export_dir: Path) -> None:
                 raise
         else:
             return
-    raise Fault(f"other processes export to {export_dir} all the time; name another folder")
+    raise Fault(f"other processes keep exporting to {export_dir}; name another folder")
 
 
 def _write_keras(run: TrainedRun, folder: Path) -> None:

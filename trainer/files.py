@@ -17,17 +17,17 @@ import tensorflow as tf
 from pipeline.errors import Fault
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of the folders in which files are written before they get their names.
+# Of the names of folders in which files are written before they are renamed.
 _PREFIX, _SUFFIX = ".text-sentiment-", ".unfinished"
-# How TensorFlow and CUDA word that there is no memory.
+# Words in errors of TensorFlow and CUDA when there is no memory.
 _NO_MEMORY = ("out of memory", "out_of_memory", "oom when", "allocate", "cannot allocate memory")
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Says whether an error is of a full disk, or of a quota of disk space.
+    """Says whether an error means that a disk, or a quota of it, is full.
 
-    TensorFlow raises one class for a full disk, too little memory and too many open files, with
-    the system's own words for the first and the last.
+    TensorFlow raises the same class for a full disk, too little memory and too many open files; its
+    message has the system's words for the first and the last.
     """
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return any(os.strerror(number) in (error.message or "") for number in _FULL)
@@ -35,7 +35,7 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def is_memory(error: BaseException) -> bool:
-    """Says whether an error is of too little memory, the processor's or a GPU's."""
+    """Says whether an error means too little memory, of the machine or a GPU."""
     if isinstance(error, MemoryError):
         return True
     message = (getattr(error, "message", None) or "").lower()
@@ -69,7 +69,7 @@ def full_disk_told(what: str, folder: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a path to write to, and puts what was written in the place of another, whole.
 
-    The path is in a new folder beside the other, with a name that nothing else has. A file that is
+    The path is in a new folder with a unique name, beside the other path. A file that is
     replaced keeps its permissions; a link is replaced, not followed.
 
     Args:
@@ -86,21 +86,21 @@ def replacing(path: Path) -> Iterator[Path]:
             if not path.is_symlink():
                 new.chmod(stat.S_IMODE(path.stat().st_mode))
         with new.open("rb") as file:
-            os.fsync(file.fileno())  # or, after a power cut, the name may be of nothing
+            os.fsync(file.fileno())  # else the file may be empty after a power cut
         with _error_names(path):
             new.replace(path)
 
 
 @contextlib.contextmanager
 def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
-    """Makes a folder, for what is going to have another name, and removes it at the end.
+    """Makes a folder for content that is renamed when it is whole; removes it at the end.
 
     Args:
         path: Where its content goes when it is whole.
         beside: The folder is made beside this; None: beside `path`.
 
     Raises:
-        OSError: None can be made there; its `filename` is `path`.
+        OSError: No folder can be made there; its `filename` is `path`.
     """
     with _error_names(path):
         folder = tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=(beside or path).parent)
@@ -111,7 +111,7 @@ def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Pat
 
 
 def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
-    """Removes what killed processes left of `replacing`.
+    """Removes what killed processes have left behind in `replacing`.
 
     Args:
         folder: A folder of a run, whose lock this process holds.
@@ -125,7 +125,7 @@ def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
 
 @contextlib.contextmanager
 def _error_names(path: Path) -> Iterator[None]:
-    """Has an OSError name the path that people know."""
+    """Makes an OSError name the path that the user knows."""
     try:
         yield
     except OSError as error:

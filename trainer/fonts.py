@@ -1,4 +1,4 @@
-"""Text of users in pictures: a font that has its characters, or escapes."""
+"""Draws users' text in pictures: in a font that has its characters, or escaped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawable(text: str) -> tuple[str, dict[str, Any]]:
         installed font has all its characters, they are escaped, as in `\u6b63`.
     """
     text = _cut("".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _LONGEST + 1]))
-    options: dict[str, Any] = {"parse_math": False}  # a $ is a $
+    options: dict[str, Any] = {"parse_math": False}  # a $ starts no formula
     default = font_manager.findfont(font_manager.FontProperties())
     if _has(default, text):
         return text, options

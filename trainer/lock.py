@@ -64,7 +64,7 @@ def _locked(path: Path) -> TextIO:
 
 
 def _check_is_lock(file: TextIO, path: Path) -> None:
-    """Checks that a file that was there is a dead process' lock, which may be removed.
+    """Checks that an existing file is the lock of a dead process, which may be removed.
 
     Raises:
         Mistake: It is something else.

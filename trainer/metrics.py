@@ -40,7 +40,7 @@ class Metrics:
     def result(self) -> dict[str, float]:
         """Returns loss (nats), accuracy and auc (both 0 to 1).
 
-        Those of no examples are NaN, and so is the AUC of examples of one class.
+        Without examples all are NaN; the AUC is NaN for examples of one class.
         """
         is_empty = math.isnan(mean(self._loss))
         results = {m.name: math.nan if is_empty else float(m.result()) for m in self._all}

@@ -9,7 +9,7 @@ from pathlib import Path
 from trainer.config import TrainConfig
 from trainer.records import RunRecord, read_json
 
-# Settings that say where a run finds and keeps things on the machine that it was made on.
+# Settings that concern only the machine that the run was trained on.
 _PLACES = ("data_dir", "cache_dir", "cache_gb", "download")
 _FIGURES = (
     "accuracy",
@@ -86,7 +86,7 @@ def _results(model_dir: Path) -> list[str]:
     if not path.is_file():
         return ["It has not been measured on the test split."]
     results = read_json(path)
-    # A run of an early version lacks some; what has no value is null.
+    # A run of an early version lacks some; undefined figures are null.
     figures = {name: results[name] for name in _FIGURES if name in results}
     rows = [
         f"| {name} | {'undefined' if value is None else f'{value:.4f}'} |"
@@ -122,7 +122,7 @@ def _settings(config: TrainConfig) -> list[str]:
 
 
 def _shown(value: object) -> object:
-    """Leaves out of a path what is of nobody's interest but the machine's owner's."""
+    """Shortens a path to its name; its folders concern only the machine's owner."""
     return _without_folder(value) if isinstance(value, str) and os.sep in value else value
 
 

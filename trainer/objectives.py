@@ -162,9 +162,9 @@ class Sentiment(Objective):
     ) -> dict[str, float]:
         """Sets the temperature, measures the model and draws its decisions.
 
-        `loss` is that of the uncalibrated logits, as it is of training batches. By a temperature
-        fitted on the same split, a model that is sure and hardly ever wrong would look better than
-        it is. All other figures are of the calibrated logits.
+        `loss` is computed from the uncalibrated logits, as in training. With a temperature fitted
+        on the same split, an overconfident model would look better than it is. All other figures
+        are computed from the calibrated logits.
         """
         logits = self._evaluator.calibrate(validation, stop=stop)
         calibrated = logits / self._model.temperature.numpy()

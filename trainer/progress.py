@@ -53,7 +53,7 @@ class Progress:
         self._bar.set_description_str(f"epoch {epoch}")
 
     def advance(self, steps: int) -> None:
-        """Moves the bar; elsewhere writes a line when the last one is a while ago."""
+        """Moves the bar; where none is shown, logs a line every 15 seconds."""
         self._step += steps
         self._bar.update(steps)
         now = time.monotonic()
@@ -77,10 +77,10 @@ class Progress:
 
 @contextlib.contextmanager
 def announced(what: str) -> Iterator[None]:
-    """Logs what begins now, and every 15 seconds that it goes on.
+    """Logs what begins, and every 15 seconds that it is still running.
 
     Args:
-        what: What is done in one piece, of which no part can be counted.
+        what: The work, which has no parts that can be counted.
     """
     is_done = threading.Event()
     started = time.monotonic()
@@ -131,7 +131,7 @@ def watched(
 
 
 def counted(parts: Iterable[_T], *, what: str, stop: StopSignals | None) -> Iterator[_T]:
-    """Passes parts of long work on whose number is not known, shows how many, and heeds signals.
+    """Yields parts of long work whose number is unknown, counts them, and stops at signals.
 
     Args:
         parts: The parts, each an example.

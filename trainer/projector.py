@@ -41,6 +41,6 @@ def write_projector(
             tensor_shape=rows.shape,
             metadata_path="words.tsv",
         )
-    # As projector.visualize_embeddings does, but whole, and through no link.
+    # Like projector.visualize_embeddings, but atomically, and never through a link.
     with replacing(folder / "projector_config.pbtxt") as new:
         new.write_text(str(config), encoding="utf-8")

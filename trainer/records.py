@@ -39,8 +39,8 @@ class RunRecord:
         data: The SHA-256 of each part of its data, as `Data.fingerprints` returns them; empty for a
             run of an early version.
         branches: Into how many parts it cuts a batch; None in a run of an older version.
-        environment: What else its bits depend on; see `environment.current`. It is that of the
-            process that wrote config.json; a record that is made has that of this process.
+        environment: What else its bits depend on; see `environment.current`. A record that is read
+            has the environment of the process that wrote it, a new record that of this process.
     """
 
     config: TrainConfig
@@ -183,10 +183,10 @@ class History:
         return rows
 
     def prepare(self, row: Mapping[str, float]) -> None:
-        """Keeps an epoch's row beside history.csv, until the checkpoint of the epoch is saved.
+        """Saves an epoch's row next to history.csv until the epoch's checkpoint is saved.
 
-        What history.csv says is in a checkpoint. A process that is killed after it has saved the
-        checkpoint, and before it calls `append`, leaves the row to the process that goes on.
+        Each row of history.csv has a saved checkpoint. If a process is killed after it has saved
+        the checkpoint and before it calls `append`, the process that resumes the run adds the row.
         """
         write_json(_as_written(row), self._next)
 

@@ -22,7 +22,7 @@ from trainer.stopping import Stopped, StopSignals
 _log = logging.getLogger(__name__)
 
 _SEEDS_BETWEEN = 1_000_003  # from one replica to the next
-_FAILED = 1000  # among numbers of signals
+_FAILED = 1000  # not the number of any signal
 _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -141,9 +141,9 @@ class Replicas:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Ends a block in all processes alike: where one fails or is stopped, the others end too.
+        """Ends a block in all processes if it fails or is stopped in one of them.
 
-        Without this they would wait for it. What is in the block must not wait for other processes.
+        Without this the others would wait. The block must not wait for other processes.
 
         Raises:
             Stopped: Another process was stopped by a signal.
@@ -169,8 +169,8 @@ class Replicas:
             raise error
         if _FAILED in codes:
             raise Fault(
-                f"process {list(codes).index(_FAILED)} of the run has failed and says why itself; "
-                "start all processes again when that is mended"
+                f"process {list(codes).index(_FAILED)} of the run has failed; its own log says "
+                "why; start all processes again when that is fixed"
             )
         if codes.any():
             raise Stopped(signal.SIGTERM)
@@ -179,10 +179,10 @@ class Replicas:
         """Refuses to train where the processes of a run differ in something.
 
         Args:
-            values: What must be the same in all of them, by what a person calls it.
+            values: What must be the same in all of them, by the names for the message.
 
         Raises:
-            Mistake: A value differs; it says which, and in which processes.
+            Mistake: A value differs; the message says which, and in which processes.
         """
         if not self.is_cluster:
             return
@@ -203,10 +203,10 @@ class Replicas:
 
     @contextlib.contextmanager
     def losses_explained(self) -> Iterator[None]:
-        """Turns what TensorFlow raises where another process is gone into a Fault.
+        """Turns TensorFlow's errors about a lost process into a Fault.
 
         Raises:
-            Fault: Another process is gone. Other errors of TensorFlow are raised as they are.
+            Fault: Another process is gone. Other errors pass unchanged.
         """
         try:
             yield
@@ -297,8 +297,8 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     Raises:
         Fault: The installed version of Keras keeps them elsewhere.
     """
-    # The name is Keras' own: by another one no generator would be found, and all replicas would
-    # drop the same.
+    # Keras chooses the name. Under another one, no generator would be found, and all replicas would
+    # # use the same dropout masks.
     name = keras.random.SeedGenerator(0).state.name
     known = keras.layers.Dropout(0.5, seed=0)
     seeds, known_seeds = (
@@ -307,8 +307,8 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     )
     if len(known_seeds) != 1:
         raise Fault(
-            f"Keras {keras.__version__} keeps random numbers elsewhere than this program expects, "
-            "so that replicas would drop the same; install the version that setup.cfg names"
+            f"Keras {keras.__version__} keeps random states elsewhere than this program expects; "
+            "replicas would use the same dropout masks; install the version that setup.cfg names"
         )
     return seeds
 

@@ -33,7 +33,7 @@ def details(
         lengths: <int32>[N], tokens that were read of each review.
 
     Returns:
-        precision, recall and f1 of label 1, each 0 where it has no meaning; macro_f1, the mean of
+        precision, recall and f1 of label 1, each 0 where it is undefined; macro_f1, the mean of
         the f1 of both labels; confusion_matrix, a row for each label and a column for each answer;
         by_length, examples and accuracy of the examples of each range of tokens.
     """
@@ -54,7 +54,7 @@ def details(
 
 
 def _f1(true: int, false: int, missed: int) -> float:
-    """Returns the F1 of a class; 0 where there is neither an example nor an answer of it."""
+    """Returns the F1 of a class; 0 if the class has neither examples nor answers."""
     return 2 * true / max(2 * true + false + missed, 1)
 
 
@@ -77,10 +77,10 @@ def worst(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Checks that a report replaces nothing in a folder but an earlier report.
+    """Checks that a report replaces nothing but an earlier report in a folder.
 
     Raises:
-        Mistake: There are other files of these names.
+        Mistake: Other files have the names of a report's files.
     """
     errors, curves = folder / ERRORS, folder / CURVES
     start = b""
@@ -90,7 +90,7 @@ def check_replaceable(folder: Path) -> None:
     for path in (errors, curves):
         if path.exists() and not is_report:
             raise Mistake(
-                f"{path} is not of a report of scripts.evaluate, and would be replaced; name "
+                f"{path} is not from a report of scripts.evaluate, and would be replaced; name "
                 "another folder: --report_dir=FOLDER"
             )
 

@@ -84,7 +84,7 @@ def _train_together(
 
 
 def _set_threads(config: TrainConfig, model_dir: Path) -> None:
-    """Sets TensorFlow's threads by the parts of a batch: those of the run that is in the folder."""
+    """Sets TensorFlow's threads for the parts of a batch; a run in the folder decides those."""
     record = RunRecord.read(model_dir)
     devices.set_threads(config.batch_size, record and record.branches)
 
@@ -224,7 +224,7 @@ def _begin(
 def _write_vocabulary(path: Path, words: list[str]) -> None:
     with replacing(path) as new:
         vocabulary.save(words, new)
-        # One that is the same was written by this run, before it was stopped.
+        # An equal one was written by this run, before it was stopped.
         if path.exists() and path.read_bytes() != new.read_bytes():
             raise Mistake(
                 f"{path} is not this run's vocabulary, and would be replaced; move it away, or "

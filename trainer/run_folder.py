@@ -1,4 +1,4 @@
-"""What a run must not find in its folder: things of others that it would replace or delete."""
+"""Checks that a run finds nothing foreign in its folder that it would replace or delete."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.errors import Mistake
 
-# What a run replaces in its folder: all that it writes but vocabulary.txt, and taught_labels.npy,
-# which it writes before it has a config.json.
+# What a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it writes
+# before config.json.
 _WRITTEN = (
     *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
     *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
@@ -19,13 +19,13 @@ def check_links(model_dir: Path) -> None:
     """Checks that what a run replaces and deletes is in its own folder.
 
     Raises:
-        Mistake: A folder in it is a link, in a run from a stranger maybe to another run.
+        Mistake: A folder in it is a link, which may lead to another run.
     """
     for name in ("checkpoints", "best", "train", "validation"):
         if (model_dir / name).is_symlink():
             raise Mistake(
-                f"{model_dir / name} is a link, and what it leads to would be changed; put a "
-                "folder there, or make a link of the whole --model_dir"
+                f"{model_dir / name} is a link, and its target would be changed; put a folder "
+                "there, or make the whole --model_dir a link"
             )
 
 
@@ -38,7 +38,7 @@ def check_holds_no_run(model_dir: Path) -> None:
     found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
     if found:
         raise Mistake(
-            f"{model_dir} has no config.json, so no run, and holds "
+            f"{model_dir} holds no run (it has no config.json), but "
             f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
             "--model_dir"
         )

@@ -38,8 +38,8 @@ class Summaries:
     Args:
         model_dir: The run's folder.
         first_step: The first step that this process writes. What an earlier process wrote from
-            there on, beyond its last checkpoint, is dropped. So are the settings, which `describe`
-            writes again.
+            there on, beyond its last checkpoint, is dropped, and so are the settings, which
+            `describe` writes again.
         words: The vocabulary.
         label_names: What labels 0 and 1 are called.
     """
@@ -67,7 +67,7 @@ class Summaries:
 
         Args:
             split: `train` or `validation`.
-            group: `step`, `epoch` or `validation_best`: what the values are of. TensorBoard sorts
+            group: `step`, `epoch` or `validation_best`: what the values describe. TensorBoard sorts
                 groups by name and opens the first two.
             values: The values by name.
             step: Where on the axis; epochs too are drawn over steps.
@@ -80,9 +80,9 @@ class Summaries:
                 tf.summary.scalar(f"{group}/{name}", value)
 
     def describe(self, config: TrainConfig) -> None:
-        """Writes the settings in force, as text and for the HParams page; at each start.
+        """Writes the settings in force at each start, as text and for the HParams page.
 
-        Both pages show the first event of their tag: there must be one.
+        Both pages show only the first event of their tag, so earlier ones are dropped.
         """
         settings = dataclasses.asdict(config)
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
@@ -123,7 +123,7 @@ class Summaries:
     def _mistakes(self, examples: Reviews, logits: np.ndarray) -> str:
         """Writes reviews as Markdown, in the words that the model reads."""
         first, second = self._label_names
-        parts = [f"{_UNKNOWN} stands for a token that is out of the vocabulary."]
+        parts = [f"{_UNKNOWN} stands for an out-of-vocabulary token."]
         for position, probability in enumerate(tf.sigmoid(logits).numpy()):
             ids = examples.row(position).astype(np.int64) - FIRST_WORD_ID
             read = " ".join(self._words[i] if i >= 0 else _UNKNOWN for i in ids)
@@ -211,7 +211,7 @@ def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, str]) -
 def _drop_outdated(first_step: int, folder: Path) -> None:
     """Rewrites the event files of earlier processes without what is going to be written again.
 
-    That is all from a step on, and the settings.
+    That is everything from `first_step` on, and the settings.
 
     A restart mark in the events would be shorter, but TensorBoard's EventAccumulator heeds it for
     old kinds of events alone.

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_texts(texts: Reviews, dataset: ReviewDataset | ReviewFiles, config: TrainConfig) -> None:
-    """Checks that the training texts have words, and warns where some have none.
+    """Checks that the training texts have words, and warns if some have none.
 
     Args:
         texts: The standardized texts of the train split.
@@ -50,7 +50,7 @@ def check_texts(texts: Reviews, dataset: ReviewDataset | ReviewFiles, config: Tr
 
 
 def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
-    """Warns where most training texts are read as one token.
+    """Warns if most training texts have only one token.
 
     Args:
         training: The train split as token ids.
@@ -63,7 +63,7 @@ def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
         remedy = "--sequence_length=1 keeps one token of each text; a larger one keeps more"
     else:
         remedy = (
-            "a model can only learn whole texts by heart then; check --text_column="
+            "a model can then only memorize whole texts; check --text_column="
             f"{config.text_column}, and that words are separated by spaces"
         )
     _log.warning(
@@ -78,12 +78,12 @@ def warn_of_single_tokens(training: Reviews, config: TrainConfig) -> None:
 
 def _remedy(dataset: ReviewDataset | ReviewFiles, config: TrainConfig) -> str:
     if config.punctuation == "drop" and _has_punctuation(dataset):
-        return "all marks are dropped, and there are no other tokens; add --punctuation=keep"
-    return f"name the column of the texts by --text_column (it is {config.text_column} now)"
+        return "all punctuation is dropped, and there are no other tokens; add --punctuation=keep"
+    return f"name the column of the texts with --text_column (it is {config.text_column} now)"
 
 
 def _has_punctuation(dataset: ReviewDataset | ReviewFiles) -> bool:
-    """Says whether the train split has tokens where punctuation is kept."""
+    """Says whether the train split has tokens if punctuation is kept."""
     batches = dataset.read("train").as_numpy_iterator()
     return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)
 

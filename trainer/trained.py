@@ -56,7 +56,7 @@ class TrainedRun:
         evaluator: Measures its model, which has its best weights.
         best_epoch: The epoch that those are of.
         validation_loss: Their loss on the validation split.
-        data: The fingerprints of the data that it was trained on, where the run has them.
+        data: The fingerprints of the data that it was trained on, if the run has them.
     """
 
     config: TrainConfig
@@ -77,7 +77,7 @@ class TrainedRun:
             Probabilities of the second label, <float32>[len(texts)], in the same order.
 
         Raises:
-            TypeError: They are not several texts.
+            TypeError: `texts` is a single string, or has something else than strings.
         """
         if isinstance(texts, str | bytes):
             raise TypeError("predict takes several texts; for one, write predict([text])")
@@ -91,7 +91,7 @@ class TrainedRun:
             text: A string, or its bytes in UTF-8; any bytes are allowed.
 
         Raises:
-            TypeError: It is no text.
+            TypeError: `text` is neither a string nor bytes.
         """
         text = _bytes(text)
         token_ids = self.vectorizer(tf.constant([text]))[0]
@@ -112,14 +112,14 @@ class TrainedRun:
             data: The data set, opened.
             split: The split.
             stop: Asked between batches whether to go on.
-            report_dir: Where errors.csv and curves.png of the evaluation go; None for none. Where
+            report_dir: Where errors.csv and curves.png of the evaluation go; None for none. If
                 they cannot be written, a warning says so.
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
             `report.details` has. `loss` is of the calibrated logits. The calibration error of
             `validation`, where the temperature was fitted, is out-of-sample by cross-fitting.
-            The auc is None where the split has one class alone.
+            The auc is None if the split has only one class.
 
         Raises:
             Mistake: The data have other labels than the run, or are not those it was trained on; or
@@ -156,11 +156,11 @@ class TrainedRun:
             report.draw(folder / report.CURVES, logits, labels)
         except (OSError, Fault) as error:  # no reason to lose what was measured
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            _log.warning("the report is not written, the figures are complete: %s", reason)
+            _log.warning("the report was not written, but the figures are complete: %s", reason)
 
 
 def _bytes(text: bytes | str) -> bytes:
-    """Encodes a text; half a surrogate pair becomes the bytes that Python writes for it."""
+    """Encodes a text; an unpaired surrogate is encoded as by `surrogatepass`."""
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):

@@ -153,7 +153,7 @@ class Trainer:
         self._save()  # from now on a folder without checkpoints has lost them
 
     def _log_end(self) -> None:
-        """Says why training ends, and which epoch is best."""
+        """Logs why training ends, and which epoch is best."""
         epoch, best = int(self.state.epoch), int(self.state.best_epoch)
         if epoch < self._epochs:
             patience = self.config.early_stopping_patience
@@ -400,7 +400,7 @@ class Trainer:
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.totals.reset()
         self._save()
-        self._history.append(row)  # after the checkpoint: what it says is not lost
+        self._history.append(row)  # after the checkpoint, so that each row has one
         _log.info(
             "epoch %d/%d  train %s  validation %s%s",
             epoch,

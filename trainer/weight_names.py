@@ -9,7 +9,7 @@ from collections.abc import Sequence
 def short_names(paths: Sequence[str]) -> list[str]:
     """Shortens the paths of a model's weights.
 
-    A name is that of the part of the model (where it has several), of the layer and of the weight.
+    A name consists of the part of the model (if it has several), the layer and the weight.
     Keras numbers layers within a process; here they are numbered within their part, so that a run
     has the same names in each process.
 
@@ -34,14 +34,14 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 class _Numbers:
-    """Numbers what has one name, in the order of its first use: lstm, lstm_2, lstm_3."""
+    """Numbers equal names in the order of first use: lstm, lstm_2, lstm_3."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], str] = {}
         self._counts: dict[tuple[str, str], int] = {}
 
     def name(self, within: str, path: str) -> str:
-        """Returns the last name of a path, with a number where others within have it too."""
+        """Returns the last name of a path, with a number if another path there ends in it too."""
         if (within, path) not in self._names:
             plain = re.sub(r"_\d+$", "", path.split("/")[-1])
             count = self._counts[within, plain] = self._counts.get((within, plain), 0) + 1
