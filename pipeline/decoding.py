@@ -239,7 +239,8 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
     if 2 * foreign >= bad:
         return Mistake(
             f"{what}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
-            "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese) or euc-kr (Korean)"
+            "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
+            "(Western Europe)"
         )
     name = "cp1252" if is_windows else "latin-1"
     return Mistake(f"{what}; save it as UTF-8, or name its encoding, such as --encoding={name}")

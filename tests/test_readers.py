@@ -133,7 +133,7 @@ def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding,
     path = write(tmp_path / "a.csv", table([(english or text, text)] * 9).encode(encoding))
     with pytest.raises(Mistake, match=rf"^9 lines .* by --encoding, such as .*{encoding}") as error:
         read(path)
-    assert "cp1252" not in str(error.value)
+    assert "--encoding=cp1252" not in str(error.value)
 
 
 def test_a_file_of_two_encodings_is_not_to_be_read_as_one(tmp_path):
