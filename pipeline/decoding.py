@@ -9,6 +9,7 @@ import gzip
 import io
 import logging
 import lzma
+import re
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +47,7 @@ _BINARY = (
 )
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 _FEW_CONTROLS = 8
+_FOREIGN = re.compile(rb"[\x80-\xff]{3}")  # accented Latin letters do not stand so close
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +137,21 @@ def guess_encoding(start: bytes, name: str) -> str:
         if start.startswith(mark):
             return encoding
     if wide := _unmarked(start):
-        raise Mistake(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
+        raise _wide(name, wide)
     if _has_controls(start, share=0.1):
-        raise Mistake(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
+        raise _binary(name, start)
     return "utf-8"
+
+
+def _binary(name: str, start: bytes) -> Mistake:
+    """Says what a file with many control characters is: UTF-16 of any script, or no text."""
+    if wide := _unmarked_lines(start):
+        return _wide(name, wide)
+    return Mistake(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
+
+
+def _wide(name: str, encoding: str) -> Mistake:
+    return Mistake(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
 
 def refuse_binary(start: bytes, name: str) -> None:
@@ -174,6 +187,16 @@ def _unmarked(start: bytes) -> str | None:
     }.get(is_zero)
 
 
+def _unmarked_lines(start: bytes) -> str | None:
+    """Names the UTF-16 in which these bytes are lines of text, if any; of letters of any script."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
+        is_text = all(c.isprintable() or c in "\t\r\n" for c in text) and "\ufffd" not in text
+        if is_text and "\n" in text:
+            return encoding
+    return None
+
+
 def _normal(encoding: str) -> str:
     name = codecs.lookup(encoding).name
     return "utf-8-sig" if name == "utf-8" else name
@@ -199,20 +222,28 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> Mistake:
     if encoding not in ("utf-8", "utf-8-sig"):
         return Mistake(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
     if _has_controls(start, share=0.02):
-        return Mistake(f"{path} is binary, not text; export its rows as CSV or JSON Lines")
-    bad, first, is_windows = 0, (0, b""), True
+        return _binary(str(path), start)
+    bad, first, is_windows, is_mixed = 0, (0, b""), True, False
+    foreign = 0  # lines in another script
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
             try:
-                line.decode()
+                is_mixed = is_mixed or not line.decode().removeprefix("\ufeff").isascii()
             except UnicodeDecodeError:
                 bad, first = bad + 1, first if bad else (number, line)
                 is_windows = is_windows and _decodes(line, "cp1252")
+                foreign += bool(_FOREIGN.search(line))
+    what = f"{bad} lines of {path} are not UTF-8, the first is line {first[0]}: {shown(first[1])}"
+    if is_mixed:
+        return Mistake(f"{what}, but others are: it has two encodings; save all of it as UTF-8")
+    if 2 * foreign >= bad:
+        return Mistake(
+            f"{what}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
+            "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
+            "(Western Europe)"
+        )
     name = "cp1252" if is_windows else "latin-1"
-    return Mistake(
-        f"{bad} lines of {path} are not UTF-8, the first is line {first[0]}: {shown(first[1])}; "
-        f"save it as UTF-8, or name its encoding, such as --encoding={name}"
-    )
+    return Mistake(f"{what}; save it as UTF-8, or name its encoding, such as --encoding={name}")
 
 
 def _decodes(line: bytes, encoding: str) -> bool:

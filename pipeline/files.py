@@ -22,6 +22,11 @@ from pipeline.tables import COLUMN_FLAGS, Table, recognize
 
 _TABLES = (".csv", ".tsv")
 SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
+# Of files that may have rows, beside those that are read.
+_UNREAD_DATA = (
+    *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".7z", ".tar"),
+    *(".tgz", ".db", ".sqlite", ".tab", ".psv", ".jsonlines", ".jl"),
+)
 _TOLD_SUFFIXES = ".csv, .tsv, .jsonl"  # as messages list them
 
 _log = logging.getLogger(__name__)
@@ -137,13 +142,24 @@ def _check_kind(file: Path) -> None:
             f"{file} is none of {_TOLD_SUFFIXES}, plain or compressed (.gz, .bz2, .xz); if its "
             "content is one of these, rename it"
         )
+    if not file.exists():
+        raise Mistake(f"{file} is a link to a file that is not there; remove it, or put that back")
     if not file.is_file():
         raise Mistake(f"{file} is a pipe or device; it is read more than once, so name a file")
 
 
 def _of_folder(folder: Path) -> list[Path]:
     """Lists the files with examples in a folder."""
-    found = [file for file in _files_below(folder) if kind(file) in SUFFIXES]
+    files = list(_files_below(folder))
+    found = [file for file in files if kind(file) in SUFFIXES]
+    if data := sorted(file for file in files if kind(file) in _UNREAD_DATA) if found else []:
+        _log.info(
+            "left out %d files of %s that may have rows, such as %s; to train on them, export them "
+            "as .csv, .tsv or .jsonl",
+            len(data),
+            folder,
+            shown(data[0].name),
+        )
     # Next to examples, a .json file describes the data set, such as dataset_info.json.
     others = [file for file in found if kind(file) == ".json"]
     if others and len(others) < len(found):

@@ -98,6 +98,7 @@ class ReviewFiles:
         self._contents = [_sha256(path) for path in self._files]
         self._rows = self._parsed(cache or Cache(None), watch, before)
         self._refuse_bad_rows()
+        self._refuse_no_rows()
         self._refuse_empty_texts()
         self.label_names = self._order_labels(label_names)
         self._made = make_splits(self._rows, cuts)
@@ -236,6 +237,17 @@ class ReviewFiles:
                 "them out: --skip_bad_rows"
             )
         _log.warning("left out %d rows of %s: %s", count, self.name, listed)
+
+    def _refuse_no_rows(self) -> None:
+        if len(self._rows.splits):
+            return
+        if self._rows.about["faults"]:
+            raise Mistake(
+                f"{self.name}: --skip_bad_rows leaves out all rows; are --text_column="
+                f"{self._settings.columns.text} and --label_column={self._settings.columns.label} "
+                "right?"
+            )
+        raise Mistake(f"{self.name} has no rows; give files with a text and a label in each row")
 
     def _refuse_empty_texts(self) -> None:
         count = len(self._rows.splits)

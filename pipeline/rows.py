@@ -94,6 +94,9 @@ def _row(file: int, line: int, record: dict | None, columns: Columns, split: str
             return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, not a split")
         split = SPLITS[word]
     raw = record.get(columns.label)
+    if isinstance(raw, list | dict) and split != "unsupervised":
+        kind = "list" if isinstance(raw, list) else "JSON object"
+        return Row(file, line, fault=f"a {kind} in {shown(columns.label)}, no label")
     written = "" if raw is None or split == "unsupervised" else str(raw)
     label = written.strip() or None
     if label is None and split != "unsupervised":

@@ -18,7 +18,7 @@ COLUMN_FLAGS = ("text_column", "label_column", "split_column")
 
 _log = logging.getLogger(__name__)
 
-_DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = (",", "\t", ";", "|")
 _NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[\r\n]*')  # Excel's, before the header
 
@@ -155,13 +155,13 @@ def _candidates(
     if not first:
         raise Mistake(f"{path} is empty")
     separator_line = _SEPARATOR_LINE.fullmatch(first)
-    delimiters: Sequence[str] = _DELIMITERS
+    delimiters: Sequence[str] = DELIMITERS
     if file_format.separator:
         delimiters = [file_format.separator]
     elif separator_line:
         delimiters = [separator_line[1]]
     elif prefers_tab:
-        delimiters = sorted(_DELIMITERS, key=lambda delimiter: delimiter != "\t")
+        delimiters = sorted(DELIMITERS, key=lambda delimiter: delimiter != "\t")
     ways = {"csv": [True], "none": [False]}.get(file_format.quoting, [True, False])
     if not content.has_quotes:
         ways = ways[:1]

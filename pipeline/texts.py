@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -13,14 +14,14 @@ from pipeline.decoding import guess_encoding, open_text, refuse_binary
 from pipeline.errors import Mistake, shown
 from pipeline.file_format import AUTO, FileFormat
 from pipeline.files import SUFFIXES, kind, prepare, read_records, translate_read_errors
+from pipeline.tables import DELIMITERS
 
 _log = logging.getLogger(__name__)
 
-# Files that do not have one text per line, whatever their bytes look like.
-_OTHER_KINDS = (
-    *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".pdf", ".docx", ".doc"),
-    *(".html", ".htm", ".xml", ".yaml", ".yml", ".ipynb", ".pkl", ".pickle", ".npy", ".npz"),
-)
+# Files with one text per line. Others may hold rows, whose columns would be scored as texts.
+_LINE_KINDS = ("", ".txt", ".text", ".log")
+_JSON_START = re.compile(r'(\[\s*)?\{\s*"')
+_START = 10_000  # characters in which a header ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,9 @@ class TextFile:
         if self._is_stream():
             return
         with translate_read_errors(self.path):
-            prepare(self.path, self._needed, self.file_format, flags=self._flags)
+            content, _ = prepare(self.path, self._needed, self.file_format, flags=self._flags)
+            if self._is_lines():
+                self._refuse_records(content.encoding)
 
     def read(self) -> Iterator[Text]:
         """Yields the texts in their order, without keeping them in memory.
@@ -102,10 +105,10 @@ class TextFile:
             raise Mistake(f"--input={self.path} is a folder; name a file in it")
         if not self.path.exists():
             raise Mistake(f"--input={self.path}: there is no such file")
-        if kind(self.path) in _OTHER_KINDS:
+        if self._is_lines() and not self._is_stream() and kind(self.path) not in _LINE_KINDS:
             raise Mistake(
-                f"--input={self.path}: {kind(self.path)} files are not read; export the rows as "
-                ".csv, .tsv or .jsonl, or write one text per line in a .txt file"
+                f"--input={self.path}: {kind(self.path)} files are not read; name it .txt if it "
+                "has one text per line, or export the rows as .csv, .tsv or .jsonl"
             )
         if self._is_lines() and self.keep:
             raise Mistake(
@@ -118,9 +121,32 @@ class TextFile:
                 "once, so name a file"
             )
 
+    def _refuse_records(self, encoding: str) -> None:
+        """Refuses JSON and tables under the name of a text file.
+
+        Raises:
+            Mistake: It begins with a JSON object, or its first line names the column of the texts.
+        """
+        with open_text(self.path, encoding) as file:
+            start = file.read(_START).lstrip()
+        what = ""
+        if _JSON_START.match(start):
+            what = "JSON; name it .json or .jsonl"
+        header = next(iter(start.splitlines()), "")
+        for delimiter in DELIMITERS:
+            names = [name.strip(' "') for name in header.split(delimiter)]
+            if len(names) > 1 and self.column in names:
+                what = f"a table with a column {shown(self.column)}; name it .csv or .tsv"
+        if what:
+            raise Mistake(
+                f"--input={self.path} looks like {what}. If it has a text a line, read it from "
+                "stdin: --input=- <FILE"
+            )
+
     def _lines(self) -> Iterator[Text]:
         with translate_read_errors(self.path):
             content, _ = prepare(self.path, [], self.file_format, flags=self._flags)
+            self._refuse_records(content.encoding)
             newline = content.line_end
             with open_text(self.path, content.encoding, newline=newline) as file:
                 for line in file:

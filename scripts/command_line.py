@@ -73,6 +73,8 @@ def settings(objective: str = "sentiment") -> TrainConfig:
     """
     names = (f.name for f in dataclasses.fields(TrainConfig) if f.metadata["is_flag"])
     values = {name: FLAGS[name].value for name in names}
+    if not values["dataset"]:
+        raise Mistake(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
     if values["dataset"] not in DATASETS:  # the run is used from other folders too
         values["dataset"] = str(local_path("dataset").absolute())
     for name in ("cache_dir", "teacher", "init_from"):
@@ -261,7 +263,7 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
         tell_error(fault)
         return 2
     except OSError as error:
-        tell_error(f"{error.filename or 'writing'}: {error.strerror or error}")
+        tell_error(f"{cut(str(error.filename or 'writing'), 200)}: {error.strerror or error}")
         return 2
     except MemoryError:
         tell_error("there is not enough memory")
@@ -312,6 +314,14 @@ def tell_error(message: object) -> None:
     note(f"error: {message}")
 
 
+class _Line(logging.Formatter):
+    """Formats a message as one line, control characters escaped: names of files may have some."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's own name
+        """Formats the message without a traceback."""
+        return escaped(super().formatMessage(record))
+
+
 def _set_up_logging() -> None:
     """Sends what the project logs to stderr by --verbosity, and only errors of the libraries."""
     level = absl_logging.converter.absl_to_standard(FLAGS.verbosity)
@@ -319,7 +329,7 @@ def _set_up_logging() -> None:
         # A filter, not a level: libraries touch absl's flags, which sets levels anew.
         absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.ERROR)
     handler = ProgressHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Line("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     for package in _PACKAGES:
         logger = logging.getLogger(package)
         logger.setLevel(level)

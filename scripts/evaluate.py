@@ -6,11 +6,15 @@ mistakes (errors.csv) and the curves (curves.png) go to MODEL_DIR/evaluation/SPL
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import re
+from collections.abc import Iterator
 
 from absl import flags
 
+from pipeline.errors import Mistake
 from scripts import command_line
 from scripts.command_line import FLAGS
 
@@ -49,7 +53,8 @@ def main(arguments: list[str]) -> None:
     if FLAGS.report_dir:
         report_dir = command_line.local_path("report_dir")
         report_dir.mkdir(parents=True, exist_ok=True)  # fails before the work
-    data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
+    with _own_flags_alone():
+        data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
     if FLAGS.format == "json":
         print(json.dumps(figures, indent=2))
@@ -57,6 +62,21 @@ def main(arguments: list[str]) -> None:
     for name, value in figures.items():
         is_plain = isinstance(value, (str, int, float))
         print(name, value if is_plain else json.dumps(value), sep="\t")
+
+
+@contextlib.contextmanager
+def _own_flags_alone() -> Iterator[None]:
+    """Rewords what names flags of train: evaluate reads the data by the run's settings."""
+    try:
+        yield
+    except Mistake as mistake:
+        what = str(mistake)
+        if all(name in FLAGS for name in re.findall(r"--([a-z]\w*)", what)):
+            raise
+        raise Mistake(
+            f"{what.partition('; ')[0].removeprefix('--dataset=')}; the run's settings are used, "
+            "so put the data back as they were in training, or train another run on them"
+        ) from mistake
 
 
 if __name__ == "__main__":

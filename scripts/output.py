@@ -39,7 +39,7 @@ class Output:
                 raise Mistake("stdout is closed; name a file for the answers: --output=FILE")
             return
         path = self._target()
-        if path.is_dir():
+        if path.is_dir() or self.name.endswith("/"):
             raise Mistake(
                 f"--output={self.name} is a folder; name a file in it, such as "
                 f"{Path(self.name) / 'answers.tsv'}"

@@ -66,6 +66,24 @@ def test_a_mistake_in_a_call_is_its_exit_code(call, capsys):
         assert line.startswith("error: ")
 
 
+def test_a_file_name_of_two_lines_is_one_line_of_the_log(call, capsys, tmp_path):
+    (tmp_path / "a\nb.csv").write_text("text,label\n" + "".join(f"{n},{n % 2}\n" for n in range(4)))
+    flags = (f"--dataset={tmp_path}/a\nb.csv", f"--model_dir={tmp_path / 'run'}", "--cache_dir=")
+    assert call("train", *flags, "--verbosity=0") == 1
+    err = capsys.readouterr().err
+    assert r"a\nb.csv: the test split is cut off" in err
+    assert all(line[:3] in ("err", line[:2] + ":") for line in err.splitlines())
+
+
+def test_train_names_the_data_and_two_columns(call, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an empty name would be this folder
+    (tmp_path / "a.csv").write_text("text,label\n")
+    for flag in ("--dataset=", "--text_column=", "--label_column=", "--label_column=text"):
+        assert call("train", "--dataset=a.csv", flag, f"--model_dir={tmp_path / 'run'}") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: name the data: --dataset=") or "two columns" in line
+
+
 def recipes():
     return sorted(path.name for path in (ROOT / "scripts" / "recipes").iterdir())
 

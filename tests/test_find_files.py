@@ -113,3 +113,17 @@ def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
     with pytest.raises(Mistake, match=r"a.csv is a pipe or device"):
         find_files(str(tmp_path / "a.csv"))
+
+
+def test_other_files_that_may_have_rows_are_left_out_and_the_log_says_so(folder, caplog):
+    caplog.set_level(logging.INFO)
+    make(folder / "test.parquet")
+    make(folder / "more" / "b.xlsx")
+    assert len(find_files(str(folder))) == 3
+    assert f"left out 2 files of {folder} that may have rows, such as 'b.xlsx'" in caplog.text
+
+
+def test_a_link_to_nothing_is_named_as_that(tmp_path):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(Mistake, match=r"a.csv is a link to a file that is not there"):
+        find_files(str(tmp_path))

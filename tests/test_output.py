@@ -87,6 +87,8 @@ def test_an_open_descriptor_is_written_into_where_it_stands(tmp_path, name):
 def test_what_cannot_be_written_is_told_first(tmp_path, monkeypatch):
     with pytest.raises(Mistake, match=r"is a folder; name a file in it, such as .*answers.tsv"):
         Output(str(tmp_path))
+    with pytest.raises(Mistake, match=r"is a folder; name a file in it"):
+        Output(f"{tmp_path}/new/")
     with pytest.raises(Mistake, match=r"there is no folder .*no; make it first"):
         Output(str(tmp_path / "no" / "a.tsv"))
     with pytest.raises(Mistake, match=r"/dev/fd/99 is not open"):

@@ -171,3 +171,27 @@ def test_closed_streams(own, tmp_path, closed, arguments, code, told):
         assert done.stderr == b""
     if "out.tsv" in arguments:
         assert (tmp_path / "out.tsv").read_text().endswith("\tgreat\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "text;label\n1;2\n",
+        "body;label\n",
+        "body;label\nonly;\n",
+        "body;label\n\u4f60\u597d\u4f60\u597d;x\n",
+    ],
+)
+def test_evaluate_names_no_flag_that_it_lacks(own, call, capsys, content):
+    file = own.parent / "a.csv"
+    before = file.read_bytes()
+    try:
+        file.unlink() if content is None else file.write_bytes(content.encode())
+        assert call("evaluate", f"--model_dir={own}") == 1
+        (line,) = capsys.readouterr().err.splitlines()
+    finally:
+        file.write_bytes(before)
+    assert str(file) in line
+    assert "--" not in line.replace("--model_dir", "").replace("--cache_dir", "")

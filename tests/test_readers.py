@@ -109,6 +109,40 @@ def test_wide_characters_without_a_mark_are_named(tmp_path, encoding):
     assert read(path, FileFormat(encoding=encoding)) == ROWS
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["\u0444\u0438\u043b\u044c\u043c", "\u7535\u5f71\u5f88\u597d"])
+def test_utf_16_without_a_mark_is_named_whatever_its_script(tmp_path, encoding, text):
+    rows = [(f"{text} {text} {text}", text[number % 2]) for number in range(40)]
+    path = write(tmp_path / "a.csv", table(rows).encode(encoding))
+    with pytest.raises(Mistake, match=f"add --encoding={encoding}$"):
+        read(path)
+    assert read(path, FileFormat(encoding=encoding)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("\u0444\u0438\u043b\u044c\u043c", "cp1251"),
+        ("\u7535\u5f71\u5f88\u597d", "gb18030"),
+        ("\u6620\u753b\u304c", "shift_jis"),
+        ("\uc601\ud654", "euc-kr"),
+    ],
+)
+@pytest.mark.parametrize("english", ["", "an English text with a foreign label"])
+def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding, english):
+    path = write(tmp_path / "a.csv", table([(english or text, text)] * 9).encode(encoding))
+    with pytest.raises(Mistake, match=rf"^9 lines .* by --encoding, such as .*{encoding}") as error:
+        read(path)
+    assert "--encoding=cp1252" not in str(error.value)
+
+
+def test_a_file_of_two_encodings_is_not_to_be_read_as_one(tmp_path):
+    path = write(tmp_path / "a.csv", table().encode() + b"caf\xe9,bad\ncaf\xc3\xa9,fine\n")
+    with pytest.raises(Mistake, match=r"^1 lines .* line 10: .*it has two encodings") as error:
+        read(path)
+    assert "--encoding" not in str(error.value)
+
+
 def test_bytes_that_are_no_utf8_are_counted_and_the_flag_that_reads_them_is_named(tmp_path):
     rows = [*ROWS, ("d\u00e9cevant", "bad"), ("caf\u00e9 \u2026", "fine")]
     path = write(tmp_path / "a.csv", table(rows).encode("cp1252"))

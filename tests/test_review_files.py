@@ -237,3 +237,22 @@ def test_three_columns_with_labels_in_words_from_training_to_the_saved_model(
 def test_a_changed_column_is_another_run(small_config):
     other = dataclasses.replace(small_config, text_column="body")
     assert small_config.differences(other) == ["text_column (text, not body)"]
+
+
+def test_files_without_a_row_that_can_be_used_are_named_as_that(tmp_path):
+    with pytest.raises(Mistake, match=r"a.csv has no rows; give files with a text and a label"):
+        opened(write_csv(tmp_path / "a.csv", []))
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(Mistake, match=r"a.json has no rows"):
+        opened(tmp_path / "a.json")
+    path = write_jsonl(tmp_path / "a.jsonl", [(5, "bad"), (None, "fine")])
+    with pytest.raises(Mistake, match="leaves out all rows; are --text_column=text and"):
+        opened(path, skip=True)
+
+
+@pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
+def test_a_label_is_no_list_and_no_object(tmp_path, label, kind):
+    path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
+    with pytest.raises(Mistake, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label', no label"):
+        opened(path)
+    assert opened(path, skip=True).label_names == ("bad", "fine")

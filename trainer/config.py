@@ -286,6 +286,13 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
         _ = self.file_format  # checks its values
+        columns = (self.text_column, self.label_column)
+        if not all(columns) or len(set(columns)) < len(columns):
+            text, label = map(cut, columns)
+            raise Mistake(
+                f"--text_column={text} and --label_column={label} do not name two columns; name "
+                "that of the texts and that of the labels"
+            )
         if not set(self.encoders) <= set(ENCODERS):
             raise Mistake(
                 f"--encoder={cut(self.encoder)} is unknown; choose none, or one or "
