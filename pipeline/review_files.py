@@ -233,8 +233,8 @@ class ReviewFiles:
         listed += "; …" if count > len(first) else ""
         if not self._settings.skip_bad_rows:
             raise Mistake(
-                f"{count} rows of {self.name} cannot be used: {listed}; correct them, or leave "
-                "them out: --skip_bad_rows"
+                f"{count} of {count + len(self._rows.splits)} rows of {self.name} cannot be used: "
+                f"{listed}; correct them, or leave them out: --skip_bad_rows"
             )
         _log.warning("left out %d rows of %s: %s", count, self.name, listed)
 

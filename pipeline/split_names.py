@@ -70,7 +70,7 @@ def log_splits(splits: Mapping[Path, FileSplit]) -> None:
 def _suffix_words(name: str) -> int:
     """Counts the words in a file's suffixes: 1 for a.csv, 2 for a.csv.gz."""
     parts = name.lower().split(".")
-    return min(len(parts) - 1, 2 if parts[-1] in ("gz", "bz2", "xz", "zst") else 1)
+    return min(len(parts) - 1, 2 if parts[-1] in ("gz", "bz2", "xz") else 1)
 
 
 def _listed(files: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ class TextFile:
                 what = f"a table with a column {shown(self.column)}; name it .csv or .tsv"
         if what:
             raise Mistake(
-                f"--input={self.path} looks like {what}. If it has a text a line, read it from "
+                f"--input={self.path} looks like {what}. If it has one text per line, read it from "
                 "stdin: --input=- <FILE"
             )
 

@@ -149,7 +149,9 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
 def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):
     bad = [("no label", ""), ("too", "bad", "many")]
     path = write_csv(tmp_path / "a.csv", [*ROWS, bad[0], ("right", "bad"), bad[1]])
-    with pytest.raises(Mistake, match=r"2 rows of .*a\.csv:202: no label.*:204: more .*--skip"):
+    with pytest.raises(
+        Mistake, match=r"2 of 203 rows of .*a\.csv:202: no label.*:204: more .*--skip"
+    ):
         opened(path)
     files = opened(path, skip=True)
     assert sum(map(files.size, files.splits)) == 201

@@ -57,8 +57,8 @@ def warn_of_changes(record: RunRecord, model_dir: Path) -> None:
         changes.append("the loss of its best epoch so far is calibrated, that of later ones is not")
     if changes:
         _log.warning(
-            "%s was started elsewhere (%s): it goes on, but its results may differ in the last "
-            "bits from those of a run that was not moved",
+            "%s was started elsewhere (%s): it goes on, but its results may differ from those of a "
+            "run that was not moved",
             model_dir,
             "; ".join(changes),
         )
