@@ -381,7 +381,7 @@ def test_a_bar_with_an_estimate_on_a_terminal(start, flags, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "told", "code"),
     [
-        ("train", ["--dataset=imdb"], f"({', '.join(DATASETS)}), and no file", 1),
+        ("train", ["--dataset=imdb"], f"({', '.join(DATASETS)}) nor a file", 1),
         ("train", ["--epoch=3"], "Did you mean: epochs", 1),
         ("train", ["--epochs=0"], "--epochs=0 is out of range; it must be at least 1", 1),
         ("train", ["--epochs=many"], "--epochs=many", 1),

@@ -104,7 +104,10 @@ def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name
     for path in ("model_card.md", "saved_model.pb", "variables/variables.index", name):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("mine")
-    with pytest.raises(Mistake, match=f"'{Path(name).parts[0]}.*not of one.*name another folder"):
+    with pytest.raises(
+        Mistake,
+        match=f"something other than an export .'{Path(name).parts[0]}.*name another folder",
+    ):
         export(trained[0], tmp_path, "saved_model")
     assert (tmp_path / name).read_text() == "mine"
 

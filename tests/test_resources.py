@@ -100,7 +100,7 @@ def test_a_keras_that_keeps_seeds_elsewhere_is_refused(monkeypatch):
     model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
     assert len(seeds_of(model)) == 2
     monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
-    with pytest.raises(Fault, match=r"keeps random numbers elsewhere .* setup.cfg names"):
+    with pytest.raises(Fault, match=r"keeps random states elsewhere .* setup.cfg names"):
         seeds_of(model)
 
 
