@@ -29,16 +29,16 @@ def config(small_config):
 
 
 @pytest.fixture
-def start(config, tmp_path, monkeypatch):
-    """Makes the run on a machine of so many cores: start(cores), start(cores, config=other)."""
+def go_on(config, tmp_path, monkeypatch):
+    """Makes the run on a machine of so many cores: go_on(cores), go_on(cores, config=other)."""
 
-    def start(cores, config=config):
+    def go_on(cores, config=config):
         monkeypatch.setattr(processor, "cores", lambda: cores)
         record = RunRecord.read(tmp_path)
         data = open_data(config)
         return runs.make_run(config, data, tmp_path, record=record, stop=StopSignals())
 
-    return start
+    return go_on
 
 
 def branches_of(trainer):
@@ -58,16 +58,16 @@ def change(tmp_path, **values):
 
 
 @pytest.fixture
-def begun(start, config, tmp_path):
+def begun(go_on, config, tmp_path):
     """The folder of a run that has one of two epochs behind it, on a machine of 4 cores."""
-    start(4).fit(tmp_path, stop=StopSignals())
+    go_on(4).fit(tmp_path, stop=StopSignals())
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
     return dataclasses.replace(config, epochs=2)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, start, tmp_path, caplog, cores):
-    resumed = start(cores, begun)
+def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, go_on, tmp_path, caplog, cores):
+    resumed = go_on(cores, begun)
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
     assert f"4 parts of a batch there, which are kept; {cores} would suit the cores" in warning
@@ -75,20 +75,20 @@ def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, start, tmp_p
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
 
-def test_what_has_changed_is_named_in_one_warning(begun, start, tmp_path, caplog):
+def test_what_has_changed_is_named_in_one_warning(begun, go_on, tmp_path, caplog):
     change(tmp_path, processor="An Old One", versions={"keras": "3.9.0"})
-    start(2, begun)
+    go_on(2, begun)
     (warning,) = warnings_of(caplog)
     for part in ("processor An Old One there", "keras 3.9.0 there", "4 parts of a batch there"):
         assert part in warning
 
 
 def test_nothing_is_said_where_nothing_has_changed_or_nothing_is_recorded(
-    begun, start, tmp_path, caplog
+    begun, go_on, tmp_path, caplog
 ):
-    start(4, begun)
+    go_on(4, begun)
     change(tmp_path, processor=None, branches=None)  # as an older version wrote it
-    assert branches_of(start(2, begun)) == 2
+    assert branches_of(go_on(2, begun)) == 2
     assert warnings_of(caplog) == []
 
 
