@@ -1,5 +1,6 @@
 """Several replicas are one training: on logical CPUs, and in two processes."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -233,9 +234,9 @@ def test_a_notice_to_one_process_stops_all_after_saving(workers, undisturbed, tm
 def test_processes_that_differ_are_refused(workers, train_reviews, tmp_path, flag, what):
     if flag == "--dataset=reviews.csv":
         path = tmp_path / "reviews.csv"
-        lines = [f"{text.decode()!r},{label}" for text, label in train_reviews if b'"' not in text]
-        quoted = [line.replace("'", '"') for line in lines if line.count("'") == 2]
-        path.write_text("\n".join(["text,label", *quoted]))
+        rows = [(text.decode(), label) for text, label in train_reviews]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *rows[: len(rows) // 2]])
         flag = f"--dataset={path}"
     for code, _, err in map(ended, workers(tmp_path / "run", flag)):
         assert code == 1, err
