@@ -79,6 +79,44 @@ def test_each_replica_draws_its_own_random_numbers(steps):
             assert len({tuple(seed) for seed in seeds}) == len(seeds)
 
 
+RENAMED = """
+import sys
+import keras
+import tensorflow as tf
+from pipeline.errors import Fault
+from trainer.building import build_model, build_optimizer
+from trainer.config import TrainConfig
+from trainer.replicas import open_replicas
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, logical)
+config = TrainConfig(units=4, embedding_dim=4)
+with open_replicas("mirrored").scope():
+    model = build_model(config, 10, "float32")
+    build_optimizer(config, model, steps=100)
+    base = next(c for c in keras.optimizers.Adam.__mro__ if "_backend_update_step" in vars(c))
+    summed, update = base._all_reduce_sum_gradients, base._backend_update_step
+
+    def renamed(self, grads, variables, rate):
+        self._all_reduce_sum_gradients = lambda pairs: summed(self, pairs)
+        update(self, grads, variables, rate)
+
+    base._backend_update_step = renamed
+    try:
+        build_optimizer(config, model, steps=100)
+    except Fault as fault:
+        print(fault)
+"""
+
+
+@pytest.mark.slow
+def test_a_keras_that_sums_gradients_by_another_method_is_refused():
+    command = [sys.executable, "-c", RENAMED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "adds gradients up over replicas otherwise than this program expects" in done.stdout
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tmp_path):
     """A machine with two devices is taken away, one with one goes on: within rounding the same."""
