@@ -137,26 +137,15 @@ def make_run(
             check_data(data, config)
         words = data.vocabulary() if record is None else load_vocabulary(model_dir, record)
         vectorizer = make_vectorizer(words, config)
-        training, validation = (
-            data.examples(split, vectorizer) for split in ("train", "validation")
-        )
-        unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
+        training, validation, unlabelled = _read_examples(config, data, vectorizer)
         sizes = _sizes(train=training, validation=validation, unlabelled=unlabelled)
-        counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
-        _log.info(
-            "%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size
-        )
+        _log_sizes(config, sizes, vectorizer)
         stop.check()
     compare_data(replicas, words, training, validation, unlabelled)
     splits = ["train", "validation"] + ["unsupervised"] * bool(unlabelled)
     with replicas.together():
         if record is None:
-            warn_of_single_tokens(training, config)
-            if config.init_from:
-                load_start(config, words)
-            if config.teacher:
-                ask_teacher(config, model_dir, words, unlabelled, stop)
-            check_steps(config, last_step(config, _joined(training, unlabelled)))
+            _prepare_new(config, model_dir, words, training, unlabelled, stop)
             record = _begin(model_dir, config, words, data, splits, sizes)
         else:
             _check_sizes(record, sizes, model_dir)
@@ -186,6 +175,37 @@ def make_run(
 
 def _joined(training: Reviews, unlabelled: Reviews | None) -> Reviews:
     return training.joined(unlabelled) if unlabelled else training
+
+
+def _read_examples(
+    config: TrainConfig, data: Data, vectorizer: Vectorizer
+) -> tuple[Reviews, Reviews, Reviews | None]:
+    """Returns the train, the validation and, where training reads them, the unlabelled examples."""
+    training, validation = (data.examples(split, vectorizer) for split in ("train", "validation"))
+    unlabelled = data.unlabelled(vectorizer) if _reads_unlabelled(config, data) else None
+    return training, validation, unlabelled
+
+
+def _prepare_new(
+    config: TrainConfig,
+    model_dir: Path,
+    words: list[str],
+    training: Reviews,
+    unlabelled: Reviews | None,
+    stop: StopSignals,
+) -> None:
+    """Checks what a new run starts from, and asks its teacher, before its config.json exists."""
+    warn_of_single_tokens(training, config)
+    if config.init_from:
+        load_start(config, words)
+    if config.teacher:
+        ask_teacher(config, model_dir, words, unlabelled, stop)
+    check_steps(config, last_step(config, _joined(training, unlabelled)))
+
+
+def _log_sizes(config: TrainConfig, sizes: dict[str, int], vectorizer: Vectorizer) -> None:
+    counts = ", ".join(f"{count} {split}" for split, count in sizes.items())
+    _log.info("%s: reviews: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
 
 
 def _sizes(**splits: Reviews | None) -> dict[str, int]:
