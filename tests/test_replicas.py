@@ -114,7 +114,7 @@ with open_replicas("mirrored").scope():
 def test_a_keras_that_sums_gradients_by_another_method_is_refused():
     command = [sys.executable, "-c", RENAMED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "adds gradients up over replicas otherwise than this program expects" in done.stdout
+    assert "adds up gradients over replicas in another way than this program expects" in done.stdout
 
 
 @pytest.mark.slow
