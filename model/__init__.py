@@ -1,8 +1,12 @@
-"""From token ids to logits: by an embedding and an encoder, by n-grams, or by several of them."""
+"""From token ids to logits: the classifier, its scorers, and their encoders.
 
-# Each encoder that --encoder knows, and its class in model/encoders.py. Kept here so that --help
-# imports nothing heavy.
+Nothing here knows where token ids come from, or how weights are trained: this package imports
+neither `pipeline` nor `trainer`.
+"""
+
+# The encoders that --encoder takes, and the module and class of each. It stands here so that --help
+# does not import TensorFlow.
 ENCODERS: dict[str, str] = {
-    "stacked_lstm": "StackedLSTM",
-    "pooled_lstm": "PooledLSTM",
+    "stacked_lstm": "model.encoders:StackedLSTM",
+    "pooled_lstm": "model.encoders:PooledLSTM",
 }

@@ -1,140 +1,112 @@
-"""The model: token ids to one logit a review."""
+"""The model: token ids to one logit per example."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from model.deep import DeepScores
-from model.ngrams import NgramScores
+from model.neural import NeuralScorer
+from model.ngrams import NgramScorer
 
 
-@keras.saving.register_keras_serializable("text_sentiment")
-class SentimentClassifier(keras.Model):
-    """One part or several, each of which scores reviews by itself; the mean of their logits counts.
+class TextClassifier(keras.Model):
+    """An ensemble of scorers. Its logit is the mean of their logits.
 
-    Each part is trained on a loss of its own. Trained on one loss of their sum, n-grams would fit
-    the labels within an epoch and leave a network nothing to learn.
+    Each scorer is trained by a loss of its own. With one loss of the mean, the n-gram scorer would
+    fit the labels within an epoch, and the neural scorers would learn nothing.
 
     Args:
-        parts: The wide part, if there is one, and then the deep ones: layers that answer logits
-            <float32>[B] of token_ids <int32>[B, T].
-        is_student: Whether all parts but the last are a teacher's, which training leaves as they
-            are.
-        branches: Parts into which a batch is cut, side by side in the graph: on a CPU each keeps a
-            core busy, where the many small products of a recurrence would not share theirs.
+        scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
+            <int32>[B, T] to logits <float32>[B].
+        is_student: Whether all scorers except the last are copies of a teacher's, which are frozen.
+        branches: Into how many branches of the graph a batch is split. On a CPU each branch keeps
+            one core busy, since the small products of a recurrence cannot use several.
         dtype: Precision policy; logits are float32 under every policy.
 
     Attributes:
-        parts: As given.
-        learning: Those of them that are trained.
-        temperature: What a trained model's logits are divided by, so that its probabilities are
-            honest.
+        scorers: As given.
+        trained_scorers: The scorers that are trained.
+        temperature: The logits are divided by it, except in training, to calibrate probabilities.
     """
 
     def __init__(
         self,
-        parts: Sequence[NgramScores | DeepScores],
+        scorers: Sequence[NgramScorer | NeuralScorer],
         *,
         is_student: bool,
         branches: int,
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
-        self._branches, self._is_student = branches, is_student
+        self._branches = branches
         self.temperature = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="temperature", dtype="float32"
         )
-        self.parts = list(parts)
-        self.learning = self.parts[-1:] if is_student else self.parts
-        for part in self.parts:
-            part.trainable = part in self.learning
+        self.scorers = list(scorers)
+        self.trained_scorers = self.scorers[-1:] if is_student else self.scorers
+        for scorer in self.scorers:
+            scorer.trainable = scorer in self.trained_scorers
 
-    def count(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Takes from the training reviews what is counted, not trained; once, before training.
+    def adapt(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        """Counts the statistics of the training examples that scorers need before training.
 
         Args:
             batches: Of token_ids <int32>[B, T] and labels <float32>[B].
         """
-        for part in self.learning:
-            if isinstance(part, NgramScores):
-                part.count(batches)
+        for scorer in self.trained_scorers:
+            if isinstance(scorer, NgramScorer):
+                scorer.adapt(batches)
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores a batch of reviews.
+        """Scores a batch of examples.
 
         Args:
             token_ids: <int32>[B, T], each row at least one token, then padding (0).
-            training: Whether dropout is on, and the temperature and a teacher's parts out of it.
+            training: If true, dropout is on, and the temperature and frozen scorers are left out.
 
         Returns:
-            Logits <float32>[B]; their sigmoid is the probability that a review is positive.
+            Logits <float32>[B]; their sigmoid is the probability of the second label.
         """
-        logits = tf.reduce_mean(self.part_logits(token_ids, training=training), axis=1)
+        logits = tf.reduce_mean(self.scorer_logits(token_ids, training=training), axis=1)
         return logits if training else logits / self.temperature
 
-    def part_logits(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores a batch of reviews by each part; see `call`.
+    def scorer_logits(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Scores a batch of examples by each scorer; see `call`.
 
         Returns:
-            Logits <float32>[B, P] of all parts; in training, of those that are trained.
+            Logits <float32>[B, S] of all scorers; in training, of the trained ones.
         """
-        parts = self.learning if training else self.parts
-        scores = []
-        for number, some in enumerate(self.in_branches(token_ids)):
+        scorers = self.trained_scorers if training else self.scorers
+        logits = []
+        for number, branch in enumerate(split_batch(token_ids, self._branches)):
             with tf.name_scope(f"branch_{number}"):  # else the graph shows several models
-                scores.append(tf.stack([part(some, training=training) for part in parts], axis=1))
-        return tf.concat(scores, axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` makes the same model of, but for its weights."""
-        parts = [keras.saving.serialize_keras_object(part) for part in self.parts]
-        dtype = keras.saving.serialize_keras_object(self.dtype_policy)
-        return {
-            "parts": parts,
-            "is_student": self._is_student,
-            "branches": self._branches,
-            "dtype": dtype,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SentimentClassifier:
-        """Makes the model of `get_config`."""
-        parts = [keras.saving.deserialize_keras_object(part) for part in config["parts"]]
-        dtype = keras.saving.deserialize_keras_object(config["dtype"])
-        return cls(**{**config, "parts": parts, "dtype": dtype})
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Makes the variables, when Keras loads a model: by a call, as they were made."""
-        del config
-        self(tf.constant([[1, 1]]))
+                logits.append(
+                    tf.stack([scorer(branch, training=training) for scorer in scorers], axis=1)
+                )
+        return tf.concat(logits, axis=0)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Says how much of a review's logit is each token's doing; the parts' means, as `call`.
+        """Divides the logit of one example among its tokens; the mean over all scorers.
 
         Args:
             token_ids: <int32>[T], without padding.
 
         Returns:
-            <float32>[T], and the logit <float32>[] of no tokens.
+            The contribution of each token <float32>[T], and the logit <float32>[] without tokens.
+            Together they add up to the logit.
         """
-        by_part = [part.contributions(token_ids) for part in self.parts]
-        of_tokens, of_nothing = (
-            tf.add_n(parts) / len(parts) for parts in zip(*by_part, strict=True)
+        by_scorer = [scorer.contributions(token_ids) for scorer in self.scorers]
+        of_tokens, baseline = (
+            tf.add_n(values) / len(values) for values in zip(*by_scorer, strict=True)
         )
-        return of_tokens / self.temperature, of_nothing / self.temperature
-
-    def in_branches(self, batch: tf.Tensor) -> list[tf.Tensor]:
-        """Cuts a batch [B, ...] into what is computed side by side."""
-        return in_branches(batch, self._branches)
+        return of_tokens / self.temperature, baseline / self.temperature
 
 
-def in_branches(batch: tf.Tensor, branches: int) -> list[tf.Tensor]:
-    """Cuts a batch [B, ...] into parts of equal size, give or take one."""
+def split_batch(batch: tf.Tensor, branches: int) -> list[tf.Tensor]:
+    """Splits a batch [B, ...] into pieces whose sizes differ by one at most."""
     size = tf.shape(batch)[0]
     ends = [size * branch // branches for branch in range(branches + 1)]
     return [batch[start:end] for start, end in itertools.pairwise(ends)]

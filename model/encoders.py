@@ -3,13 +3,12 @@
 An encoder is a Keras layer that is called with (embedded [B, T, E], lengths <int32>[B]), and with
 `training` if its `call` has such an argument, and answers [B, D]. Row b has `lengths[b]` real
 tokens, at least one, then padding, which must not change the answer. It is built with `units`,
-`seed` and `dtype`; `derive_seed` gives each use of random numbers its own seed. One that
-reads from left to right may have `over_time`, which answers what it has after each token; a
-language model can be made of it then.
+`seed` and `dtype`; `derive_seed` gives each use of random numbers its own seed.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import keras
@@ -22,7 +21,7 @@ from model.seeds import derive_seed
 _LONGEST_MEMORY = 100.0  # tokens
 
 
-class LongMemory(keras.initializers.Initializer):
+class ChronoInitializer(keras.initializers.Initializer):
     """Biases of an LSTM whose units remember for 1 to `longest` steps, as is drawn for each.
 
     With u uniform between 1 and `longest`, the forget gate's bias is log u and the input gate's
@@ -58,7 +57,7 @@ class StackedLSTM(keras.layers.Layer):
             keras.layers.LSTM(
                 size,
                 return_sequences=True,
-                bias_initializer=LongMemory(
+                bias_initializer=ChronoInitializer(
                     _LONGEST_MEMORY, seed=derive_seed(seed, f"lstm_{i}/bias")
                 ),
                 unit_forget_bias=False,
@@ -140,4 +139,6 @@ def make_encoder(
     name: str, *, units: int, seed: int, dtype: keras.DTypePolicy
 ) -> keras.layers.Layer:
     """Makes the encoder that `model.ENCODERS` lists under this name."""
-    return globals()[ENCODERS[name]](units=units, seed=seed, dtype=dtype)
+    module, _, class_name = ENCODERS[name].partition(":")
+    encoder = getattr(importlib.import_module(module), class_name)
+    return encoder(units=units, seed=seed, dtype=dtype)

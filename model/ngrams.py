@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 import numpy as np
@@ -13,13 +12,14 @@ _BITS = 24
 FEATURES = 2**_BITS  # IMDB's training reviews have 5 million different phrases of up to 3 words,
 _WEIGHTS = 2**21  # 0.4 million of which are not rare
 RARE = 4  # an n-gram of fewer training reviews than this has no weight of its own,
-HINT = 0.04  # but this one
+RARE_WEIGHT = 0.04  # but this one
 _SMOOTHING = 2.0  # added to the counts of each n-gram, divided between the classes by size
-_PACE = 7.0  # Adam's steps are alike for all weights; these want longer ones than a network's
+_LEARNING_RATE_MULTIPLIER = (
+    7.0  # Adam's steps are alike for all weights; these want longer ones than a network's
+)
 
 
-@keras.saving.register_keras_serializable("text_sentiment")
-class NgramScores(keras.layers.Layer):
+class NgramScorer(keras.layers.Layer):
     """Naive-Bayes ratios of n-grams, each with a weight that training finds.
 
     A review's score is a bias and the sum, over the different n-grams of up to `longest` tokens in
@@ -41,10 +41,6 @@ class NgramScores(keras.layers.Layer):
         super().__init__(dtype="float32", autocast=False)  # a sum of hundreds of terms
         self._longest = longest
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that it was made with."""
-        return {"longest": self._longest}
-
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
         """Makes the tables."""
         del token_ids_shape
@@ -55,7 +51,7 @@ class NgramScores(keras.layers.Layer):
         self.importance = self.add_weight(shape=(_WEIGHTS,), initializer="zeros", name="importance")
         self.bias = self.add_weight(shape=(), initializer="zeros", name="bias")
 
-    def count(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
+    def adapt(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
         """Sets the ratios, and the bias to the log-odds of the classes, from labelled batches.
 
         Args:
@@ -85,8 +81,8 @@ class NgramScores(keras.layers.Layer):
 
     def _scores(self, features: tf.Tensor, training: bool) -> tf.Tensor:
         ratios = tf.cast(tf.gather(self.ratios, features), tf.float32)
-        weights = _PACE * tf.gather(self.importance, features % _WEIGHTS)
-        hint = 0.0 if training else HINT
+        weights = _LEARNING_RATE_MULTIPLIER * tf.gather(self.importance, features % _WEIGHTS)
+        hint = 0.0 if training else RARE_WEIGHT
         return ratios * tf.where(tf.gather(self.is_rare, features), hint, weights)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

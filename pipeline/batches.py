@@ -7,8 +7,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from pipeline.datasets import untuned
-from pipeline.reviews import Reviews
+from pipeline.datasets import disable_autotune
+from pipeline.examples import Examples
 from pipeline.vocabulary import PADDING_ID, UNKNOWN_ID
 
 _POOL_BATCHES = (
@@ -16,10 +16,10 @@ _POOL_BATCHES = (
 )
 _READ_AHEAD = 8  # batches; one takes 1 ms to make
 _PAD_MULTIPLE = 8  # a batch is as long as its longest review, rounded up for tensor cores
-NO_REVIEW = -2.0  # the label of a row that only makes the parts of a batch equal
+PADDING_LABEL = -2.0  # the label of a row that only makes the parts of a batch equal
 
 
-def batches_per_epoch(examples: Reviews, batch_size: int) -> int:
+def batches_per_epoch(examples: Examples, batch_size: int) -> int:
     """Counts the batches of an epoch, the smaller last one included."""
     return math.ceil(len(examples) / batch_size)
 
@@ -33,7 +33,7 @@ def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) 
 
     Args:
         lengths: <int64>[N], tokens in each review.
-        batch_size: Reviews a batch; the last batch drawn has what is left.
+        batch_size: Examples a batch; the last batch drawn has what is left.
         seed: The run's seed.
         epoch: Counts from 0.
 
@@ -52,34 +52,34 @@ def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) 
 
 
 def training_batches(
-    examples: Reviews,
+    examples: Examples,
     *,
     batch_size: int,
     seed: int,
     epoch: int,
     first_batch: int = 0,
-    parts: int = 1,
-    mine: range = range(1),
+    shards: int = 1,
+    local: range = range(1),
 ) -> tf.data.Dataset:
     """Makes the batches of one epoch.
 
     Args:
         examples: The training split.
-        batch_size: Reviews a batch.
+        batch_size: Examples a batch.
         seed: The run's seed.
         epoch: Counts from 0.
         first_batch: How many batches of the epoch to leave out, for a run that goes on.
-        parts: Into how many equal parts a batch is cut.
-        mine: Those of them that are made here.
+        shards: Into how many shards of equal size a batch is split.
+        local: The numbers of the shards that this process reads.
 
     Returns:
         Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. Parts
         are equal in all batches (gathering what processes made of them needs it): in the smaller
-        last one, rows without a review are of one unknown token and have the label NO_REVIEW.
+        last one, rows without a review are of one unknown token and have the label PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
     return _gather(
-        examples, [_parts(batch, batch_size, parts, mine) for batch in order[first_batch:]]
+        examples, [_local_shards(batch, batch_size, shards, local) for batch in order[first_batch:]]
     )
 
 
@@ -89,34 +89,34 @@ def evaluation_order(lengths: np.ndarray) -> np.ndarray:
 
 
 def evaluation_batches(
-    examples: Reviews, *, batch_size: int, parts: int = 1, mine: range = range(1)
+    examples: Examples, *, batch_size: int, shards: int = 1, local: range = range(1)
 ) -> tf.data.Dataset:
     """Makes batches in which every review stands once, in `evaluation_order`.
 
     Args:
         examples: Any split.
-        batch_size: Reviews a batch.
-        parts: Into how many equal parts a batch is cut.
-        mine: Those of them that are made here.
+        batch_size: Examples a batch.
+        shards: Into how many shards of equal size a batch is split.
+        local: The numbers of the shards that this process reads.
 
     Returns:
         Batches as those of `training_batches`.
     """
     by_length = evaluation_order(examples.lengths)
     order = np.split(by_length, range(batch_size, len(by_length), batch_size))
-    return _gather(examples, [_parts(batch, batch_size, parts, mine) for batch in order])
+    return _gather(examples, [_local_shards(batch, batch_size, shards, local) for batch in order])
 
 
-def _parts(batch: np.ndarray, batch_size: int, parts: int, mine: range) -> np.ndarray:
-    """Takes of a batch's positions some of so many equal parts; -1 stands for no review."""
-    if parts == 1:
+def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range) -> np.ndarray:
+    """Returns the positions of the local shards of a batch; -1 stands for no example."""
+    if shards == 1:
         return batch
-    size = -(-batch_size // parts)
-    filled = np.pad(batch, (0, size * parts - len(batch)), constant_values=-1)
-    return filled[size * mine.start : size * mine.stop]
+    size = -(-batch_size // shards)
+    filled = np.pad(batch, (0, size * shards - len(batch)), constant_values=-1)
+    return filled[size * local.start : size * local.stop]
 
 
-def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
+def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
     positions = tf.RaggedTensor.from_row_lengths(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )
@@ -128,10 +128,10 @@ def _gather(examples: Reviews, order: list[np.ndarray]) -> tf.data.Dataset:
         return tf.ensure_shape(token_ids, [None, None]), tf.ensure_shape(labels, [None])
 
     batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
-    return untuned(batches)
+    return disable_autotune(batches)
 
 
-def _padded(examples: Reviews, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _padded(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     chosen = examples[positions[positions >= 0]]
     longest = int(chosen.lengths.max(initial=1))
     length = longest + -longest % _PAD_MULTIPLE
@@ -139,5 +139,5 @@ def _padded(examples: Reviews, positions: np.ndarray) -> tuple[np.ndarray, np.nd
     for row, length in enumerate(chosen.lengths):
         token_ids[row, :length] = chosen.row(row)
     token_ids[len(chosen) :, 0] = UNKNOWN_ID
-    nothing = np.full(len(positions) - len(chosen), NO_REVIEW, np.float32)
+    nothing = np.full(len(positions) - len(chosen), PADDING_LABEL, np.float32)
     return token_ids, np.concatenate([chosen.labels, nothing])

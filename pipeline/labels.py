@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from pipeline.errors import Mistake, shown
+from pipeline.errors import UserError, shown
 
 
 def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
         positive: The label that comes last; empty for none in particular.
 
     Raises:
-        Mistake: There is no label of that name.
+        UserError: There is no label of that name.
     """
     labels = list(labels)
     values = {label: _number(label) for label in labels}
@@ -32,7 +32,7 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
     if not positive:
         return tuple(ordered)
     if positive not in ordered:
-        raise Mistake(
+        raise UserError(
             f"--positive_label={shown(positive)} is not a label of the data set; it has "
             f"{', '.join(map(shown, ordered))}"
         )

@@ -1,4 +1,4 @@
-"""From text to token ids: the standardization, the vocabulary, and the file that holds it."""
+"""Turns texts into token ids, and writes and reads the vocabulary file."""
 
 from __future__ import annotations
 
@@ -11,61 +11,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import Fault, Mistake
-from pipeline.normalization import may_change, normalize
+from pipeline.errors import RunError, UserError
+from pipeline.text.standardization import standardize
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
 _UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts have no brackets
-
-_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
-_PUNCTUATION = r"!?.…,:;\"()*\-"  # as RE2 writes it inside brackets
-_NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # scripts
-# What follows a character and is part of its token: the mark of a long Japanese vowel, a letter of
-# Khmer or Myanmar that is written below, combining marks.
-_ATTACHED = rf"\x{{30FC}}|[\x{{1039}}\x{{17D2}}][{_NO_SPACES}]|\pM"
-
-
-def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
-    """Reduces texts to lower-case words divided by single spaces.
-
-    HTML tags and entities, control characters and bytes that are not UTF-8 become spaces, as does
-    all punctuation but the apostrophe and the slash inside a word: `don't` and a rating of `7/10`
-    are one token each. A symbol such as an emoji is a token of its own, and so is each character,
-    with its marks, of the scripts that are written without spaces: Han, Hiragana, Katakana, Thai,
-    Lao, Khmer, Myanmar. Characters are in one Unicode form; see `normalize`.
-
-    Args:
-        texts: <string>[...], UTF-8; other bytes are allowed.
-        punctuation: `drop`, or `keep`, by which each of !?.,:;"()*- is a token of its own, and a
-            row of dots one token `…`.
-
-    Returns:
-        <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`, or `it's good ! 8/10`.
-    """
-    kept = _PUNCTUATION if punctuation == "keep" else ""
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))
-    is_marked = may_change(texts)
-    texts = normalize(texts, is_marked)
-    texts = tf.strings.regex_replace(texts, r"<[/!]?[a-zA-Z][^<>]*>", " ")
-    for entity, character in _ENTITIES.items():
-        texts = tf.strings.regex_replace(texts, entity, character)
-    texts = tf.strings.regex_replace(texts, r"&#?\w+;", " ")
-    texts = tf.strings.regex_replace(texts, "[\u2018\u2019\u00b4`]", "'")
-    if kept:
-        texts = tf.strings.regex_replace(texts, r"\.{2,}", "…")
-    texts = tf.strings.regex_replace(texts, rf"[^\pL\pM\pN\p{{So}}'/ {kept}]+", " ")
-    capital = texts
-    texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier: it ends at a NUL
-    # Small letters compose with marks that capital ones do not, such as those of J̌.
-    texts = normalize(texts, is_marked & (texts != capital))
-    single = rf"[\p{{So}}{kept}]|[{_NO_SPACES}](?:{_ATTACHED})*"
-    texts = tf.strings.regex_replace(texts, single, r" \0 ")
-    # An apostrophe or slash stays only between two other characters.
-    for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
-        texts = tf.strings.regex_replace(texts, outside, " ")
-    return tf.strings.strip(texts)
 
 
 class Vectorizer:
@@ -86,13 +38,18 @@ class Vectorizer:
         punctuation: str = "drop",
     ) -> None:
         self.words = list(words)
-        self.vocabulary_size = len(self.words) + FIRST_WORD_ID
+        self.vocabulary_size = self.size_of(words)
         self.layer = keras.layers.TextVectorization(
             vocabulary=self.words, standardize=None, ragged=True
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
         self._punctuation = punctuation
+
+    @staticmethod
+    def size_of(words: Sequence[str]) -> int:
+        """Returns the number of token ids with this vocabulary."""
+        return len(words) + FIRST_WORD_ID
 
     @property
     def identity(self) -> list[object]:
@@ -167,22 +124,24 @@ def load(path: Path) -> list[str]:
     """Reads what `save` wrote.
 
     Raises:
-        Mistake: There is no such file.
-        Fault: The file is not UTF-8, or has a line that `save` does not write.
+        UserError: There is no such file.
+        RunError: The file is not UTF-8, or has a line that `save` does not write.
     """
     if not path.is_file():
-        raise Mistake(f"there is no vocabulary at {path}; train a model there first")
+        raise UserError(f"there is no vocabulary at {path}; train a model there first")
     try:
         words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise Fault(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise RunError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
     if not all(words):
-        raise Fault(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
+        raise RunError(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
     if _UNKNOWN in words:
-        raise Fault(f"{path} has {_UNKNOWN!r}, which stands for unknown words; it is damaged")
+        raise RunError(f"{path} has {_UNKNOWN!r}, which stands for unknown words; it is damaged")
     if len(set(words)) < len(words):
         word, _ = collections.Counter(words).most_common(1)[0]
-        raise Fault(f"{path} has {word!r} twice; it is damaged")
+        raise RunError(f"{path} has {word!r} twice; it is damaged")
     return words
 
 

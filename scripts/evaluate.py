@@ -14,30 +14,30 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from pipeline.errors import Mistake
-from scripts import command_line
-from scripts.command_line import FLAGS
+from pipeline.errors import UserError
+from scripts.cli import commands
+from scripts.cli.commands import FLAGS
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    command_line.define_model_dir_flag()
+    commands.define_model_dir_flag()
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
     flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
     flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "what is printed")
     flags.DEFINE_string(
         "report_dir", "", "where mistakes and curves go; empty for MODEL_DIR/evaluation/SPLIT"
     )
-    command_line.define_setting_flags("cache_dir", "cache_gb")
+    commands.define_setting_flags("cache_dir", "cache_gb")
 
 
 def main(arguments: list[str]) -> None:
     """Evaluates, and prints names and values, divided by a tab, or as JSON."""
-    command_line.refuse(arguments)
-    model_dir = command_line.model_dir()
-    with command_line.quiet_stderr():
-        from trainer.data import open_data
-        from trainer.trained import load
+    commands.refuse(arguments)
+    model_dir = commands.model_dir()
+    with commands.quiet_stderr():
+        from trainer.data import open_corpus
+        from trainer.artifacts.trained_run import load
     run = load(model_dir)
     # A run that was copied from elsewhere names folders of that machine: what is read of them is
     # welcome, but nothing is written where its config.json says.
@@ -48,13 +48,13 @@ def main(arguments: list[str]) -> None:
         "cache_dir": FLAGS.cache_dir,
         "cache_gb": FLAGS.cache_gb,
     }
-    command_line.local_path("cache_dir")
+    commands.local_path("cache_dir")
     report_dir = model_dir / "evaluation" / FLAGS.split
     if FLAGS.report_dir:
-        report_dir = command_line.local_path("report_dir")
+        report_dir = commands.local_path("report_dir")
         report_dir.mkdir(parents=True, exist_ok=True)  # fails before the work
     with _own_flags_alone():
-        data = open_data(dataclasses.replace(run.config, **places), label_names=run.label_names)
+        data = open_corpus(dataclasses.replace(run.config, **places), label_names=run.label_names)
     figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
     if FLAGS.format == "json":
         print(json.dumps(figures, indent=2))
@@ -69,15 +69,15 @@ def _own_flags_alone() -> Iterator[None]:
     """Rewords what names flags of train: evaluate reads the data by the run's settings."""
     try:
         yield
-    except Mistake as mistake:
+    except UserError as mistake:
         what = str(mistake)
         if all(name in FLAGS for name in re.findall(r"--([a-z]\w*)", what)):
             raise
-        raise Mistake(
+        raise UserError(
             f"{what.partition('; ')[0].removeprefix('--dataset=')}; the run's settings are used, "
             "so put the data back as they were in training, or train another run on them"
         ) from mistake
 
 
 if __name__ == "__main__":
-    command_line.run(main, define_flags)
+    commands.run(main, define_flags)

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 from absl import flags
 from tqdm import tqdm
 
-from pipeline.errors import Mistake
-from pipeline.file_format import AUTO, FileFormat
-from scripts import answers, command_line, streams
-from scripts.command_line import FLAGS
-from scripts.output import Output
+from pipeline.errors import UserError
+from pipeline.files.file_format import AUTO, FileFormat
+from scripts.cli import answers, commands, streams
+from scripts.cli.commands import FLAGS
+from scripts.cli.output import Output
 
 if TYPE_CHECKING:
-    from pipeline.texts import Text, TextFile
+    from pipeline.files.texts import Text, TextFile
     from trainer.config import TrainConfig
 
 TAKES_TEXTS = True  # arguments may begin with a dash
@@ -36,7 +36,7 @@ _log = logging.getLogger("scripts.predict")  # its __name__ is __main__ where it
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    command_line.define_model_dir_flag()
+    commands.define_model_dir_flag()
     flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
     flags.DEFINE_string(
         "input",
@@ -55,21 +55,21 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "output", "", "file for the answers, whole or not at all; empty or -: stdout"
     )
-    command_line.define_setting_flags(
+    commands.define_setting_flags(
         "text_column", "skip_bad_rows", "encoding", "delimiter", "quoting"
     )
 
 
 def main(arguments: list[str]) -> None:
     """Writes a row for each review."""
-    model_dir = command_line.model_dir()
+    model_dir = commands.model_dir()
     if arguments and FLAGS.input:
-        raise Mistake(f"give texts, or --input={FLAGS.input}, not both")
+        raise UserError(f"give texts, or --input={FLAGS.input}, not both")
     is_stdin = not arguments and FLAGS.input in ("", "-")
     _check_streams(is_stdin=is_stdin, has_file=not arguments and not is_stdin)
     output = Output(FLAGS.output)
-    with command_line.quiet_stderr():
-        from trainer.trained import load, read_record
+    with commands.quiet_stderr():
+        from trainer.artifacts.trained_run import load, read_record
     if arguments:
         texts = _typed(arguments)
     elif is_stdin:
@@ -94,9 +94,9 @@ def main(arguments: list[str]) -> None:
 
 def _check_streams(*, is_stdin: bool, has_file: bool) -> None:
     if is_stdin and streams.is_closed(0):
-        raise Mistake('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
+        raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
     if FLAGS.keep_columns and not has_file:
-        raise Mistake("--keep_columns is for the columns of a file; name it: --input=FILE.csv")
+        raise UserError("--keep_columns is for the columns of a file; name it: --input=FILE.csv")
 
 
 def _row(output: Output) -> Callable[..., bytes]:
@@ -114,7 +114,7 @@ def _has_bar() -> bool:
 
 def _text_file(config: TrainConfig, output: Output) -> TextFile:
     """Opens --input; settings that no flag gives are the run's."""
-    from pipeline.texts import TextFile
+    from pipeline.files.texts import TextFile
 
     names = ("text_column", "encoding", "delimiter", "quoting")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
@@ -124,24 +124,24 @@ def _text_file(config: TrainConfig, output: Output) -> TextFile:
         for name in names[1:]
         if name not in given and getattr(config, name) != getattr(AUTO, name)
     ]
-    path = command_line.local_path("input")
+    path = commands.local_path("input")
     if of_run:
         _log.info("%s is read with the run's settings: %s", path, " ".join(of_run))
     answers.check_kept(FLAGS.keep_columns, column)
     if output.is_file(path):
-        raise Mistake(f"--output={output.name} is the --input; name another file")
+        raise UserError(f"--output={output.name} is the --input; name another file")
     keep = tuple(FLAGS.keep_columns)
     return TextFile(path, column, keep, FileFormat(*of_format), FLAGS.skip_bad_rows)
 
 
 def _typed(arguments: list[str]) -> Iterator[Text]:
-    from pipeline.texts import Text
+    from pipeline.files.texts import Text
 
     return (Text(os.fsencode(text)) for text in arguments)
 
 
 def _piped() -> Iterator[Text]:
-    from pipeline.texts import read_lines
+    from pipeline.files.texts import read_lines
 
     if sys.stdin.isatty():
         print("type a review a line, and Ctrl-D at the end", file=sys.stderr)
@@ -156,4 +156,4 @@ def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, define_flags)
+    commands.run(main, define_flags)

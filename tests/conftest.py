@@ -108,15 +108,15 @@ def run(start):
 @pytest.fixture
 def call(monkeypatch):
     """Runs a command in this process: call("train", "--model_dir=...") returns its exit code."""
-    from scripts import command_line
+    from scripts.cli import commands
 
-    monkeypatch.setattr(command_line, "quiet_stderr", contextlib.nullcontext)
+    monkeypatch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
     loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
     before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
 
     def call(name, *arguments):
         command = importlib.import_module(f"scripts.{name}")
-        return command_line.call(command.main, command.define_flags, list(map(str, arguments)))
+        return commands.call(command.main, command.define_flags, list(map(str, arguments)))
 
     yield call
     for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):

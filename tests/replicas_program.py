@@ -17,31 +17,31 @@ import tensorflow as tf
 
 from pipeline.batches import training_batches
 from tests.test_trainer import trainer_of
+from trainer import loop as trainer
 from trainer import run as runs
-from trainer import trainer
 from trainer.config import TrainConfig
-from trainer.data import make_vectorizer, open_data
-from trainer.evaluator import Evaluator
-from trainer.replicas import Replicas, open_replicas
-from trainer.stopping import Stopped, StopSignals
+from trainer.data import make_vectorizer, open_corpus
+from trainer.evaluation.scoring import Evaluator
+from trainer.runtime.replicas import Replicas, open_replicas
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 
 def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     """Writes what each of 50 steps computed, and the weights and logits after them."""
-    data = open_data(config)
+    data = open_corpus(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
     splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
     made = trainer_of(config, (vectorizer, *splits), folder, replicas=replicas)
     state, steps = made.state, []
-    replicas.part_ways(state.model)
-    made._objective.prepare(splits[0], stop=StopSignals())
+    replicas.offset_replica_seeds(state.model)
+    made._objective.adapt(splits[0])
     about = {"batch_size": config.batch_size, "seed": 0}
-    about |= {"parts": replicas.count, "mine": replicas.here}
+    about |= {"shards": replicas.count, "local": replicas.local}
     for epoch in range(10):
         batches = training_batches(splits[0], **about, epoch=epoch)
         iterator = iter(batches)
         for _ in range(min(len(batches), 50 - len(steps))):
-            made.train_steps(iterator, 1)
+            made._step.train_steps(iterator, 1)
             steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
             state.window.reset()
             state.gradient_norm.reset_state()
@@ -50,7 +50,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         steps=steps,
         weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
         logits=Evaluator(state.model, replicas).logits(splits[1]),
-        counts=[float(made._reviews.result()), float(made._tokens.result())],
+        counts=[float(made._step.examples.result()), float(made._step.tokens.result())],
         seeds=[replicas._strategy.experimental_local_results(v.value) for v in seeds(state.model)],
     )
 
@@ -63,9 +63,9 @@ class StopAtCheckpoint(StopSignals):
         self._path = folder / "ckpt-3.index"
 
     def check(self) -> None:
-        """Raises Stopped when it is there."""
+        """Raises Interrupted when it is there."""
         if self._path.exists():
-            raise Stopped(signal.SIGTERM)
+            raise Interrupted(signal.SIGTERM)
 
 
 def seeds(model: keras.Model) -> list[keras.Variable]:
@@ -83,8 +83,8 @@ def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
         return
     trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
     stop = StopSignals() if what == "all" else StopAtCheckpoint(folder / "checkpoints")
-    with contextlib.suppress(Stopped):
-        runs.train(config, folder, stop=stop)
+    with contextlib.suppress(Interrupted), use_stop(stop):
+        runs.train(config, folder)
 
 
 if __name__ == "__main__":

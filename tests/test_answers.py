@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.errors import Mistake
-from pipeline.texts import Text
-from scripts import answers
+from pipeline.errors import UserError
+from pipeline.files.texts import Text
+from scripts.cli import answers
 
 ESCAPED = {b"\\\\": b"\\", rb"\t": b"\t", rb"\n": b"\n", rb"\r": b"\r"}
 
@@ -82,6 +82,6 @@ def test_an_explanation_is_the_last_column():
     ],
 )
 def test_names_that_an_answer_has_are_refused(names, message):
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(UserError, match=message):
         answers.check_kept(names, "body")
     answers.check_kept(["id", "date"], "body")

@@ -11,7 +11,7 @@ from pipeline.batches import (
     evaluation_order,
     training_batches,
 )
-from pipeline.reviews import in_memory
+from pipeline.examples import in_memory
 
 
 @pytest.fixture(scope="module")

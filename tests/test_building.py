@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.config import TrainConfig
-from trainer.replicas import one_replica
+from trainer.runtime.replicas import one_replica
 
 RATE = 0.01
 SMALL = {"units": 4, "embedding_dim": 4, "learning_rate": RATE, "dropout": 0.0}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import reviews
+from pipeline import corpus as trainer_data
+from pipeline import examples
 from pipeline.cache import Cache
 from pipeline.datasets import open_dataset
-from pipeline.errors import Fault, Mistake
-from trainer import data as trainer_data
-from trainer.data import make_vectorizer, open_data
+from pipeline.errors import RunError, UserError
+from trainer.data import make_vectorizer, open_corpus
 
 
 def write(text):
@@ -115,7 +115,7 @@ def test_a_folder_in_the_place_of_an_entry_is_not_replaced(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
     (entry,) = entries(tmp_path)
     (entry / "entry.json").unlink()
-    with pytest.raises(Fault, match="is not an entry of the cache"):
+    with pytest.raises(RunError, match="is not an entry of the cache"):
         Cache(tmp_path).get("entry", {}, make=write("again"), read=read)
     assert read(entry) == "whole"
 
@@ -180,7 +180,7 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_is_a_mistake_that_names_the_flag(tmp_path, folder):
     (tmp_path / "file").touch()
     cache = Cache(Path(folder.format(tmp_path)))
-    with pytest.raises(Mistake, match=r"cannot be written .*--cache_dir=FOLDER, or none"):
+    with pytest.raises(UserError, match=r"cannot be written .*--cache_dir=FOLDER, or none"):
         cache.get("entry", {}, make=None, read=read)
 
 
@@ -220,7 +220,10 @@ def test_damaged_reviews_are_made_anew_with_a_warning(tmp_path, caplog, damage, 
 
     def get():
         return Cache(tmp_path).get(
-            "r", {}, make=lambda folder: reviews.write(folder, parts), read=reviews.read
+            "r",
+            {},
+            make=lambda folder: examples.write_examples(folder, parts),
+            read=examples.read_examples,
         )
 
     get()
@@ -242,19 +245,19 @@ def test_reviews_are_read_as_they_were_written(tmp_path):
         (np.array([], np.uint16), [0], [1], [0]),
         (np.array([1, 2, 3], np.uint16), [3], [0], [4]),
     ]
-    reviews.write(tmp_path, iter(parts))
-    read_back = reviews.read(tmp_path)
+    examples.write_examples(tmp_path, iter(parts))
+    read_back = examples.read_examples(tmp_path)
     assert [read_back.row(i).tolist() for i in range(4)] == [[300], [5], [], [1, 2, 3]]
     assert read_back.labels.tolist() == [0, 1, 1, 0]
     assert read_back.buckets.tolist() == [7, 9_999, 0, 4]
     chosen = read_back[read_back.labels == 0]
     assert [chosen.row(i).tolist() for i in range(len(chosen))] == [[300], [1, 2, 3]]
-    assert [len(part) for part in read_back.in_parts(3)] == [3, 1]
+    assert [len(part) for part in read_back.in_chunks(3)] == [3, 1]
 
 
 def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_config, tmp_path):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
-    data = open_data(config)
+    data = open_corpus(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
     for _ in ("made", "from the cache"):
         examples = data.examples("test", vectorizer)
@@ -275,7 +278,7 @@ def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_con
 )
 def test_other_settings_are_other_entries(small_config, tmp_path, change):
     def tokens(config):
-        data = open_data(config)
+        data = open_corpus(config)
         examples = data.examples("train", make_vectorizer(data.vocabulary(), config))
         return [examples.row(i).tolist() for i in range(len(examples))]
 
@@ -292,7 +295,7 @@ def test_other_code_or_another_keras_makes_other_entries(small_config, tmp_path,
     def tokens():
         trainer_data._code_hash.cache_clear()
         config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
-        open_data(config).vocabulary()
+        open_corpus(config).vocabulary()
         return len(entries(tmp_path))
 
     read_bytes, before = Path.read_bytes, tokens()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from trainer.calibration import calibration_error, cross_calibrated, fit_temperature
+from trainer.evaluation.calibration import calibration_error, cross_calibrated, fit_temperature
 
 
 def drawn(scale, *, count=200_000, seed=0):

@@ -6,13 +6,13 @@ import signal
 import numpy as np
 import pytest
 
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import RunError, UserError
 from tests.test_end_to_end import scalars
 from tests.test_trainer import data, trainer_of
-from trainer.checkpoints import restore_best
-from trainer.records import History
-from trainer.stopping import Stopped, StopSignals
-from trainer.trained import load
+from trainer.artifacts.checkpoints import restore_best
+from trainer.artifacts.run_record import History
+from trainer.artifacts.trained_run import load
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 __all__ = ["data"]  # a fixture
 
@@ -27,7 +27,7 @@ class StopAfter(StopSignals):
     def check(self):
         self.left -= 1
         if self.left < 0:
-            raise Stopped(signal.SIGTERM)
+            raise Interrupted(signal.SIGTERM)
 
 
 def variables(state):
@@ -43,8 +43,8 @@ def same(ones, others):
 
 def test_all_of_the_state_comes_back(small_config, data, tmp_path):
     trainer = trainer_of(small_config, data, tmp_path)
-    with pytest.raises(Stopped):
-        trainer.fit(tmp_path, stop=StopAfter(6))
+    with pytest.raises(Interrupted), use_stop(StopAfter(6)):
+        trainer.fit(tmp_path)
     saved = variables(trainer.state)
     fresh = variables(trainer_of(small_config, data, tmp_path / "another").state)
     # Most variables have moved, so that they do not come back by chance.
@@ -58,7 +58,7 @@ def whole(small_config, data, tmp_path_factory):
     """A run that was not stopped, and its folder."""
     folder = tmp_path_factory.mktemp("whole")
     trainer = trainer_of(small_config, data, folder)
-    trainer.fit(folder, stop=StopSignals())
+    trainer.fit(folder)
     return trainer, folder
 
 
@@ -70,12 +70,12 @@ def test_a_stopped_run_ends_in_the_bits_of_one_that_was_not(
     trainer, whole_folder = whole
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
-        with pytest.raises(Stopped):
-            trainer_of(small_config, data, folder).fit(folder, stop=StopAfter(checks))
+        patch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+        with pytest.raises(Interrupted), use_stop(StopAfter(checks)):
+            trainer_of(small_config, data, folder).fit(folder)
     resumed = trainer_of(small_config, data, folder)
     assert int(resumed.state.step) > 0
-    resumed.fit(folder, stop=StopSignals())
+    resumed.fit(folder)
     assert same(variables(resumed.state), variables(trainer.state))
     histories = [(f / "history.csv").read_text() for f in (folder, whole_folder)]
     assert histories[0] == histories[1]
@@ -90,14 +90,14 @@ def test_averages_and_accumulated_gradients_outlive_a_stop(
         small_config, ema=0.8, gradient_accumulation=3, warmup_steps=9, weight_decay=0.01
     )
     whole = trainer_of(config, data, tmp_path / "whole")
-    whole.fit(tmp_path / "whole", stop=StopSignals())
+    whole.fit(tmp_path / "whole")
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
-        with pytest.raises(Stopped):
-            trainer_of(config, data, folder).fit(folder, stop=StopAfter(checks))
+        patch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+        with pytest.raises(Interrupted), use_stop(StopAfter(checks)):
+            trainer_of(config, data, folder).fit(folder)
     resumed = trainer_of(config, data, folder)
-    resumed.fit(folder, stop=StopSignals())
+    resumed.fit(folder)
     assert same(variables(resumed.state), variables(whole.state))
     kept, going_on = trainer_of(config, data, tmp_path / "new").state.model, whole.state.model
     restore_best(tmp_path / "whole", kept, fingerprint=whole.state.fingerprint.numpy().decode())
@@ -132,10 +132,10 @@ def test_a_run_killed_between_a_checkpoint_and_history_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(History, "append", killed)
         with pytest.raises(Killed):
-            trainer_of(small_config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+            trainer_of(small_config, data, tmp_path).fit(tmp_path)
     resumed = trainer_of(small_config, data, tmp_path)
     assert int(resumed.state.epoch) == epoch
-    resumed.fit(tmp_path, stop=StopSignals())
+    resumed.fit(tmp_path)
     assert same(variables(resumed.state), variables(trainer.state))
     histories = [(f / "history.csv").read_text() for f in (tmp_path, whole_folder)]
     assert histories[0] == histories[1]
@@ -150,12 +150,12 @@ def curves_of(folder):
 
 
 def test_more_epochs_go_on_from_the_last(small_config, data, tmp_path):
-    trainer_of(small_config, data, tmp_path / "two").fit(tmp_path / "two", stop=StopSignals())
+    trainer_of(small_config, data, tmp_path / "two").fit(tmp_path / "two")
     longer = dataclasses.replace(small_config, epochs=3)
     went_on = trainer_of(longer, data, tmp_path / "two")
-    went_on.fit(tmp_path / "two", stop=StopSignals())
+    went_on.fit(tmp_path / "two")
     at_once = trainer_of(longer, data, tmp_path / "three")
-    at_once.fit(tmp_path / "three", stop=StopSignals())
+    at_once.fit(tmp_path / "three")
     assert same(variables(went_on.state), variables(at_once.state))
 
 
@@ -181,13 +181,13 @@ def test_the_newest_whole_checkpoint_is_used(small_config, data, tmp_path, whole
     trainer = trainer_of(small_config, data, folder)
     assert files[-1].name.split(".")[0] in caplog.text
     assert 0 < int(trainer.state.step) < int(whole[0].state.step)
-    trainer.fit(folder, stop=StopSignals())
+    trainer.fit(folder)
     assert same(variables(trainer.state), variables(whole[0].state))
     assert (folder / "history.csv").read_text() == (whole[1] / "history.csv").read_text()
 
     for file in folder.glob("checkpoints/*.data-*"):
         damage(file, how)
-    with pytest.raises(Fault, match=r"none of the \d checkpoints"):
+    with pytest.raises(RunError, match=r"none of the \d checkpoints"):
         trainer_of(small_config, data, folder)
 
 
@@ -195,11 +195,11 @@ def test_a_resume_in_time_for_the_validation_shows_progress(
     small_config, data, tmp_path, monkeypatch
 ):
     """Off a terminal a line is due at once, when no step has been taken yet."""
-    monkeypatch.setattr("trainer.progress._SECONDS_BETWEEN_LINES", 0)
-    with pytest.raises(Stopped):
-        trainer_of(small_config, data, tmp_path).fit(tmp_path, stop=StopAfter(15))
+    monkeypatch.setattr("trainer.monitoring.progress._SECONDS_BETWEEN_LINES", 0)
+    with pytest.raises(Interrupted), use_stop(StopAfter(15)):
+        trainer_of(small_config, data, tmp_path).fit(tmp_path)
     resumed = trainer_of(small_config, data, tmp_path)
-    resumed.fit(tmp_path, stop=StopSignals())
+    resumed.fit(tmp_path)
     assert resumed.is_finished()
 
 
@@ -209,11 +209,11 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(trained, tmp_path):
     path = tmp_path / "run" / "vocabulary.txt"
     words = path.read_text().splitlines()
     path.write_text("\n".join([words[1], words[0], *words[2:]]) + "\n")
-    with pytest.raises(Mistake, match=r"not this run's vocabulary"):
+    with pytest.raises(UserError, match=r"not this run's vocabulary"):
         load(tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     old = hashlib.sha256((model_dir / "vocabulary.txt").read_bytes()).hexdigest()
     new = hashlib.sha256(path.read_bytes()).hexdigest()
     config.write_text(config.read_text().replace(old, new))
-    with pytest.raises(Mistake, match="was trained with vocabulary"):
+    with pytest.raises(UserError, match="was trained with vocabulary"):
         load(tmp_path / "run")

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Fault, Mistake
-from trainer import cluster as clusters
-from trainer.cluster import Cluster, read_cluster
-from trainer.replicas import open_replicas
-from trainer.stopping import Stopped, StopSignals
+from pipeline.errors import RunError, UserError
+from trainer.runtime import cluster as clusters
+from trainer.runtime.cluster import Cluster, read_cluster
+from trainer.runtime.replicas import open_replicas
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 TWO = ["host1:2222", "host2:2222"]
 WORKER_0 = {"type": "worker", "index": 0}
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_it_is_said_in_a_line(monkeypatch, content, what):
     """By every way to it."""
     configure(monkeypatch, content)
     for distribute in ("auto", "multi_worker"):
-        with pytest.raises(Mistake) as caught:
+        with pytest.raises(UserError) as caught:
             open_replicas(distribute)
         message = str(caught.value)
         assert what in message
@@ -98,7 +98,7 @@ TASK = st.fixed_dictionaries({"type": st.sampled_from(["worker", "chief"]) | JSO
 def test_any_json_is_a_cluster_or_a_mistake(content):
     with pytest.MonkeyPatch.context() as patch:
         configure(patch, json.dumps(content))
-        with contextlib.suppress(Mistake):
+        with contextlib.suppress(UserError):
             cluster = read_cluster()
             assert 0 <= cluster.number < len(set(cluster.addresses)) == len(cluster.addresses)
 
@@ -116,7 +116,7 @@ def test_processes_that_start_at_different_times_find_each_other(addresses):
     found = []
 
     def start(number):
-        Cluster(addresses, number).wait(StopSignals())
+        Cluster(addresses, number).wait()
         # What TensorFlow opens then, at the same port.
         server = socket.create_server(("", int(addresses[number].rpartition(":")[2])))
         found.append(number)
@@ -140,8 +140,8 @@ def test_a_process_that_does_not_start_is_named_and_not_waited_for_forever(
     monkeypatch.setattr(clusters, "_LONGEST_WAIT", 0.5)
     monkeypatch.setattr(clusters, "_SECONDS_BETWEEN_LINES", 0.1)
     caplog.set_level(logging.INFO)
-    with pytest.raises(Fault, match=f"process 0 at {addresses[0]} .* and 1 more could not be"):
-        Cluster(addresses, 2).wait(StopSignals())
+    with pytest.raises(RunError, match=f"process 0 at {addresses[0]} .* and 1 more could not be"):
+        Cluster(addresses, 2).wait()
     lines = [record.message for record in caplog.records]
     assert len(lines) >= 2
     assert lines[0].startswith(f"waiting for process 0 at {addresses[0]} (Connection refused)")
@@ -149,19 +149,19 @@ def test_a_process_that_does_not_start_is_named_and_not_waited_for_forever(
 
 def test_a_name_that_is_not_known_yet_is_waited_for(monkeypatch):
     monkeypatch.setattr(clusters, "_LONGEST_WAIT", 0.0)
-    with pytest.raises(Fault, match=r"process 1 at no\.such\.host\.invalid:9 "):
-        Cluster(("127.0.0.1:0", "no.such.host.invalid:9"), 0).wait(StopSignals())
+    with pytest.raises(RunError, match=r"process 1 at no\.such\.host\.invalid:9 "):
+        Cluster(("127.0.0.1:0", "no.such.host.invalid:9"), 0).wait()
 
 
 def test_a_signal_ends_the_wait(addresses):
     stop = StopSignals()
     timer = threading.Timer(0.3, lambda: setattr(stop, "received", signal.SIGTERM))
     timer.start()
-    with pytest.raises(Stopped, match="SIGTERM"):
-        Cluster(addresses, 0).wait(stop)
+    with use_stop(stop), pytest.raises(Interrupted, match="SIGTERM"):
+        Cluster(addresses, 0).wait()
 
 
 def test_a_port_in_use_is_named(addresses):
     port = int(addresses[0].rpartition(":")[2])
-    with socket.create_server(("", port)), pytest.raises(Mistake, match=f"^port {port} of this "):
-        Cluster(addresses, 0).wait(StopSignals())
+    with socket.create_server(("", port)), pytest.raises(UserError, match=f"^port {port} of this "):
+        Cluster(addresses, 0).wait()

@@ -13,11 +13,11 @@ import pytest
 from absl.flags import FLAGS
 
 from tests.conftest import ROOT, SMALL
-from trainer import report
-from trainer.export import export
-from trainer.model_card import model_card
-from trainer.records import RunRecord
-from trainer.trained import load
+from trainer.artifacts.export import export
+from trainer.artifacts.model_card import model_card
+from trainer.artifacts.run_record import RunRecord
+from trainer.artifacts.trained_run import load
+from trainer.evaluation import report
 
 COMMANDS = ("train", "pretrain", "evaluate", "predict", "export", "benchmark", "compare")
 COMMANDS += ("screenshots",)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from model import ENCODERS
-from pipeline.errors import Mistake
+from pipeline.errors import UserError
 from trainer.config import TrainConfig
 
 
@@ -27,7 +27,7 @@ from trainer.config import TrainConfig
     ],
 )
 def test_a_value_out_of_range_is_told_with_the_flag_and_the_value(name, value):
-    with pytest.raises(Mistake, match=f"--{name}={value!r}".replace("'", "'?")):
+    with pytest.raises(UserError, match=f"--{name}={value!r}".replace("'", "'?")):
         TrainConfig(**{name: value})
 
 
@@ -53,7 +53,7 @@ def test_more_epochs_are_another_run_where_the_learning_rate_falls_until_the_las
 
 @pytest.mark.parametrize("name", ["encoder", "profile_steps", "precision", "encoding", "delimiter"])
 def test_messages_cut_what_was_typed(name):
-    with pytest.raises(Mistake) as error:
+    with pytest.raises(UserError) as error:
         TrainConfig(**{name: "x" * 10_000})
     assert f"--{name}=" in str(error.value)
     assert len(str(error.value)) < 300
@@ -73,7 +73,7 @@ def encoders(request, monkeypatch):
 @pytest.mark.parametrize("form", ["", "{0},", "none,{0}", "{0} {0}", ",{0}", "no_such_encoder,{0}"])
 def test_encoders_that_do_not_exist_are_refused(encoders, form):
     value = form.format(encoders[0])
-    with pytest.raises(Mistake) as raised:
+    with pytest.raises(UserError) as raised:
         TrainConfig(encoder=value)
     message = str(raised.value)
     assert message.startswith(f"--encoder={value} is unknown; choose none, or ")

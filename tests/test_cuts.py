@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cuts import CutSettings, make_splits
 from pipeline.datasets import hash_buckets
-from pipeline.parsed import ParsedRows
-from pipeline.reviews import Reviews
+from pipeline.examples import Examples
+from pipeline.file_dataset.cuts import CutSettings, make_splits
+from pipeline.file_dataset.parsed_rows import ParsedRows
 
 TRAIN, VALIDATION, TEST, UNSUPERVISED = range(4)
 
@@ -20,7 +20,7 @@ def rows_of(texts, labels, splits=None):
     data = [text.encode() for text in texts]
     hashes = [hashlib.blake2b(text, digest_size=8).digest() for text in data]
     count = len(texts)
-    examples = Reviews(
+    examples = Examples(
         np.empty(0, np.uint8),
         np.zeros(count, np.int64),
         np.array([len(text) for text in data], np.int32),

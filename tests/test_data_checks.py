@@ -4,15 +4,14 @@ import dataclasses
 
 import pytest
 
-from pipeline.errors import Mistake
+from pipeline.errors import UserError
 from tests.test_data_identity import ROWS, config_of, write
-from trainer.data import open_data
-from trainer.data_checks import check_data, check_steps
+from trainer.data import check_data, check_steps, open_corpus
 
 
 def check(path, cache, **settings):
     config = config_of(path, cache, **settings)
-    check_data(open_data(config), config)
+    check_data(open_corpus(config), config)
 
 
 def examples(negative, positive):
@@ -33,28 +32,28 @@ def test_three_texts_of_each_class_are_enough(tmp_path):
     ],
 )
 def test_a_class_that_a_split_lacks_is_told_with_counts(tmp_path, counts, message):
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(UserError, match=message):
         check(write(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
 
 
 def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
     write(tmp_path / "a" / "train.csv", examples(1, 40))
     write(tmp_path / "a" / "test.csv", examples(9, 9))
-    with pytest.raises(Mistake, match=r"least 2 different.*--validation_fraction") as told:
+    with pytest.raises(UserError, match=r"least 2 different.*--validation_fraction") as told:
         check(tmp_path / "a", tmp_path / "cache")
     assert "--test_fraction" not in str(told.value)
 
 
 def test_a_validation_fraction_that_leaves_nothing_is_told(small_config):
     config = dataclasses.replace(small_config, validation_fraction=0.001)
-    with pytest.raises(Mistake, match=r"--validation_fraction than 0\.001"):
-        check_data(open_data(config), config)
+    with pytest.raises(UserError, match=r"--validation_fraction than 0\.001"):
+        check_data(open_corpus(config), config)
 
 
 def test_a_training_part_of_one_class_is_told(tmp_path):
     write(tmp_path / "a" / "train.csv", examples(30, 0))
     write(tmp_path / "a" / "test.csv", examples(9, 9))
-    with pytest.raises(Mistake, match=r"label 'pos': train has \d+ 'neg' and 0 'pos'"):
+    with pytest.raises(UserError, match=r"label 'pos': train has \d+ 'neg' and 0 'pos'"):
         check(tmp_path / "a", tmp_path / "cache")
 
 
@@ -101,7 +100,7 @@ def test_copies_in_two_splits_are_warned_of_or_dropped(tmp_path, caplog):
 
 def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
     path = write(tmp_path / "test_drives.csv")
-    with pytest.raises(Mistake, match=r"no row to train on.*--splits_from_names=false"):
+    with pytest.raises(UserError, match=r"no row to train on.*--splits_from_names=false"):
         check(path, tmp_path / "cache")
     check(path, tmp_path / "cache", splits_from_names=False)
 
@@ -109,5 +108,5 @@ def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
 @pytest.mark.parametrize("name", ["warmup_steps", "gradient_accumulation"])
 def test_settings_longer_than_the_run_are_told(small_config, name):
     check_steps(dataclasses.replace(small_config, **{name: 40}), 40)
-    with pytest.raises(Mistake, match=f"--{name}=41 is longer than the whole run of 40 steps"):
+    with pytest.raises(UserError, match=f"--{name}=41 is longer than the whole run of 40 steps"):
         check_steps(dataclasses.replace(small_config, **{name: 41}), 40)

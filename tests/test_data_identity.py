@@ -8,13 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline import rows
-from pipeline.errors import Mistake
+from pipeline.errors import UserError
+from pipeline.file_dataset import rows
+from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
-from trainer.data import open_data
+from trainer.data import open_corpus
 from trainer.run import train
-from trainer.stopping import StopSignals
-from trainer.trained import load
+from trainer.runtime.signals import StopSignals
 
 WORDS = {"neg": "dull", "pos": "great"}
 ROWS = [(f"a {WORDS[label]} film {n}", label) for n in range(60) for label in WORDS]
@@ -46,7 +46,7 @@ def parsed(monkeypatch):
 
 
 def read_all(config):
-    data = open_data(config)
+    data = open_corpus(config)
     for split in ("train", "validation", "test"):
         places = np.arange(data.dataset.size(split))
         assert len(data.original_texts(split, places)) == len(places)
@@ -93,17 +93,17 @@ def test_data_that_are_copied_or_touched_are_the_same_and_edited_ones_are_not(tm
 )
 def test_a_fingerprint_is_that_of_texts_and_labels_in_their_order(tmp_path, edit):
     config = config_of(write(tmp_path / "a.csv"), tmp_path / "cache")
-    before = open_data(config).fingerprints(["train"])
+    before = open_corpus(config).fingerprints(["train"])
     write(tmp_path / "a.csv", edit(ROWS))
-    assert open_data(config).fingerprints(["train"]) != before
+    assert open_corpus(config).fingerprints(["train"]) != before
     write(tmp_path / "a.csv", [(text, label, "x") for text, label in ROWS], ("text", "label", "id"))
-    assert open_data(config).fingerprints(["train"]) == before
+    assert open_corpus(config).fingerprints(["train"]) == before
 
 
 def test_a_data_set_with_a_name_has_a_fingerprint_of_each_part(small_config):
-    data = open_data(small_config)
+    data = open_corpus(small_config)
     assert set(data.fingerprints(["train", "validation"])) == {"train"}
-    swapped = open_data(small_config, label_names=("pos", "neg"))
+    swapped = open_corpus(small_config, label_names=("pos", "neg"))
     assert swapped.fingerprints(["train"]) != data.fingerprints(["train"])
     labels = [np.concatenate([b for _, b in d.dataset.read("train")]) for d in (data, swapped)]
     assert (labels[0] == 1 - labels[1]).all()
@@ -114,8 +114,8 @@ def trained(tmp_path_factory):
     """A file, its content, and the settings and the folder of a run on it."""
     folder = tmp_path_factory.mktemp("identity")
     config = config_of(write(folder / "a.csv"), folder / "cache")
-    with StopSignals() as stop:
-        train(config, folder / "run", stop=stop)
+    with StopSignals():
+        train(config, folder / "run")
     return config, folder / "run"
 
 
@@ -145,24 +145,24 @@ OTHER = {"neg": "pos", "pos": "neg"}
 )
 def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, message):
     config, model_dir = edited(examples)
-    with pytest.raises(Mistake, match=message), StopSignals() as stop:
-        train(dataclasses.replace(config, epochs=2), model_dir, stop=stop)
+    with pytest.raises(UserError, match=message), StopSignals():
+        train(dataclasses.replace(config, epochs=2), model_dir)
     run = load(model_dir)
-    with pytest.raises(Mistake, match=message):
-        run.evaluate(open_data(config, label_names=run.label_names), "test")
+    with pytest.raises(UserError, match=message):
+        run.evaluate(open_corpus(config, label_names=run.label_names), "test")
 
 
 def test_other_numbers_of_examples_are_told(edited):
     config, model_dir = edited([*ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
-    told = pytest.raises(Mistake, match=r"trained on \{'train': \d+.*there are")
-    with told, StopSignals() as stop:
-        train(dataclasses.replace(config, epochs=2), model_dir, stop=stop)
+    told = pytest.raises(UserError, match=r"trained on \{'train': \d+.*there are")
+    with told, StopSignals():
+        train(dataclasses.replace(config, epochs=2), model_dir)
 
 
 def test_the_order_of_labels_is_that_of_the_run(trained):
     config, model_dir = trained
     run = load(model_dir)
     other = dataclasses.replace(run, label_names=("pos", "neg"))
-    assert open_data(config, label_names=other.label_names).dataset.label_names == ("pos", "neg")
-    with pytest.raises(Mistake, match=r"label_names=run\.label_names"):
-        other.evaluate(open_data(config), "test")
+    assert open_corpus(config, label_names=other.label_names).dataset.label_names == ("pos", "neg")
+    with pytest.raises(UserError, match=r"label_names=run\.label_names"):
+        other.evaluate(open_corpus(config), "test")

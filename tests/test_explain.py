@@ -12,7 +12,7 @@ import tensorflow as tf
 from model import ENCODERS
 from tests.test_model import make, reviews
 from tests.test_ngrams import make_counted
-from trainer.trained import load
+from trainer.artifacts.trained_run import load
 
 
 def check_complete(model, token_ids, *, tolerance):
@@ -27,7 +27,7 @@ def check_complete(model, token_ids, *, tolerance):
 def test_weights_of_a_network_add_up_to_its_logit(encoder):
     """The axiom of completeness, at a network as sure as a trained one."""
     model = make(encoder)
-    (part,) = model.parts
+    (part,) = model.scorers
     for variable in (part.embedding.embeddings, part.logit.kernel):
         variable.assign(variable * 20)
     model.temperature.assign(0.7)
@@ -39,7 +39,7 @@ def test_weights_of_a_network_add_up_to_its_logit(encoder):
 def test_weights_of_ngrams_add_up_to_their_logit(longest):
     counted = reviews(40, 30)
     model = make_counted(longest, counted)
-    model.parts[0].bias.assign(0.3)
+    model.scorers[0].bias.assign(0.3)
     for token_ids in counted[:10]:
         assert check_complete(model, token_ids, tolerance=3e-5) > 0.01
     for few in ([7], [7, 7, 7], [3, 3]):
@@ -56,7 +56,7 @@ def test_parts_are_explained_together_by_their_mean():
 def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     """Over all orders in which the tokens can come, what each adds by coming."""
     model = make_counted(3, reviews(40, 30))
-    (part,), token_ids = model.parts, [5, 9, 4, 11]
+    (part,), token_ids = model.scorers, [5, 9, 4, 11]
 
     def score(present):  # of those n-grams all of whose tokens have come
         ngrams = [

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.classifier import SentimentClassifier
-from pipeline.errors import Mistake
+from model.classifier import TextClassifier
+from pipeline.errors import UserError
 from tests.test_end_to_end import trained_with_ngrams
-from trainer import export as exports
-from trainer.export import export
-from trainer.trained import load
+from trainer.artifacts import export as exports
+from trainer.artifacts.export import export
+from trainer.artifacts.trained_run import load
 
 __all__ = ["trained_with_ngrams"]  # a fixture
 
@@ -74,7 +74,7 @@ def test_a_keras_model_answers_token_ids_alike(model, request, tmp_path):
     export(model_dir, tmp_path / "saved", "keras")
     loaded = keras.saving.load_model(tmp_path / "saved" / "model.keras")
     run = load(model_dir, branches=1)
-    assert type(loaded) is SentimentClassifier
+    assert type(loaded) is TextClassifier
     words = (tmp_path / "saved" / "vocabulary.txt").read_text().splitlines()
     assert words == run.vectorizer.words
     token_ids = run.vectorizer(tf.constant(TEXTS)).to_tensor()
@@ -85,15 +85,15 @@ def test_a_keras_model_answers_token_ids_alike(model, request, tmp_path):
 def no_work(monkeypatch):
     """Has a test fail where the model is loaded."""
 
-    monkeypatch.setattr("trainer.export.load", None)  # it cannot be called
+    monkeypatch.setattr("trainer.artifacts.export.load", None)  # it cannot be called
 
 
 @pytest.mark.usefixtures("no_work")
 def test_what_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
-    with pytest.raises(Mistake, match=r"holds something other than an export .* name another"):
+    with pytest.raises(UserError, match=r"holds something other than an export .* name another"):
         export(trained[0], tmp_path, "saved_model")
-    with pytest.raises(Mistake, match="is a file; name a folder"):
+    with pytest.raises(UserError, match="is a file; name a folder"):
         export(trained[0], tmp_path / "diary.txt", "saved_model")
     assert (tmp_path / "diary.txt").read_text() == "mine"
 
@@ -105,7 +105,7 @@ def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("mine")
     with pytest.raises(
-        Mistake,
+        UserError,
         match=f"something other than an export .'{Path(name).parts[0]}.*name another folder",
     ):
         export(trained[0], tmp_path, "saved_model")
@@ -117,14 +117,14 @@ def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name
 def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name):
     (tmp_path / "empty" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(Mistake, match=f"--export_dir={name} .*the current folder.*another"):
+    with pytest.raises(UserError, match=f"--export_dir={name} .*the current folder.*another"):
         export(trained[0], Path(name), "saved_model")
 
 
 @pytest.mark.usefixtures("no_work")
 def test_a_link_that_leads_nowhere_is_refused(trained, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    with pytest.raises(Mistake, match="is a link that leads nowhere; name a folder"):
+    with pytest.raises(UserError, match="is a link that leads nowhere; name a folder"):
         export(trained[0], tmp_path / "link", "saved_model")
 
 

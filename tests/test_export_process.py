@@ -10,9 +10,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from model import ENCODERS
 from model.encoders import make_encoder
 from model.lstm import without_cudnn
-from trainer import processor
-from trainer.export import export
-from trainer.trained import load
+from trainer.artifacts.export import export
+from trainer.artifacts.trained_run import load
+from trainer.runtime import processor
 
 TEXTS = [b"A good film.", b"", b"The worst, the very worst of all films!"]
 

@@ -16,14 +16,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.datasets import open_dataset
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import RunError, UserError
 from tests.conftest import ROOT
 from tests.test_end_to_end import scalars, weights_sha256
 from tests.test_trainer import data, trainer_of
 from trainer import run as runs
-from trainer.export import export
-from trainer.lock import held
-from trainer.stopping import StopSignals
+from trainer.artifacts.export import export
+from trainer.artifacts.trained_run import load
+from trainer.runtime.lock import run_lock
 
 __all__ = ["data"]  # a fixture
 
@@ -62,13 +62,17 @@ def test_a_second_run_in_the_same_folder_is_refused_and_does_no_harm(start, run,
 def test_a_lock_that_a_dead_process_left_does_not_block(tmp_path):
     folder = tmp_path / "run"
     program = (
-        "import os, sys, pathlib; from trainer.lock import held\n"
-        "with held(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+        "import os, sys, pathlib; from trainer.runtime.lock import run_lock\n"
+        "with run_lock(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT)
     assert done.returncode == -signal.SIGKILL
     assert (folder / "lock").read_text().startswith("process ")
-    with held(folder), pytest.raises(Mistake, match=f"process {os.getpid()} on"), held(folder):
+    with (
+        run_lock(folder),
+        pytest.raises(UserError, match=f"process {os.getpid()} on"),
+        run_lock(folder),
+    ):
         pass
     assert not (folder / "lock").exists()
 
@@ -77,7 +81,7 @@ def test_a_lock_writes_through_no_link(tmp_path):
     (tmp_path / "precious").write_text("as it was")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(OSError, match="lock"), held(tmp_path / "run"):
+    with pytest.raises(OSError, match="lock"), run_lock(tmp_path / "run"):
         pass
     assert (tmp_path / "precious").read_text() == "as it was"
 
@@ -123,10 +127,10 @@ def test_checkpoints_are_what_their_files_say(small_config, data, tmp_path, trai
         else:
             path.write_bytes(content if list_file == "elsewhere" else list_file)
     before = sorted(path.name for path in elsewhere.iterdir())
-    assert runs.load(folder).best_epoch in (1, 2)
+    assert load(folder).best_epoch in (1, 2)
     trainer = trainer_of(dataclasses.replace(small_config, epochs=4), data, folder)
     assert int(trainer.state.epoch) == 2
-    trainer.fit(folder, stop=StopSignals())
+    trainer.fit(folder)
     assert sorted(path.name for path in elsewhere.iterdir()) == before
     assert len(list(folder.glob("checkpoints/*.index"))) == 3
 
@@ -146,8 +150,8 @@ def test_a_run_that_has_lost_its_checkpoints_does_not_start_anew(small_config, t
     folder = copy(trained[0], tmp_path)
     shutil.rmtree(folder / "checkpoints")
     before = (folder / "history.csv").read_bytes()
-    with pytest.raises(Fault, match="a history and no checkpoints to go on from"):
-        runs.train(dataclasses.replace(small_config, epochs=3), folder, stop=StopSignals())
+    with pytest.raises(RunError, match="a history and no checkpoints to go on from"):
+        runs.train(dataclasses.replace(small_config, epochs=3), folder)
     assert (folder / "history.csv").read_bytes() == before
 
 
@@ -162,12 +166,12 @@ def test_the_best_model_before_serves_when_the_best_is_damaged(tmp_path, trained
             path.unlink()
     paths = sorted(folder.glob("best/*.data-*"))
     os.truncate(folder / "best" / f"{newest}.data-00000-of-00001", 1000)
-    assert runs.load(folder).best_epoch == runs.load(trained[0]).best_epoch
+    assert load(folder).best_epoch == load(trained[0]).best_epoch
     assert f"best/{newest} cannot be read" in warnings.text
     for path in paths:
         os.truncate(path, 1000)
-    with pytest.raises(Fault, match="none of the"):
-        runs.load(folder)
+    with pytest.raises(RunError, match="none of the"):
+        load(folder)
 
 
 def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_path, trained):
@@ -177,11 +181,11 @@ def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_p
     (folder / "vocabulary.txt").write_text("\n".join([*words[1:], words[0]]) + "\n")
     longer = dataclasses.replace(small_config, epochs=3)
     for use in (
-        lambda: runs.train(longer, folder, stop=StopSignals()),
-        lambda: runs.load(folder),
+        lambda: runs.train(longer, folder),
+        lambda: load(folder),
         lambda: export(folder, tmp_path / "saved", "saved_model"),
     ):
-        with pytest.raises(Mistake, match=r"is not this run's vocabulary: its SHA-256"):
+        with pytest.raises(UserError, match=r"is not this run's vocabulary: its SHA-256"):
             use()
 
 
@@ -191,11 +195,13 @@ def test_a_history_that_is_damaged_is_told_and_one_that_is_short_is_warned_of(
     folder = copy(trained[0], tmp_path)
     longer = dataclasses.replace(small_config, epochs=3)
     (folder / "history.csv").write_bytes(b"epoch,step\n\x00\xff\n")
-    with pytest.raises(Fault, match=r"history\.csv is damaged .*put a good copy back, or delete"):
-        trainer_of(longer, data, folder).fit(folder, stop=StopSignals())
+    with pytest.raises(
+        RunError, match=r"history\.csv is damaged .*put a good copy back, or delete"
+    ):
+        trainer_of(longer, data, folder).fit(folder)
     (folder / "history.csv").unlink()
     # There are checkpoints, and so it goes on.
-    trainer_of(longer, data, folder).fit(folder, stop=StopSignals())
+    trainer_of(longer, data, folder).fit(folder)
     assert "it has 0 of 2 and goes on without the others" in warnings.text
     assert (folder / "history.csv").read_text().splitlines()[1].startswith("3,")
 
@@ -228,10 +234,10 @@ def disk(tmp_path):
 FILL_AND_WRITE = """
 import errno, os, pathlib, sys
 import tensorflow as tf
-from pipeline.errors import Fault
-from trainer.files import full_disk_told
-from trainer.records import History, write_json
-from trainer.summaries import Summaries
+from pipeline.errors import RunError
+from trainer.runtime.files import translate_disk_full
+from trainer.artifacts.run_record import History, write_json
+from trainer.monitoring.summaries import Summaries
 
 folder = pathlib.Path(sys.argv[1])
 history = History(folder, epochs=0)
@@ -246,7 +252,7 @@ def write_events():
     summaries.flush()
 
 def save():
-    with full_disk_told("a checkpoint", folder):
+    with translate_disk_full("a checkpoint", folder):
         manager.save()
 
 writes = {
@@ -265,7 +271,7 @@ with open(folder / "filler", "wb", buffering=0) as filler:
 for name, write in writes.items():
     try:
         write()
-    except Fault as fault:
+    except RunError as fault:
         print(name, fault, sep=": ")
 assert (folder / "results.json").read_text().count("first") == 1
 (folder / "filler").unlink()
@@ -322,19 +328,19 @@ def test_a_run_on_a_full_disk_keeps_its_checkpoints_and_goes_on_when_there_is_ro
 TRAIN_WITH_LITTLE_MEMORY = """
 import re, resource, runpy, sys
 import tensorflow as tf
-import trainer.trainer
+import trainer.loop
 
-fit = trainer.trainer.Trainer.fit
+fit = trainer.loop.TrainingLoop.fit
 
 def fit_in_100_megabytes(trainer, *arguments, **options):
     batch = tf.ones([2, 8], tf.int32), tf.ones([2])  # tracing has its memory already
-    trainer.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    trainer._step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
     trainer.state.step.assign(0)
     used = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
     return fit(trainer, *arguments, **options)
 
-trainer.trainer.Trainer.fit = fit_in_100_megabytes
+trainer.loop.TrainingLoop.fit = fit_in_100_megabytes
 runpy.run_module("scripts.train", run_name="__main__", alter_sys=True)
 """
 
@@ -389,8 +395,8 @@ def test_a_damaged_data_set_is_told_with_the_command_that_repairs_it(
     config = dataclasses.replace(
         small_config, data_dir=str(tmp_path / "data"), cache_dir="", download=False
     )
-    with pytest.raises(Fault) as raised:
-        runs.train(config, tmp_path / "run", stop=StopSignals())
+    with pytest.raises(RunError) as raised:
+        runs.train(config, tmp_path / "run")
     told = str(raised.value)
     assert "\n" not in told
     assert re.search(r"rm -r \S+$|--data_dir=FOLDER$", told), told
@@ -402,7 +408,7 @@ def test_a_half_downloaded_data_set_is_not_taken_for_a_whole(data_dir, tmp_path)
     version = next((data_dir / "imdb_offline").iterdir())
     unfinished = tmp_path / "imdb_offline" / f"{version.name}.incomplete.ABCDEF"
     shutil.copytree(version, unfinished)
-    with pytest.raises(Fault, match=r"is not in .*--data_dir=FOLDER"):
+    with pytest.raises(RunError, match=r"is not in .*--data_dir=FOLDER"):
         open_dataset("imdb_offline", data_dir=str(tmp_path), download=False)
 
 
@@ -419,15 +425,15 @@ def test_a_run_of_a_gpu_goes_on_and_is_used_on_a_cpu_with_a_warning(
     (folder / "config.json").write_text(json.dumps(config))
     shutil.rmtree(folder / "checkpoints")
     (folder / "history.csv").unlink()
-    used = runs.load(folder)
+    used = load(folder)
     assert "was trained in mixed_float16" in warnings.text
-    on_cpu = runs.load(trained[0])
+    on_cpu = load(trained[0])
     texts = [b"a wonderful film", b"the worst film"]
     np.testing.assert_allclose(used.predict(texts), on_cpu.predict(texts), atol=0.01)
     warnings.clear()
     for epochs in (2, 3):  # begun anew, then gone on with from its checkpoints
         config = dataclasses.replace(small_config, epochs=epochs)
-        results = runs.train(config, folder, stop=StopSignals())
+        results = runs.train(config, folder)
         assert "goes on in mixed_float16, as it was begun" in warnings.text
         assert results["epochs"] == epochs
 
@@ -447,10 +453,10 @@ class Executed:
 
 def test_no_pickle_is_loaded(small_config, tmp_path, warnings):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path / "cache"))
-    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "a", stop=StopSignals())
+    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "a")
     for path in (tmp_path / "cache").rglob("*.npy"):
         np.save(path, np.array([Executed(tmp_path / "executed")]), allow_pickle=True)
-    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "b", stop=StopSignals())
+    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "b")
     assert not (tmp_path / "executed").exists()
     assert "is damaged" in warnings.text
     results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("a", "b")]
@@ -474,8 +480,8 @@ def test_a_strangers_vocabulary_is_a_plain_error(tmp_path, trained, words, told)
     content = json.loads((folder / "config.json").read_text())
     content["vocabulary_sha256"] = fingerprint(words)
     (folder / "config.json").write_text(json.dumps(content))
-    with pytest.raises(Fault, match=told):
-        runs.load(folder)
+    with pytest.raises(RunError, match=told):
+        load(folder)
 
 
 def test_a_strangers_config_makes_evaluate_write_nowhere(run, tmp_path, trained, cache_dir):
@@ -501,7 +507,7 @@ def test_links_in_a_strangers_folder_are_not_written_through(small_config, tmp_p
     for name in ("history_next.json", "validation/projector_config.pbtxt"):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(tmp_path / "precious")
-    runs.train(dataclasses.replace(small_config, epochs=3), folder, stop=StopSignals())
+    runs.train(dataclasses.replace(small_config, epochs=3), folder)
     assert (tmp_path / "precious").read_text() == "as it was"
     assert len((folder / "history.csv").read_text().splitlines()) == 4
 
@@ -516,8 +522,8 @@ def test_a_run_whose_folders_lead_to_another_run_does_not_change_that(
     (ours / name).symlink_to(theirs / name)
     before = {path: path.read_bytes() for path in (theirs / name).iterdir()}
     longer = dataclasses.replace(small_config, epochs=3)
-    with pytest.raises(Mistake, match=f"{name} is a link"):
-        runs.train(longer, ours, stop=StopSignals())
+    with pytest.raises(UserError, match=f"{name} is a link"):
+        runs.train(longer, ours)
     assert {path: path.read_bytes() for path in (theirs / name).iterdir()} == before
 
 

@@ -5,10 +5,10 @@ import stat
 
 import pytest
 
-from pipeline.errors import Mistake
-from trainer.checkpoints import _remove_unfinished
-from trainer.files import remove_unfinished, replacing
-from trainer.lock import held
+from pipeline.errors import UserError
+from trainer.artifacts.checkpoints import _remove_unfinished
+from trainer.runtime.files import remove_unfinished, replacing
+from trainer.runtime.lock import run_lock
 
 
 def write(path, text):
@@ -117,6 +117,6 @@ def test_copies_of_checkpoints_are_not_taken_for_unfinished_ones(tmp_path):
 
 def test_a_file_of_the_name_lock_that_is_no_lock_stays(tmp_path):
     (tmp_path / "lock").write_text("poetry.lock, moved here")
-    with pytest.raises(Mistake, match="is not a lock of this program"), held(tmp_path):
+    with pytest.raises(UserError, match="is not a lock of this program"), run_lock(tmp_path):
         pass
     assert (tmp_path / "lock").read_text() == "poetry.lock, moved here"

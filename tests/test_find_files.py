@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from pipeline.errors import Mistake
-from pipeline.files import find_files
+from pipeline.errors import UserError
+from pipeline.files.records import find_files
 
 
 def make(path, content="text,label\na,x\n"):
@@ -57,7 +57,7 @@ def test_folders_of_runs_are_left_out_and_the_log_says_so(folder, caplog):
     # What is named itself is read.
     assert len(find_files(str(run / "evaluation" / "test" / "errors.csv"))) == 1
     assert len(find_files(str(run / "evaluation" / "*" / "*.csv"))) == 1
-    with pytest.raises(Mistake, match="is the folder of a run"):
+    with pytest.raises(UserError, match="is the folder of a run"):
         find_files(str(run))
 
 
@@ -105,13 +105,13 @@ def test_a_folder_that_a_pattern_matches_is_no_file(folder):
 @pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.parquet", "a.zip", "a"])
 def test_files_of_other_kinds_are_refused_by_name(folder, name):
     make(folder / name)
-    with pytest.raises(Mistake, match=rf"{name} is none of .csv, .tsv, .jsonl"):
+    with pytest.raises(UserError, match=rf"{name} is none of .csv, .tsv, .jsonl"):
         find_files(str(folder / name))
 
 
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
-    with pytest.raises(Mistake, match=r"a.csv is a pipe or device"):
+    with pytest.raises(UserError, match=r"a.csv is a pipe or device"):
         find_files(str(tmp_path / "a.csv"))
 
 
@@ -125,5 +125,5 @@ def test_other_files_that_may_have_rows_are_left_out_and_the_log_says_so(folder,
 
 def test_a_link_to_nothing_is_named_as_that(tmp_path):
     (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(Mistake, match=r"a.csv is a link to a file that is not there"):
+    with pytest.raises(UserError, match=r"a.csv is a link to a file that is not there"):
         find_files(str(tmp_path))

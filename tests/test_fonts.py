@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.fonts import drawable
-from trainer.summaries import _confusion
+from trainer.monitoring.fonts import drawable
+from trainer.monitoring.summaries import _confusion
 
 
 @pytest.mark.parametrize(

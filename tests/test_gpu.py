@@ -93,7 +93,7 @@ def test_the_loss_scale_recovers_from_overflow(environment):
 import tensorflow as tf
 from trainer.building import build_model, build_objective, build_optimizer
 from trainer.config import TrainConfig
-from trainer.replicas import one_replica
+from trainer.runtime.replicas import one_replica
 config = TrainConfig(units=8, embedding_dim=8, batch_size=4)
 model = build_model(config, 50, "mixed_float16")
 optimizer = build_optimizer(config, model, 100)

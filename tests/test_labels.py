@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Mistake
+from pipeline.errors import UserError
 from pipeline.labels import lookalikes, order_labels
 
 
@@ -33,7 +33,7 @@ def test_any_numbers_are_sorted_by_value(numbers):
 
 def test_a_positive_label_is_the_last():
     assert order_labels(["ham", "spam"], positive="ham") == ("spam", "ham")
-    with pytest.raises(Mistake, match=r"--positive_label='eggs' .*'ham', 'spam'"):
+    with pytest.raises(UserError, match=r"--positive_label='eggs' .*'ham', 'spam'"):
         order_labels(["ham", "spam"], positive="eggs")
 
 

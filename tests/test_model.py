@@ -24,7 +24,7 @@ def reviews(count, longest, seed=0):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_padding_and_batch_mates_change_no_logit(encoder):
     model, token_ids = make(encoder), reviews(20, 60)
-    (part,) = model.parts
+    (part,) = model.scorers
     for variable in (part.embedding.embeddings, part.logit.kernel):
         variable.assign(variable * 20)  # as large as in a trained model
     together = model(token_ids.to_tensor(shape=[None, 80])).numpy()

@@ -6,12 +6,12 @@ import tensorflow as tf
 from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
 
-from model.ngrams import FEATURES, HINT, RARE, ngram_features
-from pipeline.errors import Mistake
+from model.ngrams import FEATURES, RARE, RARE_WEIGHT, ngram_features
+from pipeline.errors import UserError
 from tests.test_checkpoints import StopAfter, same, variables
 from tests.test_model import make, reviews
 from tests.test_trainer import data, trainer_of
-from trainer.stopping import Stopped, StopSignals
+from trainer.runtime.signals import Interrupted, use_stop
 
 __all__ = ["data"]  # a fixture
 
@@ -22,9 +22,9 @@ def make_counted(longest, token_ids, *encoders):
     """A model of n-grams whose ratios are of these reviews and whose weights are random."""
     model = make(*encoders, ngrams=longest)
     parts = (slice(16), slice(16, None))
-    model.count([(token_ids[part].to_tensor(), LABELS[part]) for part in parts])
-    weights = np.random.default_rng(0).normal(size=model.parts[0].importance.shape)
-    model.parts[0].importance.assign(weights)
+    model.adapt([(token_ids[part].to_tensor(), LABELS[part]) for part in parts])
+    weights = np.random.default_rng(0).normal(size=model.scorers[0].importance.shape)
+    model.scorers[0].importance.assign(weights)
     return model
 
 
@@ -36,25 +36,25 @@ def test_ratios_are_those_of_naive_bayes(longest):
     """
     token_ids = reviews(40, 30)
     model = make_counted(longest, token_ids)
-    model.parts[0].importance.assign(tf.fill(model.parts[0].importance.shape, 1 / 7))
+    model.scorers[0].importance.assign(tf.fill(model.scorers[0].importance.shape, 1 / 7))
     texts = [" ".join(f"w{id}" for id in row) for row in token_ids.to_list()]
     counter = CountVectorizer(binary=True, ngram_range=(1, longest), token_pattern=r"\S+")
     present = counter.fit_transform(texts).toarray()
     counts = np.stack([present[label == LABELS].sum(axis=0) for label in (0, 1)])
     prior = LABELS.mean()
     posteriors = (counts[1] + 2 * prior) / (counts.sum(axis=0) + 2)
-    weights = np.where(counts.sum(axis=0) < RARE, HINT, 1)
+    weights = np.where(counts.sum(axis=0) < RARE, RARE_WEIGHT, 1)
     expected = logit(prior) + present @ (weights * (logit(posteriors) - logit(prior)))
     np.testing.assert_allclose(model(token_ids.to_tensor()), expected, atol=0.01)
     assert np.std(expected) > 1
-    assert 0 < np.mean(weights == HINT) < 1 or longest == 1
+    assert 0 < np.mean(weights == RARE_WEIGHT) < 1 or longest == 1
 
 
 def counted(rows, labels):
     """The n-gram part of a model that has counted single tokens of these rows."""
     model = make(ngrams=1)
-    model.count([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
-    return model.parts[0]
+    model.adapt([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
+    return model.scorers[0]
 
 
 def ratio_of(part, token_id):
@@ -120,8 +120,8 @@ def test_training_on_unequal_classes_starts_from_their_share(wide_config, data, 
     share = float(train.labels.mean())
     assert share > 0.8
     trainer = trainer_of(wide_config, (vectorizer, train, validation), tmp_path)
-    trainer._objective.prepare(train, stop=StopSignals())
-    logits = trainer.state.model.part_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
+    trainer._objective.adapt(train)
+    logits = trainer.state.model.scorer_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
     np.testing.assert_allclose(logits, np.full([2, 1], logit(share)), rtol=1e-5)
 
 
@@ -181,8 +181,8 @@ def wide_config(small_config):
 def test_ratios_are_counted_once_from_the_training_part(wide_config, data, tmp_path):
     _, training, _ = data
     trainer = trainer_of(wide_config, data, tmp_path)
-    trainer.fit(tmp_path, stop=StopSignals())
-    ratios = trainer.state.model.parts[0].ratios.numpy()
+    trainer.fit(tmp_path)
+    ratios = trainer.state.model.scorers[0].ratios.numpy()
     seen = np.zeros(FEATURES, bool)
     for position in range(len(training)):
         row = tf.constant(training.row(position)[np.newaxis], tf.int32)
@@ -193,26 +193,26 @@ def test_ratios_are_counted_once_from_the_training_part(wide_config, data, tmp_p
 
 def test_a_stopped_run_keeps_its_ratios(wide_config, data, tmp_path, monkeypatch):
     whole = trainer_of(wide_config, data, tmp_path / "whole")
-    whole.fit(tmp_path / "whole", stop=StopSignals())
-    monkeypatch.setattr("trainer.trainer._SECONDS_A_CALL", 1e-9)  # a check after each step
+    whole.fit(tmp_path / "whole")
+    monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
-    with pytest.raises(Stopped):
-        trainer_of(wide_config, data, folder).fit(folder, stop=StopAfter(6))
+    with pytest.raises(Interrupted), use_stop(StopAfter(6)):
+        trainer_of(wide_config, data, folder).fit(folder)
     resumed = trainer_of(wide_config, data, folder)
     assert int(resumed.state.step) > 0
-    monkeypatch.setattr(resumed._objective, "prepare", None)  # not to be called again
-    resumed.fit(folder, stop=StopSignals())
+    monkeypatch.setattr(resumed._objective, "adapt", None)  # not to be called again
+    resumed.fit(folder)
     assert same(variables(resumed.state), variables(whole.state))
 
 
 def test_ngrams_alone_learn(wide_config, data, tmp_path):
     longer = dataclasses.replace(wide_config, epochs=3)
     trainer = trainer_of(longer, data, tmp_path)
-    trainer.fit(tmp_path, stop=StopSignals())
+    trainer.fit(tmp_path)
     (*_, last) = (tmp_path / "history.csv").read_text().splitlines()
     assert float(last.split(",")[3]) > 0.9, last
 
 
 def test_nothing_to_train_is_refused(small_config):
-    with pytest.raises(Mistake, match="--encoder=none leaves nothing to train; add --ngrams=3"):
+    with pytest.raises(UserError, match="--encoder=none leaves nothing to train; add --ngrams=3"):
         dataclasses.replace(small_config, encoder="none")

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.normalization import may_change, normalize
+from pipeline.text.normalization import may_change, normalize
 from pipeline.vocabulary import standardize
 
 EUROPEAN = "".join(map(chr, [*range(0x41, 0x5B), *range(0x61, 0x7B), *range(0xC0, 0x250)]))

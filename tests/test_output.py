@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from pipeline.errors import Mistake
-from scripts.output import Output
+from pipeline.errors import UserError
+from scripts.cli.output import Output
 
 
 def write(name, content=b"new"):
@@ -76,7 +76,7 @@ def test_an_open_descriptor_is_written_into_where_it_stands(tmp_path, name):
     link.symlink_to("/dev/stdout")
     name = link if name == "link" else name
     program = (
-        "import sys; from scripts.output import Output\n"
+        "import sys; from scripts.cli.output import Output\n"
         "with Output(sys.argv[1]).open() as file: file.write(b'new')"
     )
     with log.open("ab") as stdout:
@@ -85,21 +85,21 @@ def test_an_open_descriptor_is_written_into_where_it_stands(tmp_path, name):
 
 
 def test_what_cannot_be_written_is_told_first(tmp_path, monkeypatch):
-    with pytest.raises(Mistake, match=r"is a folder; name a file in it, such as .*answers.tsv"):
+    with pytest.raises(UserError, match=r"is a folder; name a file in it, such as .*answers.tsv"):
         Output(str(tmp_path))
-    with pytest.raises(Mistake, match=r"is a folder; name a file in it"):
+    with pytest.raises(UserError, match=r"is a folder; name a file in it"):
         Output(f"{tmp_path}/new/")
-    with pytest.raises(Mistake, match=r"there is no folder .*no; make it first"):
+    with pytest.raises(UserError, match=r"there is no folder .*no; make it first"):
         Output(str(tmp_path / "no" / "a.tsv"))
-    with pytest.raises(Mistake, match=r"/dev/fd/99 is not open"):
+    with pytest.raises(UserError, match=r"/dev/fd/99 is not open"):
         Output("/dev/fd/99")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    with pytest.raises(Mistake, match=r"leads to itself"):
+    with pytest.raises(UserError, match=r"leads to itself"):
         Output(str(loop))
     # Root may write anywhere: what the system answers to others.
     monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))
-    with pytest.raises(Mistake, match=r"is not writable here; name another place"):
+    with pytest.raises(UserError, match=r"is not writable here; name another place"):
         Output(str(tmp_path / "a.tsv"))
     assert list(tmp_path.iterdir()) == [loop]
 

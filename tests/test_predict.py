@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
 from trainer.run import train
-from trainer.stopping import StopSignals
-from trainer.trained import load
+from trainer.runtime.signals import StopSignals
 
 WORDS = {"schlecht": ("awful", "boring", "dull"), "gro\u00dfartig": ("great", "moving", "fun")}
 ROWS = [
@@ -44,8 +44,8 @@ def own(tmp_path_factory):
         vocab_size=200,
         cache_dir="",
     )
-    with StopSignals() as stop:
-        train(config, folder / "run", stop=stop)
+    with StopSignals():
+        train(config, folder / "run")
     return folder / "run"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import processor
+from trainer.runtime import processor
 
 
 def tree(root, cgroup, files):

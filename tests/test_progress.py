@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from trainer import progress
-from trainer.progress import Progress, announced
+from trainer.monitoring import progress
+from trainer.monitoring.progress import Progress, announced
 
 
 class Terminal(io.StringIO):

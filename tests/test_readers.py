@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import Fault, Mistake, shown
-from pipeline.file_format import FileFormat
-from pipeline.files import read_records
+from pipeline.errors import RunError, UserError, shown
+from pipeline.files.file_format import FileFormat
+from pipeline.files.records import read_records
 
 ROWS = [(f"text number {number}, with a comma", ("bad", "fine")[number % 2]) for number in range(8)]
 NEEDED = ["text", "label"]
@@ -72,7 +72,7 @@ def test_the_separator_line_of_excel(tmp_path, first):
 
 def test_a_delimiter_by_the_flag(tmp_path):
     path = write(tmp_path / "a.csv", table(delimiter="~"))
-    with pytest.raises(Mistake, match=r"no column 'text', but 'text~label'.*--delimiter"):
+    with pytest.raises(UserError, match=r"no column 'text', but 'text~label'.*--delimiter"):
         read(path)
     assert read(path, FileFormat(delimiter="~")) == ROWS
     path = write(tmp_path / "a.csv", table(delimiter="\t"))
@@ -104,7 +104,7 @@ def test_the_encoding_of_the_mark(tmp_path, encoding, name):
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_wide_characters_without_a_mark_are_named(tmp_path, encoding):
     path = write(tmp_path / "a.csv", table().encode(encoding))
-    with pytest.raises(Mistake, match=f"add --encoding={encoding}$"):
+    with pytest.raises(UserError, match=f"add --encoding={encoding}$"):
         read(path)
     assert read(path, FileFormat(encoding=encoding)) == ROWS
 
@@ -114,7 +114,7 @@ def test_wide_characters_without_a_mark_are_named(tmp_path, encoding):
 def test_utf_16_without_a_mark_is_named_whatever_its_script(tmp_path, encoding, text):
     rows = [(f"{text} {text} {text}", text[number % 2]) for number in range(40)]
     path = write(tmp_path / "a.csv", table(rows).encode(encoding))
-    with pytest.raises(Mistake, match=f"add --encoding={encoding}$"):
+    with pytest.raises(UserError, match=f"add --encoding={encoding}$"):
         read(path)
     assert read(path, FileFormat(encoding=encoding)) == rows
 
@@ -131,14 +131,16 @@ def test_utf_16_without_a_mark_is_named_whatever_its_script(tmp_path, encoding, 
 @pytest.mark.parametrize("english", ["", "an English text with a foreign label"])
 def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding, english):
     path = write(tmp_path / "a.csv", table([(english or text, text)] * 9).encode(encoding))
-    with pytest.raises(Mistake, match=rf"^9 lines .* by --encoding, such as .*{encoding}") as error:
+    with pytest.raises(
+        UserError, match=rf"^9 lines .* by --encoding, such as .*{encoding}"
+    ) as error:
         read(path)
     assert "--encoding=cp1252" not in str(error.value)
 
 
 def test_a_file_of_two_encodings_is_not_to_be_read_as_one(tmp_path):
     path = write(tmp_path / "a.csv", table().encode() + b"caf\xe9,bad\ncaf\xc3\xa9,fine\n")
-    with pytest.raises(Mistake, match=r"^1 lines .* line 10: .*it has two encodings") as error:
+    with pytest.raises(UserError, match=r"^1 lines .* line 10: .*it has two encodings") as error:
         read(path)
     assert "--encoding" not in str(error.value)
 
@@ -147,14 +149,14 @@ def test_bytes_that_are_no_utf8_are_counted_and_the_flag_that_reads_them_is_name
     rows = [*ROWS, ("d\u00e9cevant", "bad"), ("caf\u00e9 \u2026", "fine")]
     path = write(tmp_path / "a.csv", table(rows).encode("cp1252"))
     with pytest.raises(
-        Mistake, match=r"^2 lines of .*a.csv are not.* line 10: .*=cp1252$"
+        UserError, match=r"^2 lines of .*a.csv are not.* line 10: .*=cp1252$"
     ) as error:
         read(path)
     assert str(error.value).isprintable()
     assert read(path, FileFormat(encoding="cp1252")) == rows
-    with pytest.raises(Mistake, match="--encoding=ascii"):
+    with pytest.raises(UserError, match="--encoding=ascii"):
         read(path, FileFormat(encoding="ascii"))
-    with pytest.raises(Mistake, match=r"--encoding=latin-1$"):
+    with pytest.raises(UserError, match=r"--encoding=latin-1$"):
         read(write(path, table().encode() + b"caf\xe9 \x81,fine\n"))
 
 
@@ -170,19 +172,19 @@ def test_bytes_that_are_no_utf8_are_counted_and_the_flag_that_reads_them_is_name
     ],
 )
 def test_a_binary_file_is_named(tmp_path, start, what):
-    with pytest.raises(Mistake, match=what):
+    with pytest.raises(UserError, match=what):
         read(write(tmp_path / "a.csv", start))
 
 
 def test_a_known_kind_of_binary_file_is_named_whatever_the_encoding_given(tmp_path):
     path = write(tmp_path / "a.csv", b"PK\x03\x04text,label\na,x\n")
-    with pytest.raises(Mistake, match="zip"):
+    with pytest.raises(UserError, match="zip"):
         read(path, FileFormat(encoding="latin-1"))
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
 def test_a_file_without_a_row_says_so(tmp_path, content):
-    with pytest.raises(Mistake, match=r"is empty|no row that names the columns"):
+    with pytest.raises(UserError, match=r"is empty|no row that names the columns"):
         read(write(tmp_path / "a.csv", content))
 
 
@@ -200,10 +202,10 @@ def test_a_header_alone_blank_lines_and_ragged_rows(tmp_path):
 
 def test_a_header_that_lacks_a_column_or_has_it_twice_is_told_in_short(tmp_path):
     long = "word " * 5000
-    with pytest.raises(Mistake, match="no column 'text', but 'word word") as error:
+    with pytest.raises(UserError, match="no column 'text', but 'word word") as error:
         read(write(tmp_path / "a.csv", f"{long},pos\n"))
     assert len(str(error.value)) < 450 + len(str(tmp_path))
-    with pytest.raises(Mistake, match="2 columns 'text'"):
+    with pytest.raises(UserError, match="2 columns 'text'"):
         read(write(tmp_path / "a.csv", "text,text,label\na,b,x\n"))
     assert read(write(tmp_path / "a.csv", "text,label,id,id\na,x,1,2\n")) == [("a", "x")]
 
@@ -240,9 +242,9 @@ def test_a_quoted_tsv_with_line_breaks_is_read_as_csv_is(tmp_path, told):
 def test_an_open_quote_in_a_quoted_csv_is_an_error_with_its_line(tmp_path):
     content = table() + '"open, and never closed,x\n' + table().partition("\n")[2]
     path = write(tmp_path / "a.csv", content)
-    with pytest.raises(Mistake, match=r"a.csv:10: a \" opens.*--quoting=none"):
+    with pytest.raises(UserError, match=r"a.csv:10: a \" opens.*--quoting=none"):
         read(path)
-    with pytest.raises(Mistake, match=r"a.csv:10"):
+    with pytest.raises(UserError, match=r"a.csv:10"):
         read(path, FileFormat(quoting="csv"))
     assert len(read(path, FileFormat(quoting="none"))) == 17
 
@@ -250,7 +252,7 @@ def test_an_open_quote_in_a_quoted_csv_is_an_error_with_its_line(tmp_path):
 def test_a_quoted_header_says_that_quotes_are_around_fields(tmp_path):
     path = write(tmp_path / "a.csv", table(quoting=csv.QUOTE_ALL))
     assert read(path) == ROWS
-    with pytest.raises(Mistake, match=r"a.csv:10"):
+    with pytest.raises(UserError, match=r"a.csv:10"):
         read(write(path, table(quoting=csv.QUOTE_ALL) + '"a"b,x\n'))
 
 
@@ -280,7 +282,7 @@ def test_what_is_no_object_is_a_row_with_a_line(tmp_path):
 def test_json_that_is_neither_array_nor_lines_is_refused_by_name(tmp_path):
     for content in ('{\n "data": []\n}', '{"data": [\n1]}', "nonsense", "5"):
         path = write(tmp_path / "a.json", content)
-        with pytest.raises(Mistake, match=r"a.json is neither an array"):
+        with pytest.raises(UserError, match=r"a.json is neither an array"):
             read(path)
 
 
@@ -288,7 +290,7 @@ def test_json_that_is_neither_array_nor_lines_is_refused_by_name(tmp_path):
 def test_a_damaged_array_is_a_fault_with_its_line(tmp_path, cut):
     objects = [dict(zip(NEEDED, row, strict=True)) for row in ROWS]
     path = write(tmp_path / "a.json", json.dumps(objects, indent=0)[:cut])
-    with pytest.raises(Fault, match=r"a.json:\d+: the JSON array is damaged"):
+    with pytest.raises(RunError, match=r"a.json:\d+: the JSON array is damaged"):
         read(path)
 
 
@@ -317,7 +319,7 @@ def test_half_characters_become_replacement_characters_and_are_counted(tmp_path,
     ],
 )
 def test_settings_of_the_format_are_checked(options, message):
-    with pytest.raises(Mistake) as error:
+    with pytest.raises(UserError) as error:
         FileFormat(**options)
     assert message in str(error.value)
 
@@ -402,7 +404,7 @@ def check_any_bytes(folder, content, name, options, *, compress):
             assert line > 0
             for value in (record or {}).values():
                 str(value).encode()
-    except (Mistake, Fault) as error:
+    except (UserError, RunError) as error:
         message = str(error)
     assert "\n" not in message
     assert len(message) < 700 + len(str(path))

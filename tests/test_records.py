@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline.errors import Fault
+from pipeline.errors import RunError
 from trainer import __version__
+from trainer.artifacts.run_record import History, RunRecord
 from trainer.config import TrainConfig
-from trainer.records import History, RunRecord
-from trainer.summaries import Summaries
+from trainer.monitoring.summaries import Summaries
 
 
 def row(epoch, value):
@@ -97,7 +97,7 @@ def test_config_comes_back(small_config, tmp_path):
 )
 def test_a_damaged_config_is_a_fault(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(Fault, match=r"config\.json is damaged"):
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
         RunRecord.read(tmp_path)
 
 
@@ -116,7 +116,9 @@ def test_a_config_of_a_newer_version_is_a_fault_that_names_it(small_config, tmp_
         content["settings"] |= {"zipper": 1, "anvil": True}
 
     edited(small_config, tmp_path, change)
-    with pytest.raises(Fault, match=rf"{__version__}, does not have: 'anvil, zipper'; .*9\.8\.7"):
+    with pytest.raises(
+        RunError, match=rf"{__version__}, does not have: 'anvil, zipper'; .*9\.8\.7"
+    ):
         RunRecord.read(tmp_path)
 
 
@@ -125,7 +127,7 @@ def test_a_newer_format_is_a_fault_that_names_its_writer(small_config, tmp_path)
         content |= {"format_version": 99, "program_version": "9.8.7"}
 
     edited(small_config, tmp_path, change)
-    with pytest.raises(Fault, match=r"has format 99, written by 9\.8\.7"):
+    with pytest.raises(RunError, match=r"has format 99, written by 9\.8\.7"):
         RunRecord.read(tmp_path)
 
 
@@ -135,7 +137,7 @@ def test_a_value_that_this_version_refuses_names_the_writer(small_config, tmp_pa
         content["settings"]["decay"] = "zigzag"
 
     edited(small_config, tmp_path, change)
-    with pytest.raises(Fault, match=r"--decay=zigzag is unknown.*9\.8\.7"):
+    with pytest.raises(RunError, match=r"--decay=zigzag is unknown.*9\.8\.7"):
         RunRecord.read(tmp_path)
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.batches import NO_REVIEW, evaluation_batches, evaluation_order, training_batches
-from pipeline.errors import Mistake
-from pipeline.reviews import in_memory
+from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
+from pipeline.errors import UserError
+from pipeline.examples import in_memory
 from tests.conftest import ROOT
-from trainer.replicas import one_replica, open_replicas
+from trainer.runtime.replicas import one_replica, open_replicas
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,10 @@ RENAMED = """
 import sys
 import keras
 import tensorflow as tf
-from pipeline.errors import Fault
+from pipeline.errors import RunError
 from trainer.building import build_model, build_optimizer
 from trainer.config import TrainConfig
-from trainer.replicas import open_replicas
+from trainer.runtime.replicas import open_replicas
 
 (cpu,) = tf.config.list_physical_devices("CPU")
 logical = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -105,7 +105,7 @@ with open_replicas("mirrored").scope():
     base._backend_update_step = renamed
     try:
         build_optimizer(config, model, steps=100)
-    except Fault as fault:
+    except RunError as fault:
         print(fault)
 """
 
@@ -141,15 +141,15 @@ def test_parts_of_a_batch_are_equal_and_hold_each_review_once():
         seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
         whole = list(make(examples, batch_size=10, **seeded))
         parts = [
-            list(make(examples, batch_size=10, **seeded, parts=4, mine=mine))
-            for mine in (range(1), range(1, 3), range(3, 4))
+            list(make(examples, batch_size=10, **seeded, shards=4, local=local))
+            for local in (range(1), range(1, 3), range(3, 4))
         ]
         for batch, *pieces in zip(whole, *parts, strict=True):
             assert [len(labels) for _, labels in pieces] == [3, 6, 3]
             labels = np.concatenate([labels for _, labels in pieces])
             firsts = np.concatenate([token_ids[:, 0] for token_ids, _ in pieces])
-            assert (firsts[labels != NO_REVIEW] == batch[0].numpy()[:, 0]).all()
-            assert (firsts[labels == NO_REVIEW] == 1).all()
+            assert (firsts[labels != PADDING_LABEL] == batch[0].numpy()[:, 0]).all()
+            assert (firsts[labels == PADDING_LABEL] == 1).all()
     assert len(evaluation_order(examples.lengths)) == 103
 
 
@@ -157,20 +157,20 @@ def test_what_several_replicas_cannot_do_is_refused_by_name(small_config):
     replicas = one_replica()
     replicas.count = 2
     for name, value in (("ema", 0.9), ("gradient_accumulation", 4)):
-        with pytest.raises(Mistake, match=rf"--{name}={value} is not for 2 replicas; "):
+        with pytest.raises(UserError, match=rf"--{name}={value} is not for 2 replicas; "):
             replicas.check(dataclasses.replace(small_config, **{name: value}))
     replicas.check(small_config)
 
 
 def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
-    with pytest.raises(Mistake, match="is for several GPUs, and here is one device"):
+    with pytest.raises(UserError, match="is for several GPUs, and here is one device"):
         open_replicas("mirrored")
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(Mistake, match="needs the environment variable TF_CONFIG, such as"):
+    with pytest.raises(UserError, match="needs the environment variable TF_CONFIG, such as"):
         open_replicas("multi_worker")
     assert open_replicas("auto").count == 1
     monkeypatch.setenv("TF_CONFIG", "{cluster")
-    with pytest.raises(Mistake, match="TF_CONFIG is not JSON"):
+    with pytest.raises(UserError, match="TF_CONFIG is not JSON"):
         open_replicas("auto")
 
 

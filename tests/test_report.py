@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from trainer import report
-from trainer.evaluator import measured
+from trainer.evaluation import report
+from trainer.evaluation.scoring import compute_metrics
 
 
 def drawn(count=500):
@@ -49,6 +49,6 @@ def test_reviews_of_one_label_alone_are_measured_too(labels, tmp_path):
     logits = np.array([1.0, 2.0, 3.0], np.float32)
     found = report.details(logits, labels, np.array([1, 2, 3], np.int32))
     assert found["recall"] == labels[0]
-    assert np.isnan(measured(labels, logits)["auc"])  # not 0: there is none
+    assert np.isnan(compute_metrics(labels, logits)["auc"])  # not 0: there is none
     report.draw(tmp_path / "a.png", logits, labels)
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -8,10 +8,10 @@ import keras
 import pytest
 import tensorflow as tf
 
-from pipeline.errors import Fault
-from trainer.files import full_disk_told
-from trainer.replicas import one_replica, seeds_of
-from trainer.trainer import Trainer
+from pipeline.errors import RunError
+from trainer.loop import TrainingLoop
+from trainer.runtime.files import translate_disk_full
+from trainer.runtime.replicas import one_replica, seeds_of
 
 FULL = [
     f"/runs/a/ckpt-1.data; {os.strerror(errno.ENOSPC)}",
@@ -31,21 +31,24 @@ def exhausted(message):
 
 @pytest.mark.parametrize("message", FULL)
 def test_a_disk_is_full_where_the_message_says_so(tmp_path, message):
-    with pytest.raises(Fault, match="the disk is full"), full_disk_told("a file", tmp_path):
+    with pytest.raises(RunError, match="the disk is full"), translate_disk_full("a file", tmp_path):
         raise exhausted(message)
 
 
 @pytest.mark.parametrize("message", NO_MEMORY + OTHER)
 def test_what_is_no_full_disk_is_not_called_one(tmp_path, message):
     error = exhausted(message)
-    with pytest.raises(tf.errors.ResourceExhaustedError) as caught, full_disk_told("a", tmp_path):
+    with (
+        pytest.raises(tf.errors.ResourceExhaustedError) as caught,
+        translate_disk_full("a", tmp_path),
+    ):
         raise error
     assert caught.value is error
 
 
 @pytest.fixture(params=[False, True], ids=["alone", "in a cluster"])
 def training(request, small_config):
-    """What a Trainer's handling of TensorFlow's errors needs."""
+    """What a TrainingLoop's handling of TensorFlow's errors needs."""
     replicas = one_replica()
     replicas.is_cluster = request.param
     return types.SimpleNamespace(config=small_config, _replicas=replicas)
@@ -62,7 +65,7 @@ def training(request, small_config):
 )
 def test_too_little_memory_names_the_settings_that_need_less(training, error):
     message = "not enough memory for --batch_size=16 and --sequence_length=40"
-    with pytest.raises(Fault, match=message), Trainer._faults_told(training):
+    with pytest.raises(RunError, match=message), TrainingLoop._translate_errors(training):
         raise error
 
 
@@ -79,7 +82,7 @@ def test_too_little_memory_names_the_settings_that_need_less(training, error):
 )
 def test_other_errors_stay_what_they_are(training, error):
     """In a cluster too, no process is said to be lost."""
-    with pytest.raises(tf.errors.OpError) as caught, Trainer._faults_told(training):
+    with pytest.raises(tf.errors.OpError) as caught, TrainingLoop._translate_errors(training):
         raise error
     assert caught.value is error
 
@@ -87,7 +90,10 @@ def test_other_errors_stay_what_they_are(training, error):
 @pytest.mark.parametrize("kind", ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"])
 def test_a_lost_process_is_one_only_where_there_are_several(training, kind):
     error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
-    with pytest.raises((Fault, tf.errors.OpError)) as caught, Trainer._faults_told(training):
+    with (
+        pytest.raises((RunError, tf.errors.OpError)) as caught,
+        TrainingLoop._translate_errors(training),
+    ):
         raise error
     if training._replicas.is_cluster:
         assert "another process of the run is gone" in str(caught.value)
@@ -100,7 +106,7 @@ def test_a_keras_that_keeps_seeds_elsewhere_is_refused(monkeypatch):
     model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
     assert len(seeds_of(model)) == 2
     monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
-    with pytest.raises(Fault, match=r"keeps random states elsewhere .* setup.cfg names"):
+    with pytest.raises(RunError, match=r"keeps random states elsewhere .* setup.cfg names"):
         seeds_of(model)
 
 

@@ -1,4 +1,4 @@
-"""Reviews of one's own are read as they stand, and what is wrong with them is told by line."""
+"""Examples of one's own are read as they stand, and what is wrong with them is told by line."""
 
 import csv
 import dataclasses
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.cuts import CutSettings
-from pipeline.errors import Fault, Mistake
-from pipeline.file_format import FileFormat
-from pipeline.review_files import FileSettings, ReviewFiles
-from pipeline.rows import Columns
+from pipeline.errors import RunError, UserError
+from pipeline.file_dataset.cuts import CutSettings
+from pipeline.file_dataset.dataset import FileDataset, FileSettings
+from pipeline.file_dataset.rows import Columns
+from pipeline.files.file_format import FileFormat
 from tests.conftest import SMALL
 
 NAMES = Columns(text="text", label="label", split="")
@@ -38,7 +38,7 @@ def write_jsonl(path, rows=ROWS):
 
 def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
     settings = FileSettings(columns, skip_bad_rows=skip)
-    return ReviewFiles(str(path), settings, CutSettings(0.2, test_fraction))
+    return FileDataset(str(path), settings, CutSettings(0.2, test_fraction))
 
 
 def read(files, split):
@@ -140,7 +140,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
     cuts = CutSettings(0.2, 0.001)
     files, other = (
-        ReviewFiles(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
+        FileDataset(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
     )
     assert sorted(all_texts(files)) == ['"caf\u00e9'.encode(), b'vu"']
     assert files.identity != other.identity
@@ -150,7 +150,7 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
     bad = [("no label", ""), ("too", "bad", "many")]
     path = write_csv(tmp_path / "a.csv", [*ROWS, bad[0], ("right", "bad"), bad[1]])
     with pytest.raises(
-        Mistake, match=r"2 of 203 rows of .*a\.csv:202: no label.*:204: more .*--skip"
+        UserError, match=r"2 of 203 rows of .*a\.csv:202: no label.*:204: more .*--skip"
     ):
         opened(path)
     files = opened(path, skip=True)
@@ -178,27 +178,29 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
     ],
 )
 def test_mistakes_are_told(tmp_path, make, message):
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(UserError, match=message):
         opened(make(tmp_path))
 
 
 def test_too_few_different_texts_for_the_cuts_are_named(tmp_path):
     rows = [(text, label) for text in "ab" for label in ("bad", "fine")]
-    with pytest.raises(Mistake, match=r"too few different texts to cut off test and validation"):
+    with pytest.raises(UserError, match=r"too few different texts to cut off test and validation"):
         opened(write_csv(tmp_path / "a.csv", rows), test_fraction=0.5)
 
 
 def test_a_line_of_json_that_is_none_is_told(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl")
     path.write_text(path.read_text() + '{"text": "cut of\n[1]\n{"label": 1}\n')
-    with pytest.raises(Mistake, match=r"3 rows.*:201: not a JSON object.*:202: no.*:203: no text"):
+    with pytest.raises(
+        UserError, match=r"3 rows.*:201: not a JSON object.*:202: no.*:203: no text"
+    ):
         opened(path)
 
 
 def test_a_truncated_gzip_file_is_a_fault(tmp_path):
     path = write_csv(tmp_path / "a.csv.gz")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Fault, match=r"a\.csv\.gz cannot be read"):
+    with pytest.raises(RunError, match=r"a\.csv\.gz cannot be read"):
         opened(path)
 
 
@@ -242,19 +244,19 @@ def test_a_changed_column_is_another_run(small_config):
 
 
 def test_files_without_a_row_that_can_be_used_are_named_as_that(tmp_path):
-    with pytest.raises(Mistake, match=r"a.csv has no rows; give files with a text and a label"):
+    with pytest.raises(UserError, match=r"a.csv has no rows; give files with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(Mistake, match=r"a.json has no rows"):
+    with pytest.raises(UserError, match=r"a.json has no rows"):
         opened(tmp_path / "a.json")
     path = write_jsonl(tmp_path / "a.jsonl", [(5, "bad"), (None, "fine")])
-    with pytest.raises(Mistake, match="leaves out all rows; are --text_column=text and"):
+    with pytest.raises(UserError, match="leaves out all rows; are --text_column=text and"):
         opened(path, skip=True)
 
 
 @pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
 def test_a_label_is_no_list_and_no_object(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
-    with pytest.raises(Mistake, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label', no label"):
+    with pytest.raises(UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label', no label"):
         opened(path)
     assert opened(path, skip=True).label_names == ("bad", "fine")

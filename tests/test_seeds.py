@@ -95,11 +95,11 @@ def test_an_encoder_more_changes_no_other_encoder():
         build_model(TrainConfig(encoder=encoder, ngrams=ngrams, **SMALL), 50, "float32")
         for encoder, ngrams in (("pooled_lstm", 0), ("pooled_lstm,stacked_lstm", 2))
     )
-    first = two.parts[1]
-    for alone, beside in zip(one.parts[0].variables, first.variables, strict=True):
+    first = two.scorers[1]
+    for alone, beside in zip(one.scorers[0].variables, first.variables, strict=True):
         np.testing.assert_array_equal(alone.numpy(), beside.numpy())
     token_ids = reviews(8, 20).to_tensor()
-    alone, beside = (part(token_ids, training=True).numpy() for part in (one.parts[0], first))
+    alone, beside = (part(token_ids, training=True).numpy() for part in (one.scorers[0], first))
     np.testing.assert_array_equal(alone, beside)
 
 

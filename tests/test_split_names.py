@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.split_names import log_splits, split_of_file
+from pipeline.file_dataset.split_names import log_splits, split_of_file
 
 ROOT = Path("/data")
 

@@ -14,10 +14,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from pipeline.batches import training_batches
 from tests.test_trainer import data, step_on, trainer_of
-from trainer.evaluator import cross_entropies
-from trainer.stopping import StopSignals
-from trainer.summaries import sampled
-from trainer.trained import load
+from trainer.artifacts.trained_run import load
+from trainer.evaluation.scoring import cross_entropies
+from trainer.monitoring.summaries import sampled
 
 __all__ = ["data"]  # a fixture
 
@@ -56,7 +55,7 @@ def test_the_settings_that_are_shown_are_those_in_force(small_config, data, tmp_
     """A run goes on with more epochs: each page shows the first event of its tag."""
     for epochs in (1, 2):
         config = dataclasses.replace(small_config, epochs=epochs, max_steps=0)
-        trainer_of(config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+        trainer_of(config, data, tmp_path).fit(tmp_path)
         validation = events(tmp_path / "validation")
         (text,) = validation.Tensors("settings")
         assert f"| epochs | {epochs} |" in tf.make_ndarray(text.tensor_proto).item().decode()
@@ -190,7 +189,7 @@ def test_the_projector_has_the_vectors_of_words(trained):
     vectors = vectors.reshape(embedding.tensor_shape)
     run = load(trained[0])
     assert words == run.vectorizer.words
-    table = run.evaluator.model.parts[0].embedding.embeddings.numpy()
+    table = run.evaluator.model.scorers[0].embedding.embeddings.numpy()
     np.testing.assert_array_equal(vectors, table[2:])
 
 
@@ -201,7 +200,7 @@ def test_a_profile_is_taken_between_two_steps(small_config, data, tmp_path):
         config = dataclasses.replace(small_config, profile_steps=steps, epochs=1)
         folder = tmp_path / f"run{steps}"
         trainer = trainer_of(config, data, folder)
-        trainer.fit(folder, stop=StopSignals())
+        trainer.fit(folder)
         weights.append([weight.numpy() for weight in trainer.state.model.trainable_variables])
         profiles = list(folder.glob("train/plugins/profile/*/*.xplane.pb"))
         assert len(profiles) == bool(steps)

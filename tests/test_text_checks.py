@@ -6,11 +6,10 @@ import logging
 
 import pytest
 
-from pipeline.errors import Mistake
-from trainer import run as runs
+from pipeline.errors import UserError
 from trainer.config import TrainConfig
-from trainer.data import open_data
-from trainer.stopping import StopSignals
+from trainer.data import open_corpus
+from trainer.preparation import prepare_run
 
 
 @pytest.fixture
@@ -35,26 +34,26 @@ def warnings(caplog):
 
 def test_texts_without_words_are_named_with_the_column(config_of):
     texts = [" \t" * n + "<br />" for n in range(40)]
-    with pytest.raises(Mistake, match=r"no text has a word .*--text_column \(it is text now\)"):
-        open_data(config_of(texts)).vocabulary()
+    with pytest.raises(UserError, match=r"no text has a word .*--text_column \(it is text now\)"):
+        open_corpus(config_of(texts)).vocabulary()
 
 
 def test_texts_of_punctuation_are_trained_on_where_it_is_kept(config_of):
     texts = [":)" * n + " :(" * n for n in range(1, 30)]
-    with pytest.raises(Mistake, match=r"no text has a word .*add --punctuation=keep"):
-        open_data(config_of(texts)).vocabulary()
-    words = open_data(config_of(texts, punctuation="keep")).vocabulary()
+    with pytest.raises(UserError, match=r"no text has a word .*add --punctuation=keep"):
+        open_corpus(config_of(texts)).vocabulary()
+    words = open_corpus(config_of(texts, punctuation="keep")).vocabulary()
     assert set(words) == {":", "(", ")"}
 
 
 def test_texts_that_no_setting_gives_tokens_do_not_ask_for_punctuation(config_of):
-    with pytest.raises(Mistake, match="--text_column"):
-        open_data(config_of(["^_^", "= =", "~"] * 20)).vocabulary()
+    with pytest.raises(UserError, match="--text_column"):
+        open_corpus(config_of(["^_^", "= =", "~"] * 20)).vocabulary()
 
 
 def test_empty_texts_are_counted(config_of, caplog):
     config = config_of(["", " ", *(f"a film n{n}" for n in range(40))])
-    data = open_data(config)
+    data = open_corpus(config)
     texts = data._texts("train")
     empty = sum(not text for text in data._cut("train", texts).texts())
     assert empty
@@ -66,7 +65,7 @@ def test_empty_texts_are_counted(config_of, caplog):
 
 def make(config, folder):
     folder.mkdir()
-    runs.make_run(config, open_data(config), folder, stop=StopSignals())
+    prepare_run(config, open_corpus(config), folder)
 
 
 def test_texts_of_one_token_are_warned_about(config_of, caplog, tmp_path):

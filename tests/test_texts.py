@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from pipeline.errors import Fault, Mistake
-from pipeline.file_format import FileFormat
-from pipeline.texts import TextFile, read_lines
+from pipeline.errors import RunError, UserError
+from pipeline.files.file_format import FileFormat
+from pipeline.files.texts import TextFile, read_lines
 
 
 def write(path, content):
@@ -38,7 +38,7 @@ def test_a_text_a_line_in_another_encoding(tmp_path):
     path = write(tmp_path / "a.txt", "caf\u00e9\r\n\u4f60\n".encode("utf-16"))
     assert texts(path) == ["caf\u00e9", "\u4f60"]
     path = write(tmp_path / "b.txt", "one\ncaf\u00e9\n".encode("latin-1"))
-    with pytest.raises(Mistake, match=r"1 lines of .* line 2: .*--encoding=cp1252"):
+    with pytest.raises(UserError, match=r"1 lines of .* line 2: .*--encoding=cp1252"):
         texts(path)
     assert texts(path, file_format=FileFormat(encoding="latin-1")) == ["one", "caf\u00e9"]
 
@@ -66,21 +66,21 @@ def test_what_is_not_read_is_named_before_anything_is_scored(tmp_path, name, con
     path = tmp_path / name
     if content is not None:
         write(path, content)
-    with pytest.raises(Mistake, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         texts(path)
     assert "label_column" not in str(error.value)
 
 
 def test_a_folder_and_a_damaged_file_are_named(tmp_path):
-    with pytest.raises(Mistake, match="is a folder"):
+    with pytest.raises(UserError, match="is a folder"):
         texts(tmp_path)
-    with pytest.raises(Fault, match=r"a.csv cannot be read"):
+    with pytest.raises(RunError, match=r"a.csv cannot be read"):
         texts(write(tmp_path / "a.csv", gzip.compress(b"text\nfine\n" * 99)[:-9]))
 
 
 def test_bad_rows_stop_with_their_line_or_are_left_out_and_counted(tmp_path, caplog):
     path = write(tmp_path / "a.csv", "id,text\n1,one\n2\n3,two,three\n4,four\n")
-    with pytest.raises(Mistake, match=r"a.csv:3: no text in 'text'.*--skip_bad_rows"):
+    with pytest.raises(UserError, match=r"a.csv:3: no text in 'text'.*--skip_bad_rows"):
         texts(path)
     assert texts(path, skip_bad_rows=True) == ["one", "four"]
     assert "left out 2 rows" in caplog.text
@@ -91,15 +91,15 @@ def test_columns_are_kept(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text,date,x\n1,one,"a\tb",y\n2,two,,z\n')
     kept = [text.kept for text in TextFile(path, "text", ("date", "id")).read()]
     assert kept == [{"date": "a\tb", "id": "1"}, {"date": "", "id": "2"}]
-    with pytest.raises(Mistake, match=r"no column 'name'.*--text_column, --keep_columns"):
+    with pytest.raises(UserError, match=r"no column 'name'.*--text_column, --keep_columns"):
         TextFile(path, "text", ("name",)).check()
     lines = [{"text": "one", "id": 1}, {"text": "two", "id": [None, 2]}, {"text": "three"}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
-    with pytest.raises(Mistake, match=r"a.jsonl:3: no 'id', which --keep_columns names"):
+    with pytest.raises(UserError, match=r"a.jsonl:3: no 'id', which --keep_columns names"):
         list(TextFile(path, "text", ("id",)).read())
     found = TextFile(path, "text", ("id",), skip_bad_rows=True).read()
     assert [text.kept["id"] for text in found] == [1, [None, 2]]
-    with pytest.raises(Mistake, match="has no columns"):
+    with pytest.raises(UserError, match="has no columns"):
         TextFile(write(tmp_path / "a.txt", "one"), "text", ("id",)).check()
 
 
@@ -111,7 +111,7 @@ def test_a_pipe_is_read_as_lines(tmp_path):
     assert texts(path) == ["one", "two"]
     writer.join()
     os.mkfifo(tmp_path / "a.csv")
-    with pytest.raises(Mistake, match="is a pipe or device"):
+    with pytest.raises(UserError, match="is a pipe or device"):
         texts(tmp_path / "a.csv")
 
 
@@ -137,12 +137,12 @@ def test_bytes_in_a_stream_that_are_no_utf8_are_kept_and_counted(caplog):
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(99), "ab\n".encode("utf-16-le") * 9])
 def test_a_stream_that_is_no_text_is_refused(content):
-    with pytest.raises(Mistake, match=r"^stdin (is a zip archive|looks like UTF-16-LE)"):
+    with pytest.raises(UserError, match=r"^stdin (is a zip archive|looks like UTF-16-LE)"):
         streamed(content)
 
 
 def test_a_stream_that_is_not_in_the_encoding_given_is_refused():
-    with pytest.raises(Mistake, match=r"line 2 of stdin or one near it is not ASCII"):
+    with pytest.raises(UserError, match=r"line 2 of stdin or one near it is not ASCII"):
         for _ in read_lines(
             io.BufferedReader(io.BytesIO(b"fine\n" + b"caf\xe9\n"), 5), FileFormat("ascii"), "stdin"
         ):

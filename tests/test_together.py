@@ -5,9 +5,9 @@ import signal
 import numpy as np
 import pytest
 
-from pipeline.errors import Fault, Mistake
-from trainer.replicas import one_replica
-from trainer.stopping import Stopped
+from pipeline.errors import RunError, UserError
+from trainer.runtime.replicas import one_replica
+from trainer.runtime.signals import Interrupted
 
 
 @pytest.fixture
@@ -25,41 +25,46 @@ def cluster(monkeypatch):
 
 
 def test_all_go_on_where_all_are_ready(cluster):
-    with cluster(0, 0).together():
+    with cluster(0, 0).all_or_none():
         pass
 
 
 def test_a_signal_to_another_process_stops_this_one(cluster):
-    with pytest.raises(Stopped, match="SIGTERM"), cluster(0, signal.SIGTERM).together():
+    with pytest.raises(Interrupted, match="SIGTERM"), cluster(0, signal.SIGTERM).all_or_none():
         pass
 
 
 def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
-    with pytest.raises(Fault, match="process 2 of the run has failed"), cluster(0, 1000).together():
+    with (
+        pytest.raises(RunError, match="process 2 of the run has failed"),
+        cluster(0, 1000).all_or_none(),
+    ):
         pass
 
 
-@pytest.mark.parametrize("error", [Stopped(signal.SIGINT), Mistake("no file"), ValueError("x")])
+@pytest.mark.parametrize(
+    "error", [Interrupted(signal.SIGINT), UserError("no file"), ValueError("x")]
+)
 def test_an_own_failure_is_raised_after_the_others_know_of_it(cluster, error):
     told = []
     replicas = cluster(1000, signal.SIGTERM)
     answer = replicas._of_each
     replicas._of_each = lambda own: told.append(own) or answer(own)
-    with pytest.raises(type(error)) as caught, replicas.together():
+    with pytest.raises(type(error)) as caught, replicas.all_or_none():
         raise error
     assert caught.value is error
-    assert told == [[signal.SIGINT if isinstance(error, Stopped) else 1000]]
+    assert told == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
 
 
 def test_a_lost_process_does_not_hide_an_own_failure(cluster):
     replicas = cluster(0, 0)
 
     def lost(_):
-        raise Fault("gone")
+        raise RunError("gone")
 
     replicas._of_each = lost
-    with pytest.raises(Mistake, match="no file"), replicas.together():
-        raise Mistake("no file")
+    with pytest.raises(UserError, match="no file"), replicas.all_or_none():
+        raise UserError("no file")
 
 
 def test_what_differs_is_named_and_what_is_alike_is_not(cluster):
@@ -72,10 +77,10 @@ def test_what_differs_is_named_and_what_is_alike_is_not(cluster):
     other[1, -1] ^= 1
     answers = iter([np.stack([rows[0]] * 3), np.stack([numbers, numbers, other]).reshape(3, -1)])
     replicas._of_each = lambda _: next(answers)
-    with pytest.raises(Mistake, match=r"differ in --units: process 2 and process 0 .* has '8'"):
+    with pytest.raises(UserError, match=r"differ in --units: process 2 and process 0 .* has '8'"):
         replicas.compare({"--seed": 1, "--units": 8})
 
 
 def test_other_program_versions_are_noticed_before_values_are_compared(cluster):
-    with pytest.raises(Mistake, match="differ in the version of the program: process 1, 2 and"):
+    with pytest.raises(UserError, match="differ in the version of the program: process 1, 2 and"):
         cluster(1, 2).compare({"--seed": 1})

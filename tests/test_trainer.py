@@ -11,32 +11,40 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics as reference
 
+from pipeline import vocabulary
 from pipeline.batches import evaluation_batches, training_batches
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import RunError, UserError
 from trainer import run as runs
-from trainer.data import make_vectorizer, open_data
-from trainer.evaluator import Evaluator
-from trainer.replicas import one_replica
-from trainer.run import make_trainer
-from trainer.stopping import Stopped, StopSignals
+from trainer.artifacts.run_record import RunRecord
+from trainer.artifacts.trained_run import load
+from trainer.data import make_vectorizer, open_corpus
+from trainer.evaluation.scoring import Evaluator
+from trainer.preparation import make_loop
+from trainer.runtime.replicas import one_replica
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 
 @pytest.fixture(scope="module")
 def data(small_config):
     """Vectorizer, training split and validation split of the small data set."""
-    data = open_data(small_config)
+    data = open_corpus(small_config)
     vectorizer = make_vectorizer(data.vocabulary(), small_config)
     return vectorizer, *(data.examples(split, vectorizer) for split in ("train", "validation"))
 
 
 def trainer_of(config, data, folder, *, training=None, replicas=None):
     vectorizer, train, validation = data
-    return make_trainer(
+    record = RunRecord(
         config,
-        folder,
-        vectorizer,
         precision="float32" if config.precision == "auto" else config.precision,
         label_names=("neg", "pos"),
+        fingerprint=vocabulary.fingerprint(vectorizer.words),
+        sizes={},
+    )
+    return make_loop(
+        record,
+        folder,
+        words=vectorizer.words,
         replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,
@@ -44,7 +52,7 @@ def trainer_of(config, data, folder, *, training=None, replicas=None):
 
 
 def step_on(trainer, token_ids, labels):
-    trainer.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
+    trainer._step.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
 
 
 def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
@@ -53,7 +61,9 @@ def test_eight_reviews_are_learned_by_heart(small_config, data, tmp_path):
     assert 0 < sum(eight.labels) < 8
     trainer = trainer_of(config, data, tmp_path, training=eight)
     for epoch in range(60):
-        trainer.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
+        trainer._step.train_steps(
+            iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1
+        )
     measured = Evaluator(trainer.state.model).evaluate(eight)
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
@@ -64,9 +74,9 @@ def test_steps_are_traced_once_for_all_lengths(small_config, data, tmp_path):
     batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
     assert len({token_ids.shape for token_ids, _ in batches}) > 2
     for count in (1, 2, 5):
-        trainer.train_steps(iter(batches), count)
+        trainer._step.train_steps(iter(batches), count)
     assert int(trainer.state.step) == 8
-    assert trainer.train_steps.experimental_get_tracing_count() == 1
+    assert trainer._step.train_steps.experimental_get_tracing_count() == 1
     evaluator = Evaluator(trainer.state.model)
     evaluator.evaluate(data[1])
     evaluator.evaluate(data[2])
@@ -94,7 +104,7 @@ def test_steps_in_one_call_are_those_of_many_calls(small_config, data, tmp_path)
     for counts in ([6], [1, 3, 2]):
         trainer, iterator = trainer_of(small_config, data, tmp_path), iter(batches)
         for count in counts:
-            trainer.train_steps(iterator, count)
+            trainer._step.train_steps(iterator, count)
         weights.append([variable.numpy() for variable in trainer.state.model.variables])
     for one, many in zip(*weights, strict=True):
         assert (one == many).all()
@@ -109,8 +119,8 @@ def test_evaluation_counts_each_review_once(small_config, data, tmp_path, count)
         [model(ids) for ids, _ in evaluation_batches(examples, batch_size=64)], axis=0
     )
     scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as sure as a trained one
-    model.parts[0].logit.kernel.assign(model.parts[0].logit.kernel * scale)
-    model.parts[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
+    model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
+    model.scorers[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model)
     assert len(examples) == count
     measured, probabilities = evaluator.evaluate(examples), evaluator.predict(examples)
@@ -192,8 +202,8 @@ def test_a_step_that_overflows_float16_is_skipped_and_many_are_a_fault(
     trainer = trainer_of(config, data, tmp_path)
     before = [variable.numpy() for variable in trainer.state.model.trainable_variables]
     trainer.state.optimizer.dynamic_scale.assign(float("inf"))
-    with pytest.raises(Fault, match=r"gradient overflows float16: none of the last 2\d steps"):
-        trainer.fit(tmp_path, stop=StopSignals())
+    with pytest.raises(RunError, match=r"gradient overflows float16: none of the last 2\d steps"):
+        trainer.fit(tmp_path)
     for variable, old in zip(trainer.state.model.trainable_variables, before, strict=True):
         assert (variable.numpy() == old).all()
 
@@ -204,7 +214,7 @@ def test_training_stops_when_patience_ends(small_config, data, tmp_path, caplog)
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
     )
     trainer = trainer_of(config, data, tmp_path)
-    trainer.fit(tmp_path, stop=StopSignals())
+    trainer.fit(tmp_path)
     state = trainer.state
     assert trainer.is_finished()
     best = int(state.best_epoch)
@@ -219,7 +229,7 @@ def test_what_takes_time_before_the_first_epoch_ends_is_announced(
 ):
     caplog.set_level(logging.INFO)
     config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
-    trainer_of(config, data, tmp_path).fit(tmp_path, stop=StopSignals())
+    trainer_of(config, data, tmp_path).fit(tmp_path)
     ours = [record.message for record in caplog.records if record.name.startswith("trainer.")]
     starting, counting, compiling, epoch, end = ours
     assert starting.endswith("starting at step 0")
@@ -232,7 +242,7 @@ def test_what_takes_time_before_the_first_epoch_ends_is_announced(
 def test_max_steps_ends_an_epoch_early_and_records_it(small_config, data, tmp_path):
     config = dataclasses.replace(small_config, max_steps=3)
     trainer = trainer_of(config, data, tmp_path)
-    trainer.fit(tmp_path, stop=StopSignals())
+    trainer.fit(tmp_path)
     assert int(trainer.state.step) == 3
     assert (tmp_path / "history.csv").read_text().splitlines()[1].startswith("1,3,")
 
@@ -243,10 +253,10 @@ def test_many_losses_in_a_row_that_are_no_numbers_are_a_fault(
 ):
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     trainer = trainer_of(config, data, tmp_path)
-    trainer.state.model.parts[0].logit.bias.assign([float("nan")])
+    trainer.state.model.scorers[0].logit.bias.assign([float("nan")])
     told = r"the loss is nan: none of the last 2\d steps .* learning rate of 0\.005; try a tenth"
-    with pytest.raises(Fault, match=told):
-        trainer.fit(tmp_path, stop=StopSignals())
+    with pytest.raises(RunError, match=told):
+        trainer.fit(tmp_path)
     assert not list((tmp_path / "best").glob("*.index"))
 
 
@@ -256,14 +266,14 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_the_others_are(
     """A word of few reviews has become NaN; the rest is trained as if those were not there."""
     monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
     trainer = trainer_of(small_config, data, tmp_path)
-    state, table = trainer.state, trainer.state.model.parts[0].embedding.embeddings
+    state, table = trainer.state, trainer.state.model.scorers[0].embedding.embeddings
     batches = training_batches(data[1], batch_size=16, seed=0, epoch=0)
     ids = [set(np.unique(token_ids)) for token_ids, _ in batches]
     rare = next(i for i in range(table.shape[0]) if 0 < sum(i in batch for batch in ids) < 4)
     lost = sum(rare in batch for batch in ids)
     table.assign(tf.tensor_scatter_nd_update(table.value, [[rare]], [[math.nan] * 8]))
-    with pytest.raises(Stopped):
-        trainer.fit(tmp_path, stop=StopAfterEpoch(trainer))
+    with pytest.raises(Interrupted), use_stop(StopAfterEpoch(trainer)):
+        trainer.fit(tmp_path)
     assert int(state.optimizer.iterations) == len(ids) - lost
     assert int(state.step) == len(ids)
     weights = [variable.numpy() for variable in state.model.trainable_variables]
@@ -272,7 +282,7 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_the_others_are(
     assert math.isfinite(state.totals.result()["loss"])
     told = re.findall(r"(\d) steps before step \d+ were not taken", caplog.text)
     # Those of the last window are told with the epoch's end, which was not reached.
-    assert sum(map(int, told)) + int(trainer._lost_steps) == lost
+    assert sum(map(int, told)) + int(trainer._step.lost_steps) == lost
 
 
 class StopAfterEpoch(StopSignals):
@@ -284,7 +294,7 @@ class StopAfterEpoch(StopSignals):
 
     def check(self):
         if int(self._trainer.state.step) == self._trainer._steps_per_epoch:
-            raise Stopped(signal.SIGTERM)
+            raise Interrupted(signal.SIGTERM)
 
 
 def test_a_collapse_is_told_and_the_best_model_stays(
@@ -295,16 +305,16 @@ def test_a_collapse_is_told_and_the_best_model_stays(
     _, train, _ = data
     config = dataclasses.replace(small_config, dropout=0.0, learning_rate=0.02, epochs=12)
     trainer = trainer_of(config, (data[0], train, train), tmp_path)
-    trainer.fit(tmp_path, stop=StopSignals())
+    trainer.fit(tmp_path)
     assert "collapsed" not in caplog.text
     best = int(trainer.state.best_epoch)
     longer = dataclasses.replace(config, epochs=13)
     trainer = trainer_of(longer, (data[0], train, train), tmp_path)
-    trainer.state.model.parts[0].logit.kernel.assign(
-        tf.zeros_like(trainer.state.model.parts[0].logit.kernel)
+    trainer.state.model.scorers[0].logit.kernel.assign(
+        tf.zeros_like(trainer.state.model.scorers[0].logit.kernel)
     )
     trainer.state.optimizer.learning_rate.assign(1e-9)
-    trainer.fit(tmp_path, stop=StopSignals())
+    trainer.fit(tmp_path)
     assert "training has collapsed: validation accuracy fell from" in caplog.text
     assert f"The model of epoch {best} stays the best" in caplog.text
     assert int(trainer.state.best_epoch) == best
@@ -314,22 +324,22 @@ def test_a_validation_loss_that_is_no_number_is_a_fault_and_not_recorded(
     small_config, data, tmp_path
 ):
     trainer = trainer_of(small_config, data, tmp_path)
-    with pytest.raises(Fault, match="the validation loss is nan at step 0"):
+    with pytest.raises(RunError, match="the validation loss is nan at step 0"):
         trainer._keep_best({"loss": float("nan"), "accuracy": 0.5, "auc": 0.5})
     assert not (tmp_path / "history.csv").exists()
 
 
 def test_predictions_one_by_one_trace_once(trained):
-    run = runs.load(trained[0])
+    run = load(trained[0])
     for texts in ([b"good"], [b"bad", b"worse"], [b""]):
         run.predict(texts)
     assert run.evaluator.score_step.experimental_get_tracing_count() == 1
 
 
 def test_the_whole_of_a_run_as_one_call(small_config, tmp_path):
-    with StopSignals() as stop:
-        results = runs.train(small_config, tmp_path / "run", stop=stop)
-        again = runs.train(small_config, tmp_path / "run", stop=stop)
+    with StopSignals():
+        results = runs.train(small_config, tmp_path / "run")
+        again = runs.train(small_config, tmp_path / "run")
     path = tmp_path / "run" / "results.json"
     assert json.loads(path.read_text()) == results == again
 
@@ -340,16 +350,16 @@ def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trai
     content = json.loads(path.read_text())
     content["reviews"]["train"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(Mistake, match="other data of the name imdb_offline"):
-        runs.train(small_config, tmp_path / "run", stop=StopSignals())
+    with pytest.raises(UserError, match="other data of the name imdb_offline"):
+        runs.train(small_config, tmp_path / "run")
 
 
 def test_results_that_were_lost_are_measured_again_and_curves_stay(small_config, tmp_path, trained):
     """As when the run is stopped while the test split is read."""
     shutil.copytree(trained[0], tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    with StopSignals() as stop:
-        runs.train(small_config, tmp_path / "run", stop=stop)
+    with StopSignals():
+        runs.train(small_config, tmp_path / "run")
     for name in ("results.json", "history.csv"):
         assert (tmp_path / "run" / name).read_text() == (trained[0] / name).read_text()
     for split in ("train", "validation"):

@@ -8,13 +8,12 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import log_loss
 
-from pipeline.errors import Fault
+from pipeline.errors import RunError
 from tests.test_trainer import data, trainer_of
-from trainer import run as runs
-from trainer.calibration import calibration_error, cross_calibrated, fit_temperature
-from trainer.data import open_data
-from trainer.evaluator import Evaluator
-from trainer.stopping import StopSignals
+from trainer.artifacts.trained_run import load
+from trainer.data import open_corpus
+from trainer.evaluation.calibration import calibration_error, cross_calibrated, fit_temperature
+from trainer.evaluation.scoring import Evaluator
 
 __all__ = ["data"]  # a fixture
 
@@ -34,14 +33,14 @@ def overconfident(small_config, data, tmp_path):
     examples = data[2]
     logits = Evaluator(model).logits(examples)
     scale = 5 / logits.std()
-    model.parts[0].logit.kernel.assign(model.parts[0].logit.kernel * scale)
-    model.parts[0].logit.bias.assign([-scale * float(np.median(logits))])
+    model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
+    model.scorers[0].logit.bias.assign([-scale * float(np.median(logits))])
     return trainer
 
 
 def validated(trainer, examples):
     summaries = NoSummaries()
-    measured = trainer._objective.validate(examples, summaries, step=0, stop=StopSignals())
+    measured = trainer._objective.validate(examples, summaries, step=0)
     return measured, summaries
 
 
@@ -73,7 +72,7 @@ def test_a_model_that_is_less_sure_and_as_often_wrong_is_better(overconfident, d
     """Temperatures would make both alike; the loss that chooses the best epoch does not."""
     examples, model = data[2], overconfident.state.model
     sure, _ = validated(overconfident, examples)
-    for weight in (model.parts[0].logit.kernel, model.parts[0].logit.bias):
+    for weight in (model.scorers[0].logit.kernel, model.scorers[0].logit.bias):
         weight.assign(weight / 4)
     unsure, _ = validated(overconfident, examples)
     assert unsure["accuracy"] == sure["accuracy"]
@@ -81,11 +80,11 @@ def test_a_model_that_is_less_sure_and_as_often_wrong_is_better(overconfident, d
 
 
 def test_evaluating_validation_again_gives_the_figures_of_its_epoch(trained, small_config):
-    run = runs.load(trained[0])
+    run = load(trained[0])
     with (trained[0] / "history.csv").open() as file:
         names, *rows = (line.strip().split(",") for line in file)
     row = dict(zip(names, rows[run.best_epoch - 1], strict=True))
-    measured = run.evaluate(open_data(small_config), "validation")
+    measured = run.evaluate(open_corpus(small_config), "validation")
     for name in ("accuracy", "auc", "calibration_error"):
         assert measured[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
 
@@ -94,9 +93,9 @@ def test_logits_that_are_no_numbers_are_a_fault_of_the_epoch(small_config, data,
     """The last step of an epoch may leave weights that are none."""
     config = dataclasses.replace(small_config, epochs=1)
     trainer = trainer_of(config, data, tmp_path)
-    trainer.state.model.parts[0].logit.bias.assign([math.nan])
+    trainer.state.model.scorers[0].logit.bias.assign([math.nan])
     measured, _ = validated(trainer, data[2])
     assert math.isnan(measured["loss"])
     assert float(trainer.state.model.temperature) == 1.0
-    with pytest.raises(Fault, match="the validation loss is nan"):
+    with pytest.raises(RunError, match="the validation loss is nan"):
         trainer._keep_best(measured)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline import vocabulary
-from pipeline.errors import Fault, Mistake
+from pipeline.errors import RunError, UserError
 from pipeline.vocabulary import UNKNOWN_ID, Vectorizer, standardize
 
 
@@ -115,10 +115,10 @@ def test_file_and_fingerprint(tmp_path):
 def test_a_damaged_file_is_a_fault(tmp_path, content):
     path = tmp_path / "vocabulary.txt"
     path.write_bytes(content)
-    with pytest.raises(Fault, match=r"vocabulary\.txt"):
+    with pytest.raises(RunError, match=r"vocabulary\.txt"):
         vocabulary.load(path)
 
 
 def test_no_file_is_a_mistake(tmp_path):
-    with pytest.raises(Mistake, match="no vocabulary"):
+    with pytest.raises(UserError, match="no vocabulary"):
         vocabulary.load(tmp_path / "vocabulary.txt")

@@ -1,6 +1,6 @@
 """Names of weights in TensorBoard: short, different, the same in each process."""
 
-from trainer.weight_names import short_names
+from trainer.monitoring.weight_names import short_names
 
 
 def test_one_part_is_not_named_and_cells_are_not():

@@ -1,3 +1,9 @@
-"""From batches to a trained model: settings, devices, the loop, checkpoints, records."""
+"""From a corpus to a trained model: settings, the training loop, and what a run leaves behind.
 
-__version__ = "0.2.0"
+Modules are layers: each imports only from those to its right.
+
+    run → preparation → {loop, agreement} → step → artifacts → building → objectives
+        → {evaluation, data} → monitoring → runtime → config
+"""
+
+__version__ = "0.3.0"

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
 from pipeline import vocabulary
-from pipeline.reviews import Reviews
-from trainer.checkpoints import TrainState
+from pipeline.examples import Examples
+from trainer.artifacts.state import TrainState
 from trainer.config import TrainConfig
-from trainer.replicas import Replicas
+from trainer.runtime.replicas import Replicas
 
 # Settings that name places, which may differ between machines.
-_PLACES = ("dataset", "data_dir", "download", "cache_dir", "teacher", "init_from", "distribute")
+_PLACES = ("dataset", "data_dir", "download", "cache_dir", "teacher", "distribute")
 
 
 def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
     """Compares the settings, except the names of places.
 
     Raises:
-        Mistake: The processes of the run have different settings.
+        UserError: The processes of the run have different settings.
     """
     settings = dataclasses.asdict(config)
     for name in _PLACES:
@@ -32,27 +33,23 @@ def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
 def compare_data(
     replicas: Replicas,
     words: list[str],
-    training: Reviews,
-    validation: Reviews,
-    unlabelled: Reviews | None,
+    splits: Mapping[str, Examples],
 ) -> None:
     """Compares what the processes of a run have read.
 
     Raises:
-        Mistake: They have read different data.
+        UserError: They have read different data.
     """
     if not replicas.is_cluster:
         return
-    splits = {"train": training, "validation": validation, "unlabelled": unlabelled}
     values = {"the vocabulary (of this SHA-256)": vocabulary.fingerprint(words)}
     for name, examples in splits.items():
-        if examples:
-            values[f"the number of {name} examples"] = len(examples)
-            values[f"the {name} examples (of this SHA-256)"] = _fingerprint(examples)
+        values[f"the number of {name} examples"] = len(examples)
+        values[f"the {name} examples (of this SHA-256)"] = _fingerprint(examples)
     replicas.compare(values)
 
 
-def _fingerprint(examples: Reviews) -> str:
+def _fingerprint(examples: Examples) -> str:
     """Hashes the labels, the lengths and the hashes of the texts of a split."""
     digest = hashlib.sha256()
     for array in (examples.labels, examples.lengths, examples.buckets):
@@ -64,7 +61,7 @@ def compare_start(replicas: Replicas, state: TrainState) -> None:
     """Compares the checkpoints that the processes of a run resume from.
 
     Raises:
-        Mistake: They have different checkpoints, or compute in different precisions.
+        UserError: They have different checkpoints, or compute in different precisions.
     """
     if not replicas.is_cluster:
         return

@@ -5,24 +5,23 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from model.classifier import SentimentClassifier
-from model.deep import DeepScores
-from model.language import LanguageModel
-from model.ngrams import NgramScores
+from model.classifier import TextClassifier
+from model.neural import NeuralScorer
+from model.ngrams import NgramScorer
 from model.seeds import derive_seed
-from pipeline.errors import Fault
+from pipeline.errors import RunError
 from pipeline.vocabulary import UNKNOWN_ID
-from trainer import devices
 from trainer.config import TrainConfig
-from trainer.objectives import NextWords, Objective, Sentiment
-from trainer.replicas import Replicas
+from trainer.objectives.classification import Classification
+from trainer.runtime import devices
+from trainer.runtime.replicas import Replicas
 
 _LAST_RATE = 0.01  # what --decay leaves of the learning rate
 
 
 def build_model(
     config: TrainConfig, vocabulary_size: int, precision: str, branches: int | None = None
-) -> SentimentClassifier | LanguageModel:
+) -> TextClassifier:
     """Makes the model, and its variables, which restoring needs.
 
     Args:
@@ -31,21 +30,15 @@ def build_model(
         precision: The name of Keras' policy.
         branches: Parts into which it cuts a batch; None: as many as suit this machine.
     """
-    make = _classifier if config.objective == "sentiment" else _language_model
     branches = branches or devices.branches(config.batch_size)
-    model = make(config, vocabulary_size, devices.policy(precision), branches)
+    model = _classifier(config, vocabulary_size, devices.policy(precision), branches)
     model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))
     return model
 
 
-def build_objective(config: TrainConfig, model: keras.Model, replicas: Replicas) -> Objective:
-    """Makes what the model is trained for.
-
-    Raises:
-        Mistake: It cannot be trained by several replicas.
-    """
-    objectives = {"sentiment": Sentiment, "next_words": NextWords}
-    return objectives[config.objective](config, model, replicas)
+def build_objective(model: TextClassifier, replicas: Replicas) -> Classification:
+    """Makes the objective: another `loss=` here trains the scorers by that loss."""
+    return Classification(model, replicas)
 
 
 def build_optimizer(
@@ -59,17 +52,13 @@ def build_optimizer(
         steps: Steps of the whole run, over which the learning rate may fall.
 
     Raises:
-        Fault: The installed version of Keras combines gradients of replicas in another way.
+        RunError: The installed version of Keras combines gradients of replicas in another way.
     """
     _check_sums()
-    is_accumulating = config.gradient_accumulation > 1
     optimizer = _Adam(
         _learning_rate(config, steps),
         global_clipnorm=config.clip_norm or None,
         weight_decay=config.weight_decay or None,
-        gradient_accumulation_steps=config.gradient_accumulation if is_accumulating else None,
-        use_ema=config.ema > 0,
-        ema_momentum=config.ema,
     )
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -81,33 +70,25 @@ def build_optimizer(
 
 def _classifier(
     config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy, branches: int
-) -> SentimentClassifier:
-    wide = [NgramScores(config.ngrams)] if config.ngrams else []
-    deep = [_deep(config, number, vocabulary_size, dtype) for number in range(len(config.encoders))]
-    return SentimentClassifier(
-        wide + deep,
+) -> TextClassifier:
+    ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
+    neural = [
+        _neural_scorer(config, number, vocabulary_size, dtype)
+        for number in range(len(config.encoders))
+    ]
+    return TextClassifier(
+        [*ngrams, *neural],
         is_student=bool(config.teacher),
         branches=branches,
         dtype=dtype,
     )
 
 
-def _language_model(
-    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy, branches: int
-) -> LanguageModel:
-    return LanguageModel(
-        _deep(config, 0, vocabulary_size, dtype),
-        vocabulary_size=vocabulary_size,
-        branches=branches,
-        seed=config.seed,
-    )
-
-
-def _deep(
+def _neural_scorer(
     config: TrainConfig, number: int, vocabulary_size: int, dtype: keras.DTypePolicy
-) -> DeepScores:
-    """Makes the deep part of that number."""
-    return DeepScores(
+) -> NeuralScorer:
+    """Makes the neural scorer with this number."""
+    return NeuralScorer(
         config.encoders[number],
         vocabulary_size=vocabulary_size,
         embedding_dim=config.embedding_dim,
@@ -167,7 +148,7 @@ def _check_sums() -> None:
     optimizer.build([variable])
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
     if variable.numpy() != 0.0:
-        raise Fault(
+        raise RunError(
             f"Keras {keras.__version__} adds up gradients over replicas in another way than this "
             "program expects; install the version that setup.cfg names, or use --distribute=none"
         )

@@ -9,16 +9,28 @@ from typing import Any
 
 from model import ENCODERS
 from pipeline import DATASETS
-from pipeline.errors import Mistake, cut, shown
-from pipeline.file_format import QUOTING, FileFormat
+from pipeline.errors import UserError, cut, shown
+from pipeline.files.file_format import QUOTING, FileFormat
 
 # What --help calls the settings from the one that is named on.
 GROUPS = {
     "dataset": "which reviews",
     "validation_fraction": "what is read of them",
     "encoder": "the model",
-    "adversarial": "how it learns",
+    "batch_size": "how it learns",
     "precision": "where and how it runs",
+}
+
+
+# Settings of early versions that no longer exist, and the value with which they had no effect.
+_REMOVED: dict[str, object] = {
+    "objective": "sentiment",
+    "init_from": "",
+    "adversarial": "none",
+    "perturbation": 0.5,
+    "label_smoothing": 0.0,
+    "gradient_accumulation": 1,
+    "ema": 0.0,
 }
 
 
@@ -30,21 +42,19 @@ def _setting(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
-    is_flag: bool = True,
     before: Any = None,  # noqa: ANN401 the same
 ) -> Any:  # noqa: ANN401 stands for the field's type
     """Describes one field.
 
-    `may_change` tells whether a run may be continued with another value, `is_flag` whether it is
-    set by a flag, not by the command itself. `before` is the value in runs that were made before
+    `may_change` tells whether a run may be continued with another value. `before` is the value in runs that were made before
     the setting existed, if it is not the default; None: the default.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    uses = {"may_change": may_change, "is_flag": is_flag, "before": before}
+    uses = {"may_change": may_change, "before": before}
     return dataclasses.field(default=default, metadata={"help": help, **uses, **limits})
 
 
-class UnknownSettings(ValueError):
+class UnknownSettingsError(ValueError):
     """Settings that this version of the program does not have; the message names them."""
 
 
@@ -53,15 +63,9 @@ class TrainConfig:
     """The settings of a run; scripts/train.py has a flag for each field.
 
     Raises:
-        Mistake: A value is out of its range.
+        UserError: A value is out of its range.
     """
 
-    objective: str = _setting(
-        "sentiment",
-        "what is learned: by scripts.train the labels, by scripts.pretrain each next word",
-        choices=("sentiment", "next_words"),
-        is_flag=False,
-    )
     dataset: str = _setting(
         "imdb_reviews",
         f"which reviews to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, "
@@ -176,11 +180,6 @@ class TrainConfig:
         "model_dir of a run that has all parts of this one but the last encoder: they are taken "
         "over, and its probabilities are the labels of the unlabelled reviews; empty for none",
     )
-    init_from: str = _setting(
-        "",
-        "model_dir of a run of scripts.pretrain, whose embedding and encoder the last encoder "
-        "starts from; empty for none",
-    )
     units: int = _setting(128, "size of an encoder", minimum=1, maximum=8192)
     embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
     embedding_rate: float = _setting(
@@ -194,18 +193,6 @@ class TrainConfig:
     )
     word_dropout: float = _setting(
         0.0, "share of words whose whole vectors are dropped", minimum=0.0, maximum=0.95
-    )
-    adversarial: str = _setting(
-        "none",
-        "what encoders learn besides: to answer rightly, or (virtual) as they do, also where the "
-        "words' vectors are moved as hurts most; virtual reads the unlabelled reviews too",
-        choices=("none", "adversarial", "virtual"),
-    )
-    perturbation: float = _setting(
-        0.5,
-        "how far all vectors of a review together are moved, in norms of one",
-        minimum=1e-6,
-        maximum=1e3,
     )
     batch_size: int = _setting(64, "reviews a step", minimum=1, maximum=1_000_000)
     epochs: int = _setting(
@@ -226,23 +213,6 @@ class TrainConfig:
         "share of each weight but the biases that a step takes off, times the learning rate",
         minimum=0.0,
         maximum=1e3,
-    )
-    label_smoothing: float = _setting(
-        0.0, "how far labels are moved from 0 and 1 towards each other", minimum=0.0, maximum=0.99
-    )
-    gradient_accumulation: int = _setting(
-        1,
-        "steps whose gradients add up to one change of the weights, that of a batch so many times "
-        "larger",
-        minimum=1,
-        maximum=1_000_000,
-    )
-    ema: float = _setting(
-        0.0,
-        "momentum of the moving average of the weights that is validated and kept, such as 0.999; "
-        "0: the weights themselves are",
-        minimum=0.0,
-        maximum=0.999999,
     )
     clip_norm: float = _setting(
         1.0, "bound on the norm of the gradient; 0: none", minimum=0.0, maximum=1e9
@@ -289,45 +259,28 @@ class TrainConfig:
         columns = (self.text_column, self.label_column)
         if not all(columns) or len(set(columns)) < len(columns):
             text, label = map(cut, columns)
-            raise Mistake(
+            raise UserError(
                 f"--text_column={text} and --label_column={label} do not name two columns; name "
                 "that of the texts and that of the labels"
             )
         if not set(self.encoders) <= set(ENCODERS):
-            raise Mistake(
+            raise UserError(
                 f"--encoder={cut(self.encoder)} is unknown; choose none, or one or "
                 f"several of {', '.join(ENCODERS)}, with commas between them"
             )
         is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):
-            raise Mistake(
+            raise UserError(
                 f"--profile_steps={cut(self.profile_steps)} is not understood; write the step to "
                 "begin at and the one to end at, such as --profile_steps=100,110"
             )
-        if self.objective == "next_words":
-            self._check_language_model()
         if not self.encoders and not self.ngrams:
-            raise Mistake("--encoder=none leaves nothing to train; add --ngrams=3")
+            raise UserError("--encoder=none leaves nothing to train; add --ngrams=3")
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
-            raise Mistake(
+            raise UserError(
                 "--teacher is the model without its last encoder, and this one has no other part; "
                 "add --ngrams or an encoder that the teacher has"
             )
-        if self.init_from and not self.encoders:
-            raise Mistake("--init_from is for an encoder, and --encoder=none has none")
-        if self.adversarial != "none" and not self.encoders:
-            raise Mistake(
-                "--adversarial moves the words' vectors, and --encoder=none has none; leave it out"
-            )
-
-    def _check_language_model(self) -> None:
-        if len(self.encoders) != 1:
-            raise Mistake(f"--encoder={self.encoder}: one encoder is pretrained; name that alone")
-        for name in ("ngrams", "teacher", "init_from", "label_smoothing"):
-            if getattr(self, name):
-                raise Mistake(f"--{name} is for scripts.train; pretrain without it")
-        if self.adversarial != "none":
-            raise Mistake("--adversarial is for scripts.train; pretrain without it")
 
     @property
     def file_format(self) -> FileFormat:
@@ -352,13 +305,18 @@ class TrainConfig:
             settings: By name. A setting that is missing did not exist in that version.
 
         Raises:
-            UnknownSettings: A setting does not exist in this version.
-            Mistake: A value is out of its range in this version.
+            UnknownSettingsError: A setting does not exist in this version.
+            UserError: A value is out of its range in this version.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        settings = {
+            name: value
+            for name, value in settings.items()
+            if not (name in _REMOVED and value == _REMOVED[name])
+        }
         unknown = sorted(set(settings) - set(fields))
         if unknown:
-            raise UnknownSettings(", ".join(unknown))
+            raise UnknownSettingsError(", ".join(unknown))
         before = {name: field.metadata["before"] for name, field in fields.items()}
         earlier = {name: value for name, value in before.items() if value is not None}
         return cls(**{**earlier, **settings})
@@ -385,12 +343,14 @@ def changeable() -> list[str]:
 def _check(field: dataclasses.Field, value: object) -> None:
     expected = type(field.default)
     if type(value) is not expected and not (expected is float and type(value) is int):
-        raise Mistake(f"--{field.name}={shown(value)} is not of type {expected.__name__}")
+        raise UserError(f"--{field.name}={shown(value)} is not of type {expected.__name__}")
     choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
     if choices and value not in choices:
-        raise Mistake(f"--{field.name}={cut(str(value))} is unknown; choose {' or '.join(choices)}")
+        raise UserError(
+            f"--{field.name}={cut(str(value))} is unknown; choose {' or '.join(choices)}"
+        )
     too_small = minimum is not None and not value >= minimum  # not: also true of NaN
     too_large = maximum is not None and not value <= maximum
     if too_small or too_large:
         bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
-        raise Mistake(f"--{field.name}={value} is out of range; it must be {bounds}")
+        raise UserError(f"--{field.name}={value} is out of range; it must be {bounds}")

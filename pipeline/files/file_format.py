@@ -1,0 +1,71 @@
+"""The settings for the format of a file: encoding, delimiter, quoting."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipeline.errors import UserError, shown
+
+QUOTING = ("auto", "csv", "none")
+_NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFormat:
+    """The format of the user's files; `auto` is detected for each file from its content.
+
+    Attributes:
+        encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
+        delimiter: What is between the columns of CSV and TSV files: one character, `tab`, or auto.
+        quoting: `csv` if quotes enclose fields, `none` if they are part of the text, or auto.
+
+    Raises:
+        UserError: A value is none of these.
+    """
+
+    encoding: str = "auto"
+    delimiter: str = "auto"
+    quoting: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        self._check_encoding()
+        if not self._has_delimiter():
+            raise UserError(
+                f"--delimiter={shown(self.delimiter)} is not a delimiter; write one character such "
+                "as --delimiter=';', or --delimiter=tab, or auto"
+            )
+        if self.quoting not in QUOTING:
+            raise UserError(
+                f"--quoting={shown(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
+            )
+
+    @property
+    def separator(self) -> str | None:
+        """Returns the character between columns, or None if it is to be detected."""
+        if self.delimiter == "auto":
+            return None
+        return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
+
+    def _has_delimiter(self) -> bool:
+        if self.delimiter == "auto" or self.delimiter in _NAMED_DELIMITERS:
+            return True
+        is_usable = self.delimiter not in "\r\n\"'\0" and not self.delimiter.isalnum()
+        return len(self.delimiter) == 1 and is_usable
+
+    def _check_encoding(self) -> None:
+        if self.encoding == "auto":
+            return
+        try:
+            "".encode(self.encoding)  # raises LookupError for codecs that do not encode text
+            is_known = bool(self.encoding)
+        except (LookupError, UnicodeError, ValueError):
+            is_known = False
+        if not is_known:
+            raise UserError(
+                f"--encoding={shown(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
+                "latin-1, utf-16 or another of Python's text encodings"
+            )
+
+
+AUTO = FileFormat()

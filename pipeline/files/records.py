@@ -1,0 +1,245 @@
+"""Reads users' files as records: CSV, TSV, JSON Lines or JSON, compressed or not."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import glob
+import json
+import logging
+import lzma
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.errors import RunError, UserError, cut, shown
+from pipeline.files.decoding import COMPRESSED, Content, examine
+from pipeline.files.file_format import AUTO, FileFormat
+from pipeline.files.json_records import read_objects
+from pipeline.files.tables import COLUMN_FLAGS, Table, recognize
+
+_TABLES = (".csv", ".tsv")
+SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
+# Of files that may have rows, beside those that are read.
+_UNREAD_DATA = (
+    *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".7z", ".tar"),
+    *(".tgz", ".db", ".sqlite", ".tab", ".psv", ".jsonlines", ".jl"),
+)
+_TOLD_SUFFIXES = ".csv, .tsv, .jsonl"  # as messages list them
+
+_log = logging.getLogger(__name__)
+
+
+def find_files(name: str) -> list[Path]:
+    """Lists the files that a name stands for.
+
+    In folders and patterns, hidden names and the folders of runs are left out. Links to folders
+    are followed, into each folder once.
+
+    Args:
+        name: A file, a folder or a pattern.
+
+    Raises:
+        UserError: There is no file, or one that is neither a table nor JSON.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if _is_run(path):
+            raise UserError(f"{path} is the folder of a run, not of data; name the data's folder")
+        found = _of_folder(path)
+    elif path.exists():
+        found = [path]
+    else:
+        found = _matches(str(path))
+    if not found:
+        raise UserError(
+            f"--dataset={cut(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
+            f"nor a file, folder or pattern of {_TOLD_SUFFIXES} files"
+        )
+    for file in found:
+        _check_kind(file)
+    return sorted(_without_copies(file.absolute() for file in found))
+
+
+def read_records(
+    path: Path,
+    needed: Sequence[str],
+    file_format: FileFormat = AUTO,
+    *,
+    flags: Sequence[str] = COLUMN_FLAGS,
+) -> Iterator[tuple[int, dict | None]]:
+    """Reads a file's records with their line numbers; None for what is not a record.
+
+    In a record of a table, missing columns are None, and fields beyond the header's width are a
+    list under the key None.
+
+    Args:
+        path: CSV, TSV, JSON Lines or JSON, by its suffix.
+        needed: The columns that a table must have; empty names are ignored.
+        file_format: The format of the file.
+        flags: What messages call the flags that name columns.
+
+    Raises:
+        UserError: The file is of another kind, encoding or quoting, or lacks a needed column.
+        RunError: It cannot be read.
+    """
+    with translate_read_errors(path):
+        content, table = prepare(path, needed, file_format, flags=flags)
+        if table:
+            yield from table.records()
+        else:
+            yield from read_objects(path, content)
+
+
+def prepare(
+    path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
+) -> tuple[Content, Table | None]:
+    """Detects the format of a file, once unless the file changes; see `read_records`.
+
+    Returns:
+        Its encoding, and its format as a table; None for JSON and lines of text.
+    """
+    stat = path.stat()
+    version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    columns = tuple(dict.fromkeys(filter(None, needed)))
+    return _prepare(path, version, columns, file_format, tuple(flags))
+
+
+@functools.lru_cache(maxsize=256)
+def _prepare(
+    path: Path,
+    version: tuple[int, ...],  # noqa: ARG001 a part of the cache's key
+    needed: tuple[str, ...],
+    file_format: FileFormat,
+    flags: tuple[str, ...],
+) -> tuple[Content, Table | None]:
+    content = examine(path, file_format)
+    is_table = kind(path) in _TABLES
+    return content, recognize(path, content, needed, file_format, flags) if is_table else None
+
+
+@contextlib.contextmanager
+def translate_read_errors(path: Path) -> Iterator[None]:
+    """Turns errors while a file is read into a RunError that names the file."""
+    try:
+        yield
+    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path} cannot be read: {reason}") from error
+
+
+def kind(path: Path) -> str:
+    """Returns the suffix for a file's format, without the suffix for its compression."""
+    path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return path.suffix.lower()
+
+
+def _check_kind(file: Path) -> None:
+    if kind(file) not in SUFFIXES:
+        raise UserError(
+            f"{file} is none of {_TOLD_SUFFIXES}, plain or compressed (.gz, .bz2, .xz); if its "
+            "content is one of these, rename it"
+        )
+    if not file.exists():
+        raise UserError(
+            f"{file} is a link to a file that is not there; remove it, or put that back"
+        )
+    if not file.is_file():
+        raise UserError(f"{file} is a pipe or device; it is read more than once, so name a file")
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    """Lists the files with examples in a folder."""
+    files = list(_files_below(folder))
+    found = [file for file in files if kind(file) in SUFFIXES]
+    if data := sorted(file for file in files if kind(file) in _UNREAD_DATA) if found else []:
+        _log.info(
+            "left out %d files of %s that may have rows, such as %s; to train on them, export them "
+            "as .csv, .tsv or .jsonl",
+            len(data),
+            folder,
+            shown(data[0].name),
+        )
+    # Next to examples, a .json file describes the data set, such as dataset_info.json.
+    others = [file for file in found if kind(file) == ".json"]
+    if others and len(others) < len(found):
+        _log.info(
+            "left out %d .json files in %s; if they have examples, give a pattern of their names",
+            len(others),
+            folder,
+        )
+        return [file for file in found if file not in others]
+    return found
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Lists the files of a pattern; glob itself leaves out hidden names."""
+    fixed = Path(*_before_wildcards(Path(pattern).parts))
+    # Path.glob takes no absolute pattern.
+    found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
+    files = [file for file in found if not file.is_dir()]
+    is_run = functools.cache(_is_run)
+    runs = {
+        file: folder
+        for file in files
+        for folder in file.parents
+        if folder != fixed and folder.is_relative_to(fixed) and is_run(folder)
+    }
+    for folder in sorted(set(runs.values())):
+        _log_run(folder)
+    return [file for file in files if file not in runs]
+
+
+def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Lists the files of a folder that are not hidden."""
+    seen: set[Path] = set()
+    folders = [root]
+    while folders:
+        links: list[Path] = []
+        for folder in folders:
+            for place, names, files in os.walk(folder):
+                here, is_seen = Path(place), Path(place).resolve() in seen
+                seen.add(here.resolve())
+                if is_seen or (here != root and _is_run(here)):
+                    if not is_seen:
+                        _log_run(here)
+                    names.clear()
+                    continue
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                links += [here / name for name in names if (here / name).is_symlink()]
+                yield from (here / name for name in files if not name.startswith("."))
+        # Links come last, so that files are listed under their own folders.
+        folders = links
+
+
+def _is_run(folder: Path) -> bool:
+    """Says whether a folder is a model_dir."""
+    try:
+        content = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "settings" in content
+
+
+def _log_run(folder: Path) -> None:
+    _log.info("%s is the folder of a run and is left out", folder)
+
+
+def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
+    """Leaves out links to files that are listed too."""
+    by_target: dict[Path, Path] = {}
+    for file in sorted(files, key=lambda file: (file.is_symlink(), file)):
+        first = by_target.setdefault(file.resolve(), file)
+        if first is file:
+            yield file
+        else:
+            _log.info("%s is left out: it is a link to %s", shown(str(file)), shown(str(first)))

@@ -1,0 +1,129 @@
+"""Where answers go: stdout, a file that is replaced whole, or a pipe or device to write into."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import UserError
+from scripts.cli import streams
+
+_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/(?:self|\d+)/fd/(\d+)")
+_MOST_LINKS = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """The place that --output names, checked before there is anything to write.
+
+    Args:
+        name: A path; empty or `-` for stdout.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Checks that it can be written."""
+        if self.is_stdout:
+            if streams.is_closed(1):
+                raise UserError("stdout is closed; name a file for the answers: --output=FILE")
+            return
+        path = self._target()
+        if path.is_dir() or self.name.endswith("/"):
+            raise UserError(
+                f"--output={self.name} is a folder; name a file in it, such as "
+                f"{Path(self.name) / 'answers.tsv'}"
+            )
+        if (descriptor := _descriptor(path)) is not None:
+            self._check_descriptor(descriptor)
+        elif self._is_special(path):
+            self._refuse(path)
+        elif not path.parent.is_dir():
+            raise UserError(
+                f"--output={self.name}: there is no folder {path.parent}; make it first"
+            )
+        else:
+            self._refuse(path.parent)
+            self._refuse(path if path.exists() else None)
+
+    @property
+    def is_stdout(self) -> bool:
+        """Says whether it is the standard output."""
+        return self.name in ("", "-")
+
+    def is_file(self, other: Path) -> bool:
+        """Says whether it is the same regular file as another."""
+        path = None if self.is_stdout else self._target()
+        return bool(path) and path.is_file() and other.is_file() and path.samefile(other)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Opens it to write.
+
+        A regular file is created or replaced only when everything is written. Links are followed:
+        their target is replaced, and the links stay. Pipes and devices are written into.
+        """
+        if self.is_stdout:
+            yield sys.stdout.buffer
+            return
+        path = self._target()
+        if self._is_special(path):
+            descriptor = _descriptor(path)
+            # A duplicate shares the descriptor's position, which >> needs.
+            target = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+            with os.fdopen(target, "wb") as file:
+                yield file
+            return
+        from trainer.runtime.files import replacing
+
+        with replacing(path) as new, new.open("wb") as file:
+            yield file
+
+    def _target(self) -> Path:
+        """Follows links, but no further than to an open descriptor."""
+        path = Path(self.name).expanduser().absolute()
+        for _ in range(_MOST_LINKS):
+            if _descriptor(path) is not None or not path.is_symlink():
+                return path
+            path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
+        raise UserError(f"--output={self.name} is a link that leads to itself; name a file")
+
+    def _is_special(self, path: Path) -> bool:
+        if _descriptor(path) is not None:
+            return True
+        try:
+            return not stat.S_ISREG(path.stat().st_mode)
+        except OSError:
+            return False
+
+    def _check_descriptor(self, descriptor: int) -> None:
+        try:
+            os.fstat(descriptor)
+        except OSError as error:
+            raise UserError(f"--output={self.name} is not open; name a file") from error
+
+    def _refuse(self, path: Path | None) -> None:
+        if path and not os.access(path, os.W_OK):
+            raise UserError(
+                f"--output={self.name}: {path} is not writable here; name another place"
+            )
+
+
+def _descriptor(path: Path) -> int | None:
+    """Returns the number of the open file that a path such as /dev/stdout stands for."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    if not found:
+        return None
+    if number := found[1] or found[2]:
+        return int(number)
+    return {"stdout": 1, "stderr": 2}[path.name]

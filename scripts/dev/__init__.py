@@ -1,0 +1,1 @@
+"""Commands for the developers of this project: speed, comparisons, pictures and pages."""

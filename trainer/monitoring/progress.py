@@ -1,0 +1,140 @@
+"""What a person sees of a run: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from trainer.runtime.signals import check_stop
+
+_T = TypeVar("_T")
+
+_SECONDS_BETWEEN_LINES = 15
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Shows how far the steps of a run are.
+
+    Args:
+        first_step: Steps taken before this process.
+        last_step: Steps of the whole run.
+    """
+
+    def __init__(self, *, first_step: int, last_step: int) -> None:
+        self._bar = tqdm(
+            initial=first_step,
+            total=last_step,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+        )
+        self._first_step, self._last_step = first_step, last_step
+        self._step, self._epoch, self._values = first_step, "", ""
+        self._started = self._translate_errors = time.monotonic()
+
+    def begin_epoch(self, epoch: str) -> None:
+        """Shows which epoch is trained from here on.
+
+        Args:
+            epoch: The epoch and how many there are, such as `2/5`.
+        """
+        self._epoch = epoch
+        self._bar.set_description_str(f"epoch {epoch}")
+
+    def advance(self, steps: int) -> None:
+        """Moves the bar; where none is shown, logs a line every 15 seconds."""
+        self._step += steps
+        self._bar.update(steps)
+        now = time.monotonic()
+        if not self._bar.disable or now - self._translate_errors < _SECONDS_BETWEEN_LINES:
+            return
+        left = (now - self._started) / (self._step - self._first_step)
+        left = tqdm.format_interval(left * (self._last_step - self._step))
+        position = f"epoch {self._epoch}  step {self._step}/{self._last_step}"
+        _log.info("%s", "  ".join(filter(None, (position, self._values, f"ETA {left}"))))
+        self._translate_errors = now
+
+    def show(self, values: dict[str, float]) -> None:
+        """Shows values, by name, from now on."""
+        self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._bar.set_postfix_str(self._values, refresh=False)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.close()
+
+
+@contextlib.contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Logs what begins, and every 15 seconds that it is still running.
+
+    Args:
+        what: The work, which has no parts that can be counted.
+    """
+    is_done = threading.Event()
+    started = time.monotonic()
+
+    def remind() -> None:
+        while not is_done.wait(_SECONDS_BETWEEN_LINES):
+            _log.info("%s: %.0f s so far", what, time.monotonic() - started)
+
+    _log.info("%s", what)
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        reminder.join()
+
+
+def with_progress(
+    chunks: Iterable[_T],
+    *,
+    what: str,
+    total: int | None = None,
+    chunk_size: int = 1,
+) -> Iterator[_T]:
+    """Yields the chunks of long work, shows progress, and stops at signals.
+
+    Args:
+        chunks: The chunks.
+        what: What is being done.
+        total: The number of examples, if it is known.
+        chunk_size: Examples in each chunk; the last one may have fewer.
+
+    Raises:
+        Interrupted: A signal arrived.
+    """
+    logged, done = time.monotonic(), 0
+    bar = tqdm(
+        total=total, desc=what, unit=" examples", disable=not sys.stderr.isatty(), leave=False
+    )
+    with bar:
+        for chunk in chunks:
+            yield chunk
+            done += chunk_size if total is None else min(chunk_size, total - done)
+            bar.update(done - bar.n)
+            if bar.disable and time.monotonic() - logged >= _SECONDS_BETWEEN_LINES:
+                of_total = "" if total is None else f" of {total}"
+                _log.info("%s: %d%s examples", what, done, of_total)
+                logged = time.monotonic()
+            check_stop()
+
+
+class ProgressHandler(logging.Handler):
+    """Logs to stderr, above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record as a line."""
+        tqdm.write(self.format(record), file=sys.stderr)

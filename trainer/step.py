@@ -1,0 +1,139 @@
+"""The training step: gradients of a batch, and one update of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import tensorflow as tf
+
+from pipeline.batches import PADDING_LABEL
+from pipeline.errors import RunError
+from trainer.artifacts.state import TrainState, sample
+from trainer.config import TrainConfig
+from trainer.objectives.classification import Classification
+from trainer.runtime.replicas import Replicas
+
+_MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
+_BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
+
+
+class TrainStep:
+    """Takes training steps.
+
+    Args:
+        config: The settings.
+        state: The state of the run; each step changes it.
+        objective: Computes the losses.
+        replicas: The replicas that the model was made for.
+
+    Attributes:
+        examples: Counts the examples since its last reset.
+        tokens: Counts their tokens.
+        lost_steps: Steps whose gradient was not finite, without those that overflowed float16.
+    """
+
+    def __init__(
+        self, config: TrainConfig, state: TrainState, objective: Classification, replicas: Replicas
+    ) -> None:
+        self._config, self._state = config, state
+        self._objective, self._replicas = objective, replicas
+        self.tokens, self.examples = keras.metrics.Sum(), keras.metrics.Sum()
+        self.lost_steps = tf.Variable(0)
+        self._last_loss = tf.Variable(0.0)  # of a step that was skipped
+        self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
+
+    @tf.function(
+        input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
+    )
+    def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
+        """Takes `count` steps on the next batches, without Python in between."""
+        # Processes that gather the results of different steps would wait for each other forever.
+        parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
+        for left in tf.range(count, 0, -1):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=parallel_iterations)
+            gradients, sums, measured = self._replicas.run(self._gradients, *next(batches))
+            loss, examples, tokens, norm = tf.unstack(self._replicas.first(sums))
+            if tf.math.is_finite(norm):
+                self._replicas.run(self._apply, gradients)
+                self._state.skipped.assign(0)
+                self._state.gradient_norm.update_state(norm)
+                if tf.equal(left, 1):
+                    self._keep_sample(gradients)
+            else:
+                self._skip(gradients, loss)
+            measured = tf.unstack(self._replicas.gathered(measured), axis=1)
+            if tf.math.is_finite(loss):
+                for metrics in (self._state.window, self._state.totals):
+                    metrics.update(*measured)
+            self.examples.update_state(examples)
+            self.tokens.update_state(tokens)
+            self._state.step.assign_add(1)
+
+    def _gradients(
+        self, token_ids: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Computes the gradients of a replica's shard, and sums them over all replicas.
+
+        Returns:
+            The gradients, times the loss scale; loss, examples, tokens and norm of the gradient
+            <float32>[4]; and what the metrics' `update` takes, stacked to <float32>[B, 3], of this
+            replica's examples.
+        """
+        model, optimizer = self._state.model, self._state.optimizer
+        token_ids, labels = self._replicas.shard(token_ids), self._replicas.shard(labels)
+        with tf.GradientTape() as tape:
+            losses, measured = self._objective.losses(token_ids, labels)
+            # Divided by the batch size of the settings: a smaller last batch is a smaller step.
+            loss = tf.reduce_sum(losses) / self._config.batch_size
+            scaled_loss = optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, model.trainable_variables)
+        # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
+        # as if they were different rows.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        is_example = labels > PADDING_LABEL
+        tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
+        sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_example, tf.float32)), tokens])
+        *gradients, sums = self._replicas.summed([*gradients, sums])
+        norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
+        return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(measured, axis=1)
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self._state.optimizer.apply(gradients, self._state.model.trainable_variables)
+
+    def _keep_sample(self, gradients: list[tf.Tensor]) -> None:
+        scale = self._state.optimizer.scale_loss(1.0)
+        for kept, gradient in zip(self._state.gradients, gradients, strict=True):
+            kept.assign(sample(self._replicas.first(gradient)) / scale)
+
+    def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
+        """Skips a step that would make every weight NaN."""
+        if self._scales_loss:
+            # The optimizer does not apply these gradients either, but halves its loss scale.
+            self._replicas.run(self._apply, gradients)
+        self._state.skipped.assign_add(1)
+        self._last_loss.assign(loss)
+        is_overflow = self._scales_loss and tf.math.is_finite(loss)  # normal with float16
+        if not is_overflow:
+            self.lost_steps.assign_add(1)
+
+    def check_skipped(self, step: int) -> None:
+        """Checks that not too many steps in a row were skipped.
+
+        Raises:
+            RunError: The last 20 steps were skipped.
+        """
+        skipped = int(self._state.skipped)
+        if skipped < _MOST_SKIPPED:
+            return
+        loss = float(self._last_loss)
+        if self._scales_loss and math.isfinite(loss):
+            what, remedy = "the gradient overflows float16", "try --precision=float32"
+        else:
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            remedy = "try a tenth of it"
+        raise RunError(
+            f"{what}: the last {skipped} steps up to step {step} were skipped, with a learning "
+            f"rate of {self._config.learning_rate}; {remedy} in a new model_dir. The checkpoints "
+            "are from before that"
+        )
