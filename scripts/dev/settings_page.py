@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -61,7 +62,7 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(field: dataclasses.Field) -> str:
+def _row(field: dataclasses.Field[Any]) -> str:
     may_change = "yes" if field.metadata["may_change"] else ""
     cells = (
         f"`--{field.name}`",
@@ -73,7 +74,7 @@ def _row(field: dataclasses.Field) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _values(field: dataclasses.Field) -> str:
+def _values(field: dataclasses.Field[Any]) -> str:
     """Returns the choices or the range of a setting, or else its type."""
     choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
     if choices:
