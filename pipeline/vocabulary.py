@@ -17,16 +17,22 @@ from pipeline.text.standardization import standardize
 PADDING_ID = 0
 UNKNOWN_ID = 1
 FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
-_UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts have no brackets
+_OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts have no brackets
 
 
 class Vectorizer:
     """Turns texts into token ids, the same way in training, prediction and export.
 
+    Args:
+        words: The vocabulary.
+        sequence_length: Tokens that are kept of each text.
+        truncate: Which tokens of a longer text are kept: `head` or `tail`.
+        punctuation: `drop` or `keep`; see `standardize`.
+
     Attributes:
         words: The vocabulary; `words[i]` has id `i + FIRST_WORD_ID`.
-        vocabulary_size: Number of ids: the words, padding and unknown.
-        layer: The TextVectorization layer, which an export has to track.
+        vocabulary_size: Number of token ids, with padding and out-of-vocabulary.
+        layer: The TextVectorization layer, which an export must track.
     """
 
     def __init__(
@@ -48,12 +54,12 @@ class Vectorizer:
 
     @staticmethod
     def size_of(words: Sequence[str]) -> int:
-        """Returns the number of token ids with this vocabulary."""
+        """Returns the number of token ids with a vocabulary."""
         return len(words) + FIRST_WORD_ID
 
     @property
     def identity(self) -> list[object]:
-        """All that its answers depend on, the code apart."""
+        """Returns a cache key: all that the token ids of a text depend on, except the code."""
         return [
             fingerprint(self.words),
             self._sequence_length,
@@ -62,25 +68,25 @@ class Vectorizer:
         ]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Vectorizes a batch of texts <string>[B]; see `look_up` for what it returns."""
+        """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
         return self.look_up(standardize(texts, punctuation=self._punctuation))
 
     def read_of(self, text: bytes) -> list[str]:
-        """Returns the standardized words of a text that its token ids stand for, one each."""
+        """Returns the tokens that the token ids of a text stand for, in their order."""
         standard = standardize(tf.constant(text), punctuation=self._punctuation)
-        words = standard.numpy().decode().split(" ")  # of no words: one that is empty
+        tokens = standard.numpy().decode().split(" ")  # of an empty text: one empty token
         length = self._sequence_length
-        return words[:length] if self._truncate == "head" else words[-length:]
+        return tokens[:length] if self._truncate == "head" else tokens[-length:]
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Vectorizes a batch of texts that are standardized already.
+        """Vectorizes texts that are already standardized.
 
         Args:
             texts: <string>[B].
 
         Returns:
-            Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without words is one unknown
-            token, so that no row is empty: cuDNN has no use for those, and neither has a mean.
+            Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without tokens becomes one
+            out-of-vocabulary token, because cuDNN and means need rows that are not empty.
         """
         token_ids = tf.cast(self.layer(texts), tf.int32)
         length = self._sequence_length
@@ -94,34 +100,34 @@ class Vectorizer:
 
 
 def count(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
-    """Collects the vocabulary of the training texts, as TextVectorization.adapt does.
+    """Returns the vocabulary of training texts, as TextVectorization.adapt would.
 
-    Counted here in a tenth of its time; of words that are as frequent as each other, the one that
-    is later in the alphabet comes first, as there.
+    This takes a tenth of the time of `adapt`. As there, of two equally frequent tokens the
+    alphabetically later one comes first.
 
     Args:
-        texts: Standardized texts, some at a time.
-        vocab_size: Number of ids, padding and unknown included.
+        texts: Chunks of standardized texts.
+        vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
 
     Returns:
-        The most frequent words, most frequent first, `vocab_size - FIRST_WORD_ID` at most.
+        At most `vocab_size - FIRST_WORD_ID` tokens, the most frequent first.
     """
     counts: collections.Counter[bytes] = collections.Counter()
-    for some in texts:
-        counts.update(b" ".join(some).split())
-    by_count = heapq.nlargest(
+    for chunk in texts:
+        counts.update(b" ".join(chunk).split())
+    most_frequent = heapq.nlargest(
         vocab_size - FIRST_WORD_ID, counts.items(), key=lambda item: (item[1], item[0])
     )
-    return [word.decode() for word, _ in by_count]
+    return [token.decode() for token, _ in most_frequent]
 
 
 def save(words: Sequence[str], path: Path) -> None:
-    """Writes one word a line; the word on line 1 has id `FIRST_WORD_ID`."""
+    """Writes one token per line; the token on line 1 has id `FIRST_WORD_ID`."""
     path.write_bytes(_encode(words))
 
 
 def load(path: Path) -> list[str]:
-    """Reads what `save` wrote.
+    """Reads the tokens that `save` wrote.
 
     Raises:
         UserError: There is no such file.
@@ -137,8 +143,8 @@ def load(path: Path) -> list[str]:
         ) from error
     if not all(words):
         raise RunError(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
-    if _UNKNOWN in words:
-        raise RunError(f"{path} has {_UNKNOWN!r}, which stands for unknown words; it is damaged")
+    if _OOV_TOKEN in words:
+        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is no token of a text; it is damaged")
     if len(set(words)) < len(words):
         word, _ = collections.Counter(words).most_common(1)[0]
         raise RunError(f"{path} has {word!r} twice; it is damaged")
@@ -146,9 +152,10 @@ def load(path: Path) -> list[str]:
 
 
 def fingerprint(words: Sequence[str]) -> str:
-    """Returns the SHA-256 of the file that `save` writes, as sha256sum tells it."""
+    """Returns the SHA-256 of the vocabulary file, as sha256sum prints it."""
     return hashlib.sha256(_encode(words)).hexdigest()
 
 
 def _encode(words: Sequence[str]) -> bytes:
+    """Returns the content of the vocabulary file."""
     return "".join(f"{word}\n" for word in words).encode("utf-8")
