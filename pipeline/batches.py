@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipeline.datasets import disable_autotune
 from pipeline.examples import Examples
-from pipeline.vocabulary import PADDING_ID, UNKNOWN_ID
+from pipeline.vocabulary import OOV_ID, PADDING_ID
 
 # Batches in a pool, whose examples are sorted by length. A larger pool pads less and shuffles less.
 _POOL_BATCHES = 50
@@ -140,6 +140,6 @@ def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndar
     token_ids = np.full([len(positions), padded_length], PADDING_ID, np.int32)
     for row, length in enumerate(chosen.lengths):
         token_ids[row, :length] = chosen.row(row)
-    token_ids[len(chosen) :, 0] = UNKNOWN_ID
+    token_ids[len(chosen) :, 0] = OOV_ID
     no_labels = np.full(len(positions) - len(chosen), PADDING_LABEL, np.float32)
     return token_ids, np.concatenate([chosen.labels, no_labels])

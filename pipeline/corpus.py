@@ -97,10 +97,10 @@ class Corpus:
 
         def make(folder: Path) -> None:
             chunks = self._in_chunks(texts, "counting tokens")
-            words = vocabulary.count(
+            tokens = vocabulary.most_frequent(
                 (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
             )
-            vocabulary.save(words, folder / "vocabulary.txt")
+            vocabulary.save(tokens, folder / "vocabulary.txt")
 
         return self._cached(
             "vocabulary",
@@ -129,10 +129,10 @@ class Corpus:
         return examples
 
     @property
-    def cut(self) -> frozenset[str]:
+    def cut_splits(self) -> frozenset[str]:
         """Returns the names of the splits that are taken from the source split `train`."""
         if isinstance(self.dataset, FileDataset):
-            return self.dataset.cut
+            return self.dataset.cut_splits
         return frozenset({"validation"} if self._is_cut("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
@@ -206,7 +206,7 @@ class Corpus:
         if not self._is_cut("validation"):
             return unlabelled
         fraction = self._validation_fraction
-        return unlabelled[~in_validation(unlabelled.buckets, validation_fraction=fraction)]
+        return unlabelled[~in_validation(unlabelled.hash_buckets, validation_fraction=fraction)]
 
     def _is_cut(self, split: str) -> bool:
         """Returns whether a split is only a share of the source split `train`."""
@@ -225,7 +225,7 @@ class Corpus:
         if not self._is_cut(split):
             return np.ones(len(source), bool)
         fraction = self._validation_fraction
-        is_validation = in_validation(source.buckets, validation_fraction=fraction)
+        is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
         return is_validation if split == "validation" else ~is_validation
 
     def _texts(self, source: str) -> Examples:
@@ -313,7 +313,7 @@ def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chun
     """Returns standardized texts as token ids."""
     token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
     values = token_ids.flat_values.numpy().astype(dtype)
-    return values, token_ids.row_lengths().numpy(), texts.labels, texts.buckets
+    return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets
 
 
 @functools.cache

@@ -20,7 +20,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import RunError, UserError, shown
+from pipeline.errors import RunError, UserError, quote
 from pipeline.labels import order_labels
 
 _log = logging.getLogger(__name__)
@@ -224,8 +224,8 @@ def _order_labels(
         return order_labels(stored, positive=positive) if positive else tuple(stored)
     if set(wanted) != set(stored):
         raise UserError(
-            f"{name} has the labels {', '.join(map(shown, stored))}, but the run was trained on "
-            f"{', '.join(map(shown, wanted))}; name the folder of its data: --data_dir=FOLDER"
+            f"{name} has the labels {', '.join(map(quote, stored))}, but the run was trained on "
+            f"{', '.join(map(quote, wanted))}; name the folder of its data: --data_dir=FOLDER"
         )
     return tuple(wanted)
 
@@ -235,7 +235,7 @@ def _check_form(builder: tfds.core.DatasetBuilder) -> None:
     has_pairs = builder.info.supervised_keys == ("text", "label")
     if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
         raise UserError(
-            f"{builder.name} does not have texts with two labels; choose another data set"
+            f"{builder.name} has no (text, label) pairs with two labels; choose another data set"
         )
     missing = {"train", "test"} - set(builder.info.splits)
     if missing:

@@ -21,7 +21,7 @@ class RunError(Exception):
     """The data, the disk or a number is broken; the message says which. Exit code 2."""
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Quotes a value for a message.
 
     Args:
@@ -35,17 +35,17 @@ def shown(value: object) -> str:
     if isinstance(value, bytes):
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
     if not isinstance(value, str):
-        return cut(escaped(repr(value)))
+        return shorten(escape(repr(value)))
     # Shorten before escaping, since a value may have megabytes. The end quote is always there.
-    return f"'{cut(escaped(value[: _LIMIT + 1]))}'"
+    return f"'{shorten(escape(value[: _LIMIT + 1]))}'"
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     r"""Escapes characters that do not print, as Python's `repr` does: a line break becomes `\n`."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def cut(text: str, limit: int = _LIMIT) -> str:
+def shorten(text: str, limit: int = _LIMIT) -> str:
     """Shortens a text to at most `limit` characters; … marks that it was shortened."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 # Values of some examples, end to end; lengths; labels; hash buckets.
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
-_ARRAYS = {"lengths": np.int32, "labels": np.float32, "buckets": np.uint16}
+_ARRAYS = {"lengths": np.int32, "labels": np.float32, "hash_buckets": np.uint16}
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
@@ -65,21 +65,21 @@ class Examples:
         starts: <int64>[N], where the values of each example start.
         lengths: <int32>[N], the number of values of each example.
         labels: <float32>[N], 0 or 1; a soft label, from 0 to 1; -1 for no label.
-        buckets: <uint16>[N], from `hash_buckets` of the original text; they choose validation.
+        hash_buckets: <uint16>[N], hashes of the original texts, from `datasets.hash_buckets`.
     """
 
     values: Values
     starts: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
-    buckets: np.ndarray
+    hash_buckets: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> Examples:
         """Selects examples by a slice, a mask or positions, without reading their values."""
-        arrays = (self.starts, self.lengths, self.labels, self.buckets)
+        arrays = (self.starts, self.lengths, self.labels, self.hash_buckets)
         return Examples(self.values, *(array[chosen] for array in arrays))
 
     def row(self, position: int) -> np.ndarray:
@@ -92,11 +92,11 @@ class Examples:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
-    def labelled(self, labels: np.ndarray) -> Examples:
+    def with_labels(self, labels: np.ndarray) -> Examples:
         """Returns the same examples with other labels <float32>[N]."""
         return dataclasses.replace(self, labels=labels)
 
-    def joined(self, others: Examples) -> Examples:
+    def concatenate(self, others: Examples) -> Examples:
         """Returns these examples followed by others, without reading their values."""
         end = int((self.starts + self.lengths).max(initial=0))
         return Examples(
@@ -104,7 +104,7 @@ class Examples:
             np.concatenate([self.starts, others.starts + end]),
             np.concatenate([self.lengths, others.lengths]),
             np.concatenate([self.labels, others.labels]),
-            np.concatenate([self.buckets, others.buckets]),
+            np.concatenate([self.hash_buckets, others.hash_buckets]),
         )
 
     def texts(self) -> list[bytes]:
@@ -126,7 +126,7 @@ class _ConcatenatedValues:
         return self.second[section.start - self.end : section.stop - self.end]
 
 
-def in_memory(token_ids: tf.RaggedTensor) -> Examples:
+def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
     """Returns unlabelled examples with token ids <int32>[N, (T)], in memory."""
     lengths = token_ids.row_lengths().numpy().astype(np.int32)
     return Examples(
@@ -134,7 +134,7 @@ def in_memory(token_ids: tf.RaggedTensor) -> Examples:
         _starts(lengths),
         lengths,
         labels=np.zeros(len(lengths), np.float32),
-        buckets=np.zeros(len(lengths), np.uint16),
+        hash_buckets=np.zeros(len(lengths), np.uint16),
     )
 
 

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 
 
 def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
@@ -33,8 +33,8 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
         return tuple(ordered)
     if positive not in ordered:
         raise UserError(
-            f"--positive_label={shown(positive)} is not a label of the data set; it has "
-            f"{', '.join(map(shown, ordered))}"
+            f"--positive_label={quote(positive)} is not a label of the data set; it has "
+            f"{', '.join(map(quote, ordered))}"
         )
     return (*(label for label in ordered if label != positive), positive)
 

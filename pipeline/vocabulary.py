@@ -15,8 +15,8 @@ from pipeline.errors import RunError, UserError
 from pipeline.text.standardization import standardize
 
 PADDING_ID = 0
-UNKNOWN_ID = 1
-FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
+OOV_ID = 1
+FIRST_TOKEN_ID = 2  # the id of the token on line 1 of vocabulary.txt
 _OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts have no brackets
 
 
@@ -24,44 +24,44 @@ class Vectorizer:
     """Turns texts into token ids, the same way in training, prediction and export.
 
     Args:
-        words: The vocabulary.
+        tokens: The vocabulary.
         sequence_length: Tokens that are kept of each text.
         truncate: Which tokens of a longer text are kept: `head` or `tail`.
         punctuation: `drop` or `keep`; see `standardize`.
 
     Attributes:
-        words: The vocabulary; `words[i]` has id `i + FIRST_WORD_ID`.
+        tokens: The vocabulary; `tokens[i]` has id `i + FIRST_TOKEN_ID`.
         vocabulary_size: Number of token ids, with padding and out-of-vocabulary.
         layer: The TextVectorization layer, which an export must track.
     """
 
     def __init__(
         self,
-        words: Sequence[str],
+        tokens: Sequence[str],
         *,
         sequence_length: int,
         truncate: str,
         punctuation: str = "drop",
     ) -> None:
-        self.words = list(words)
-        self.vocabulary_size = self.size_of(words)
+        self.tokens = list(tokens)
+        self.vocabulary_size = self.size_of(tokens)
         self.layer = keras.layers.TextVectorization(
-            vocabulary=self.words, standardize=None, ragged=True
+            vocabulary=self.tokens, standardize=None, ragged=True
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
         self._punctuation = punctuation
 
     @staticmethod
-    def size_of(words: Sequence[str]) -> int:
+    def size_of(tokens: Sequence[str]) -> int:
         """Returns the number of token ids with a vocabulary."""
-        return len(words) + FIRST_WORD_ID
+        return len(tokens) + FIRST_TOKEN_ID
 
     @property
     def identity(self) -> list[object]:
         """Returns a cache key: all that the token ids of a text depend on, except the code."""
         return [
-            fingerprint(self.words),
+            fingerprint(self.tokens),
             self._sequence_length,
             self._truncate,
             self._punctuation,
@@ -71,7 +71,7 @@ class Vectorizer:
         """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
         return self.look_up(standardize(texts, punctuation=self._punctuation))
 
-    def read_of(self, text: bytes) -> list[str]:
+    def tokens_of(self, text: bytes) -> list[str]:
         """Returns the tokens that the token ids of a text stand for, in their order."""
         standard = standardize(tf.constant(text), punctuation=self._punctuation)
         tokens = standard.numpy().decode().split(" ")  # of an empty text: one empty token
@@ -94,12 +94,12 @@ class Vectorizer:
         token_ids = token_ids[:, kept]
         is_empty = tf.equal(token_ids.row_lengths(), 0)
         filler = tf.RaggedTensor.from_row_lengths(
-            tf.fill([tf.math.count_nonzero(is_empty)], UNKNOWN_ID), tf.cast(is_empty, tf.int64)
+            tf.fill([tf.math.count_nonzero(is_empty)], OOV_ID), tf.cast(is_empty, tf.int64)
         )
         return tf.concat([token_ids, filler], axis=1)
 
 
-def count(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
+def most_frequent(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
     """Returns the vocabulary of training texts, as TextVectorization.adapt would.
 
     This takes a tenth of the time of `adapt`. As there, of two equally frequent tokens the
@@ -110,20 +110,20 @@ def count(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
         vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
 
     Returns:
-        At most `vocab_size - FIRST_WORD_ID` tokens, the most frequent first.
+        At most `vocab_size - FIRST_TOKEN_ID` tokens, the most frequent first.
     """
     counts: collections.Counter[bytes] = collections.Counter()
     for chunk in texts:
         counts.update(b" ".join(chunk).split())
     most_frequent = heapq.nlargest(
-        vocab_size - FIRST_WORD_ID, counts.items(), key=lambda item: (item[1], item[0])
+        vocab_size - FIRST_TOKEN_ID, counts.items(), key=lambda item: (item[1], item[0])
     )
     return [token.decode() for token, _ in most_frequent]
 
 
-def save(words: Sequence[str], path: Path) -> None:
-    """Writes one token per line; the token on line 1 has id `FIRST_WORD_ID`."""
-    path.write_bytes(_encode(words))
+def save(tokens: Sequence[str], path: Path) -> None:
+    """Writes one token per line; the token on line 1 has id `FIRST_TOKEN_ID`."""
+    path.write_bytes(_encode(tokens))
 
 
 def load(path: Path) -> list[str]:
@@ -136,26 +136,26 @@ def load(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"there is no vocabulary at {path}; train a model there first")
     try:
-        words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        tokens = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise RunError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start})"
         ) from error
-    if not all(words):
-        raise RunError(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
-    if _OOV_TOKEN in words:
+    if not all(tokens):
+        raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
+    if _OOV_TOKEN in tokens:
         raise RunError(f"{path} has {_OOV_TOKEN!r}, which is no token of a text; it is damaged")
-    if len(set(words)) < len(words):
-        word, _ = collections.Counter(words).most_common(1)[0]
-        raise RunError(f"{path} has {word!r} twice; it is damaged")
-    return words
+    if len(set(tokens)) < len(tokens):
+        token, _ = collections.Counter(tokens).most_common(1)[0]
+        raise RunError(f"{path} has {token!r} twice; it is damaged")
+    return tokens
 
 
-def fingerprint(words: Sequence[str]) -> str:
+def fingerprint(tokens: Sequence[str]) -> str:
     """Returns the SHA-256 of the vocabulary file, as sha256sum prints it."""
-    return hashlib.sha256(_encode(words)).hexdigest()
+    return hashlib.sha256(_encode(tokens)).hexdigest()
 
 
-def _encode(words: Sequence[str]) -> bytes:
+def _encode(tokens: Sequence[str]) -> bytes:
     """Returns the content of the vocabulary file."""
-    return "".join(f"{word}\n" for word in words).encode("utf-8")
+    return "".join(f"{token}\n" for token in tokens).encode("utf-8")

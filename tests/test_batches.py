@@ -11,7 +11,7 @@ from pipeline.batches import (
     evaluation_order,
     training_batches,
 )
-from pipeline.examples import in_memory
+from pipeline.examples import unlabelled_examples
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,9 @@ def examples():
     lengths = np.clip(random.lognormal(5, 0.6, 1003), 1, 500).astype(int)
     rows = [[number + 1] + [1] * (length - 1) for number, length in enumerate(lengths)]
     labels = np.arange(1003, dtype=np.float32)
-    return dataclasses.replace(in_memory(tf.ragged.constant(rows, tf.int32)), labels=labels)
+    return dataclasses.replace(
+        unlabelled_examples(tf.ragged.constant(rows, tf.int32)), labels=labels
+    )
 
 
 def numbers(batches):
@@ -76,6 +78,8 @@ def test_batches_hold_little_padding_and_still_mix(examples):
 
 @pytest.mark.parametrize(("lengths", "padded"), [([1, 9], 16), ([8], 8)])
 def test_padding_is_to_a_multiple_of_eight(lengths, padded):
-    examples = in_memory(tf.ragged.constant([[1] * length for length in lengths], tf.int32))
+    examples = unlabelled_examples(
+        tf.ragged.constant([[1] * length for length in lengths], tf.int32)
+    )
     batches = evaluation_batches(examples, batch_size=4)
     assert [token_ids.shape for token_ids, _ in batches] == [(len(lengths), padded)]

@@ -249,7 +249,7 @@ def test_reviews_are_read_as_they_were_written(tmp_path):
     read_back = examples.read_examples(tmp_path)
     assert [read_back.row(i).tolist() for i in range(4)] == [[300], [5], [], [1, 2, 3]]
     assert read_back.labels.tolist() == [0, 1, 1, 0]
-    assert read_back.buckets.tolist() == [7, 9_999, 0, 4]
+    assert read_back.hash_buckets.tolist() == [7, 9_999, 0, 4]
     chosen = read_back[read_back.labels == 0]
     assert [chosen.row(i).tolist() for i in range(len(chosen))] == [[300], [1, 2, 3]]
     assert [len(part) for part in read_back.in_chunks(3)] == [3, 1]

@@ -71,7 +71,7 @@ def test_a_file_name_of_two_lines_is_one_line_of_the_log(call, capsys, tmp_path)
     flags = (f"--dataset={tmp_path}/a\nb.csv", f"--model_dir={tmp_path / 'run'}", "--cache_dir=")
     assert call("train", *flags, "--verbosity=0") == 1
     err = capsys.readouterr().err
-    assert r"a\nb.csv: the test split is cut off" in err
+    assert r"a\nb.csv: the test split is taken from" in err
     assert all(line[:3] in ("err", line[:2] + ":") for line in err.splitlines())
 
 

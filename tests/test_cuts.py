@@ -84,8 +84,8 @@ def test_splits_that_are_given_stay_and_unlabelled_copies_of_them_are_dropped():
     made = make_splits(rows_of(texts, labels, splits), CutSettings(0.2, 0.2))
     assert made.numbers[:4].tolist() == splits[:4]
     # Only the two copies: no share of the others is lost.
-    assert made.chosen("unsupervised").tolist() == list(range(6, 206))
-    assert (made.unlabelled_dropped, made.cut) == (2, frozenset())
+    assert made.positions("unsupervised").tolist() == list(range(6, 206))
+    assert (made.unlabelled_dropped, made.cut_splits) == (2, frozenset())
 
 
 def test_unlabelled_copies_of_texts_that_are_cut_off_are_dropped():
@@ -105,8 +105,8 @@ def test_copies_in_two_splits_are_counted_or_dropped_from_the_first(drop):
     splits = [TRAIN] * 5 + [TEST, VALIDATION, VALIDATION, TEST]
     made = make_splits(rows_of(texts, labels, splits), CutSettings(0.2, 0.2, drop_duplicates=drop))
     if drop:
-        assert made.chosen("train").tolist() == [0, 1, 2]
-        assert made.chosen("validation").tolist() == [6]
+        assert made.positions("train").tolist() == [0, 1, 2]
+        assert made.positions("validation").tolist() == [6]
         assert (made.dropped, made.copies) == (3, {})
     else:
         assert made.numbers.tolist() == splits

@@ -91,7 +91,7 @@ def test_copies_in_two_splits_are_warned_of_or_dropped(tmp_path, caplog):
     write(tmp_path / "a" / "train.csv", ROWS)
     write(tmp_path / "a" / "test.csv", [*ROWS[:7], *examples(3, 3)])
     check(tmp_path / "a", tmp_path / "cache")
-    assert "in test; --drop_duplicates" in caplog.text
+    assert "in test; to leave them out" in caplog.text
     caplog.clear()
     check(tmp_path / "a", tmp_path / "cache", drop_duplicates=True)
     assert "--drop_duplicates left out 7 examples" in caplog.text

@@ -90,11 +90,14 @@ def test_tokens_that_are_not_read_have_no_weight():
 def test_words_are_those_of_the_token_ids(trained):
     run = load(trained[0])
     text = b"The <b>BEST</b> film xyzzyq, ever: it's GOOD! " * 20
-    token_ids, words = run.vectorizer(tf.constant([text]))[0].numpy(), run.vectorizer.read_of(text)
+    token_ids, words = (
+        run.vectorizer(tf.constant([text]))[0].numpy(),
+        run.vectorizer.tokens_of(text),
+    )
     assert len(words) == len(token_ids) == run.config.sequence_length
     for word, token_id in zip(words, token_ids, strict=True):
-        assert word == run.vectorizer.words[token_id - 2] or (word == "xyzzyq" and token_id == 1)
-    assert run.vectorizer.read_of(b"<br>") == [""]
+        assert word == run.vectorizer.tokens[token_id - 2] or (word == "xyzzyq" and token_id == 1)
+    assert run.vectorizer.tokens_of(b"<br>") == [""]
 
 
 @pytest.fixture(scope="module")

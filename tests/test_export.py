@@ -76,7 +76,7 @@ def test_a_keras_model_answers_token_ids_alike(model, request, tmp_path):
     run = load(model_dir, branches=1)
     assert type(loaded) is TextClassifier
     words = (tmp_path / "saved" / "vocabulary.txt").read_text().splitlines()
-    assert words == run.vectorizer.words
+    assert words == run.vectorizer.tokens
     token_ids = run.vectorizer(tf.constant(TEXTS)).to_tensor()
     np.testing.assert_array_equal(loaded(token_ids), run.evaluator.model(token_ids))
 

@@ -50,10 +50,10 @@ def test_folders_of_runs_are_left_out_and_the_log_says_so(folder, caplog):
     make(folder / "other" / "a.csv")
     expected = ["more/deep/test.tsv", "more/x.jsonl.gz", "other/a.csv", "train.csv"]
     assert names(folder, find_files(str(folder))) == expected
-    assert f"{run} is the folder of a run and is left out" in caplog.text
+    assert f"left out {run}: it is the folder of a run" in caplog.text
     caplog.clear()
     assert names(folder, find_files(str(folder / "**" / "*.csv"))) == ["other/a.csv", "train.csv"]
-    assert f"{run} is the folder of a run and is left out" in caplog.text
+    assert f"left out {run}: it is the folder of a run" in caplog.text
     # What is named itself is read.
     assert len(find_files(str(run / "evaluation" / "test" / "errors.csv"))) == 1
     assert len(find_files(str(run / "evaluation" / "*" / "*.csv"))) == 1
@@ -125,5 +125,5 @@ def test_other_files_that_may_have_rows_are_left_out_and_the_log_says_so(folder,
 
 def test_a_link_to_nothing_is_named_as_that(tmp_path):
     (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(UserError, match=r"a.csv is a link to a file that is not there"):
+    with pytest.raises(UserError, match=r"a.csv is a link to a missing file"):
         find_files(str(tmp_path))

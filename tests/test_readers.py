@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import RunError, UserError, shown
+from pipeline.errors import RunError, UserError, quote
 from pipeline.files.file_format import FileFormat
 from pipeline.files.records import read_records
 
@@ -140,7 +140,9 @@ def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding,
 
 def test_a_file_of_two_encodings_is_not_to_be_read_as_one(tmp_path):
     path = write(tmp_path / "a.csv", table().encode() + b"caf\xe9,bad\ncaf\xc3\xa9,fine\n")
-    with pytest.raises(UserError, match=r"^1 lines .* line 10: .*it has two encodings") as error:
+    with pytest.raises(
+        UserError, match=r"^1 lines .* line 10: .*but other lines are; save the whole file"
+    ) as error:
         read(path)
     assert "--encoding" not in str(error.value)
 
@@ -219,7 +221,7 @@ def test_stray_quotes_are_part_of_the_text_and_the_log_says_so(tmp_path, name, t
     lines = [f"{text}{delimiter}x\n" for text in STRAY]
     path = write(tmp_path / name, f"text{delimiter}label\n" + "".join(lines))
     assert read(path) == [(text, "x") for text in STRAY]
-    assert "quotes are part of the text" in told()
+    assert "quotes belong to the text" in told()
 
 
 def test_quotes_that_pair_up_over_lines_do_not_swallow_them(tmp_path):
@@ -235,7 +237,7 @@ def test_a_quoted_tsv_with_line_breaks_is_read_as_csv_is(tmp_path, told):
     rows = [("two\nlines\tand a tab", "x"), ('a "quote"', "y"), ("plain", "x")]
     path = write(tmp_path / "a.tsv", table(rows, delimiter="\t"))
     assert read(path) == rows
-    assert "quotes are around fields" in told()
+    assert "quotes enclose fields" in told()
     assert len(read(path, FileFormat(quoting="none"))) == 4
 
 
@@ -328,8 +330,8 @@ def test_settings_of_the_format_are_checked(options, message):
 @example("x" * 1_000_000)
 @example("\ud800\x1b[31m\u202e" * 80)
 def test_quoted_values_are_short_and_print(value):
-    assert len(shown(value)) <= 82
-    assert shown(value).isprintable()
+    assert len(quote(value)) <= 82
+    assert quote(value).isprintable()
 
 
 # csv writes what it reads again only with line ends it knows; the reader takes any of them.

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
 from pipeline.errors import UserError
-from pipeline.examples import in_memory
+from pipeline.examples import unlabelled_examples
 from tests.conftest import ROOT
 from trainer.runtime.replicas import one_replica, open_replicas
 
@@ -136,7 +136,7 @@ def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tm
 def test_parts_of_a_batch_are_equal_and_hold_each_review_once():
     lengths = np.random.default_rng(0).integers(1, 9, 103)
     rows = [[number + 2] * length for number, length in enumerate(lengths)]
-    examples = in_memory(tf.ragged.constant(rows, tf.int32))
+    examples = unlabelled_examples(tf.ragged.constant(rows, tf.int32))
     for make in (evaluation_batches, training_batches):
         seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
         whole = list(make(examples, batch_size=10, **seeded))

@@ -170,9 +170,9 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
         (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
         (
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
-            r"no text of .*a\.csv has a word: all 200 are empty in the column 'text'; is --text_co",
+            r"all 200 texts of .*a\.csv are empty, in the column 'text'; is --text_co",
         ),
-        (lambda p: write_csv(p / "a_test.csv"), "has no row to train on, but {'test': 200}"),
+        (lambda p: write_csv(p / "a_test.csv"), "has no row to train on: 200 in test"),
         (lambda p: p / "no.csv", "nor a file, folder or pattern"),
         (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
     ],
@@ -184,7 +184,7 @@ def test_mistakes_are_told(tmp_path, make, message):
 
 def test_too_few_different_texts_for_the_cuts_are_named(tmp_path):
     rows = [(text, label) for text in "ab" for label in ("bad", "fine")]
-    with pytest.raises(UserError, match=r"too few different texts to cut off test and validation"):
+    with pytest.raises(UserError, match=r"too few different texts for test and validation splits"):
         opened(write_csv(tmp_path / "a.csv", rows), test_fraction=0.5)
 
 
@@ -257,6 +257,8 @@ def test_files_without_a_row_that_can_be_used_are_named_as_that(tmp_path):
 @pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
 def test_a_label_is_no_list_and_no_object(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
-    with pytest.raises(UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label', no label"):
+    with pytest.raises(
+        UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label' is not a label"
+    ):
         opened(path)
     assert opened(path, skip=True).label_names == ("bad", "fine")

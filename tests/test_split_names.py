@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.file_dataset.split_names import log_splits, split_of_file
+from pipeline.file_dataset.split_names import log_file_splits, split_of_file
 
 ROOT = Path("/data")
 
@@ -45,10 +45,10 @@ def test_folders_above_the_data_do_not_count():
 def test_the_log_says_which_file_is_of_which_split_and_why(caplog):
     caplog.set_level("INFO")
     names = ["a.csv", "val_d_isere.csv", *(f"test/{n}.csv" for n in range(7)), "test_train.csv"]
-    log_splits({ROOT / name: split_of_file(ROOT / name, ROOT) for name in names})
+    log_file_splits({ROOT / name: split_of_file(ROOT / name, ROOT) for name in names})
     train, validation, test, flag = caplog.messages
-    assert "a.csv (its name has no word of a split" in train
-    assert "test_train.csv (its name has words of two splits" in train
+    assert "a.csv (its name has no word for a split" in train
+    assert "test_train.csv (its name has words for two splits" in train
     assert validation == "split validation: val_d_isere.csv (its name has the word 'val')"
     assert "0.csv (its folder test has the word 'test')" in test
     assert test.endswith("4.csv (its folder test has the word 'test') and 2 more")

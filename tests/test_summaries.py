@@ -168,7 +168,7 @@ def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, dat
     logits = best.evaluator.logits(validation)
     wrong = np.flatnonzero((logits > 0) != (validation.labels > 0.5))
     first, *_ = wrong[np.argsort(-np.abs(logits[wrong]))]
-    words = ["▯" if i == 1 else vectorizer.words[i - 2] for i in validation.row(first)]
+    words = ["▯" if i == 1 else vectorizer.tokens[i - 2] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
     assert told[0] == "▯ stands for an out-of-vocabulary token."
@@ -188,7 +188,7 @@ def test_the_projector_has_the_vectors_of_words(trained):
     vectors = np.fromfile(folder / embedding.tensor_path, np.float32)
     vectors = vectors.reshape(embedding.tensor_shape)
     run = load(trained[0])
-    assert words == run.vectorizer.words
+    assert words == run.vectorizer.tokens
     table = run.evaluator.model.scorers[0].embedding.embeddings.numpy()
     np.testing.assert_array_equal(vectors, table[2:])
 

@@ -84,7 +84,7 @@ def test_no_unlabelled_review_is_one_of_validation(config, teacher):
         data._token_ids("unsupervised", vectorizer).buckets, validation_fraction=fraction
     ).any()
     found = data.unlabelled(vectorizer)
-    assert not in_validation(found.buckets, validation_fraction=fraction).any()
+    assert not in_validation(found.hash_buckets, validation_fraction=fraction).any()
 
 
 def test_the_teachers_parts_stay_as_they_are(config, teacher, tmp_path):
@@ -149,7 +149,7 @@ def test_a_teacher_of_another_kind_is_refused(config, tmp_path, settings, messag
 
 
 def test_a_data_set_without_unlabelled_reviews_is_refused(config, tmp_path):
-    with pytest.raises(UserError, match="imdb_offline has no unlabelled reviews"):
+    with pytest.raises(UserError, match="imdb_offline has no unlabelled texts"):
         prepare_run(config, open_corpus(config), tmp_path)
 
 

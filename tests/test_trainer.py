@@ -38,13 +38,13 @@ def trainer_of(config, data, folder, *, training=None, replicas=None):
         config,
         precision="float32" if config.precision == "auto" else config.precision,
         label_names=("neg", "pos"),
-        fingerprint=vocabulary.fingerprint(vectorizer.words),
+        fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
     )
     return make_loop(
         record,
         folder,
-        words=vectorizer.words,
+        words=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,

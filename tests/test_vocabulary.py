@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipeline import vocabulary
 from pipeline.errors import RunError, UserError
-from pipeline.vocabulary import UNKNOWN_ID, Vectorizer, standardize
+from pipeline.vocabulary import OOV_ID, Vectorizer, standardize
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_vocabulary_is_that_of_text_vectorization():
     texts = [b"b a c a", b"a b", b"", b"d a b", b"caf\xc3\xa9 e"]
     layer = keras.layers.TextVectorization(max_tokens=7, standardize=None)
     layer.adapt(tf.constant(texts))
-    words = vocabulary.count([texts[:2], texts[2:]], vocab_size=7)
+    words = vocabulary.most_frequent([texts[:2], texts[2:]], vocab_size=7)
     assert words == layer.get_vocabulary(include_special_tokens=False)
     assert words[:2] == ["a", "b"]
     assert len(words) == 5
@@ -85,7 +85,7 @@ def test_first_line_of_the_file_is_the_first_word_id(tmp_path):
     vocabulary.save(["good", "bad"], path)
     vectorizer = Vectorizer(path.read_text().split("\n")[:-1], sequence_length=9, truncate="head")
     assert vectorizer(tf.constant(["bad, GOOD unheard"])).to_list() == [
-        [vocabulary.FIRST_WORD_ID + 1, vocabulary.FIRST_WORD_ID, UNKNOWN_ID]
+        [vocabulary.FIRST_TOKEN_ID + 1, vocabulary.FIRST_TOKEN_ID, OOV_ID]
     ]
     assert vectorizer.vocabulary_size == 4
 
@@ -99,7 +99,7 @@ def test_truncation_keeps_the_end_that_was_asked_for(truncate, expected):
 @pytest.mark.parametrize("text", ["", "   ", "<br />", "?!", b"\xff\xfe"])
 def test_a_text_without_words_is_one_unknown_token(text):
     vectorizer = Vectorizer(["a"], sequence_length=5, truncate="tail")
-    assert vectorizer(tf.constant([text, "a"])).to_list() == [[UNKNOWN_ID], [2]]
+    assert vectorizer(tf.constant([text, "a"])).to_list() == [[OOV_ID], [2]]
 
 
 def test_file_and_fingerprint(tmp_path):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
 from pipeline.file_dataset.rows import FileSettings
@@ -40,7 +40,7 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
         raise UserError(f"{name} has no rows; give files with a text and a label in each row")
     if rows.statistics["empty_texts"] == count:
         raise UserError(
-            f"all {count} texts of {name} are empty, in the column {shown(settings.columns.text)}; "
+            f"all {count} texts of {name} are empty, in the column {quote(settings.columns.text)}; "
             "is --text_column right?"
         )
 
@@ -89,12 +89,12 @@ def choose_label_order(
             "--model_dir=FOLDER"
         )
     if len(labels) != 2:
-        shown_labels = [f"{shown(label)} ({files[file]}:{line})" for label, file, line in found]
+        quoted = [f"{quote(label)} ({files[file]}:{line})" for label, file, line in found]
         alike = lookalikes(labels[:_SHOWN])
-        hint = f"; {shown(alike[0][0])} and {shown(alike[0][1])} look alike" if alike else ""
+        hint = f"; {quote(alike[0][0])} and {quote(alike[0][1])} look alike" if alike else ""
         raise UserError(
             f"{name} has {len(labels)} different labels, not two: "
-            f"{', '.join(shown_labels[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
+            f"{', '.join(quoted[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
             "is --label_column right?"
         )
     return order_labels(labels, positive=positive) if wanted is None else tuple(wanted)
@@ -116,9 +116,9 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
     if sizes["train"]:
         return
     found = " and ".join(f"{size} in {split}" for split, size in sizes.items() if size)
-    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.cut:
+    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.cut_splits:
         raise UserError(
-            f"{name} has too few different texts for {' and '.join(sorted(splits.cut))} splits: "
+            f"{name} has too few different texts for {' and '.join(sorted(splits.cut_splits))} splits: "
             f"{found}, and none remain to train on; give more texts, or files for these splits"
         )
     dropped = ", since --drop_duplicates left out the others" if splits.dropped else ""
@@ -128,4 +128,4 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
 
 def _join(labels: Sequence[str]) -> str:
     """Lists the first labels."""
-    return ", ".join(map(shown, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")
+    return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

@@ -36,7 +36,7 @@ class Splits:
 
     Attributes:
         numbers: <uint8>[N], an index into SPLIT_NAMES, or a larger number for a dropped row.
-        cut: The names of the splits that were taken from the train split.
+        cut_splits: The names of the splits that were taken from the train split.
         copies: How many rows of one split have a text that is also in another, by (split, other
             split).
         dropped: How many labelled rows `drop_duplicates` dropped.
@@ -46,7 +46,7 @@ class Splits:
     """
 
     numbers: np.ndarray
-    cut: frozenset[str]
+    cut_splits: frozenset[str]
     copies: dict[tuple[str, str], int]
     dropped: int
     unlabelled_dropped: int
@@ -76,7 +76,7 @@ def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
     numbers[leaked] = _DROPPED
     return Splits(
         numbers,
-        cut=frozenset(SPLIT_NAMES[number] for number in missing),
+        cut_splits=frozenset(SPLIT_NAMES[number] for number in missing),
         copies=_count_copies(numbers, hashes),
         dropped=dropped,
         unlabelled_dropped=int(leaked.sum()),
@@ -103,7 +103,7 @@ def _cut(
     if number == _TEST:
         ranks, fraction = rows.hashes[is_train] / 2.0**64, settings.test_fraction
     else:
-        ranks = rows.examples.buckets[is_train] / HASH_BUCKETS
+        ranks = rows.examples.hash_buckets[is_train] / HASH_BUCKETS
         fraction = round(settings.validation_fraction * HASH_BUCKETS) / HASH_BUCKETS
     labels = rows.examples.labels[is_train]
     is_cut = _choose(ranks, rows.hashes[is_train], labels, fraction=fraction, keep=keep)

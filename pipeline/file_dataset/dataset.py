@@ -45,7 +45,7 @@ class FileDataset:
     Attributes:
         name: The name that the user gave.
         label_names: The names of labels 0 and 1, as in the files.
-        cut: The names of the splits that are taken from the train split.
+        cut_splits: The names of the splits that are taken from the train split.
         fingerprint: The SHA-256 of all texts, labels and splits, in their order.
 
     Raises:
@@ -81,7 +81,7 @@ class FileDataset:
         by_names = self._has_splits_from_names() and not settings.columns.split
         check_train_split(name, self._rows, self._splits, by_names=by_names)
         self._positions = {split: self._splits.positions(split) for split in parsed.SPLIT_NAMES}
-        self.cut = self._splits.cut
+        self.cut_splits = self._splits.cut_splits
         self.fingerprint = self._rows.statistics["sha256"]
 
     @property

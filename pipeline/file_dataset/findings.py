@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pipeline.errors import shown
+from pipeline.errors import quote
 from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import ParsedRows
 from pipeline.labels import lookalikes
@@ -26,7 +26,7 @@ def log_rows(name: str, rows: ParsedRows) -> None:
             "%s has a column %s with names of splits, which is not used; to use it: "
             "--split_column=%s",
             name,
-            shown(column),
+            quote(column),
             column,
         )
     if statistics["empty_texts"]:
@@ -49,8 +49,8 @@ def log_labels(name: str, labels: Sequence[str]) -> None:
             "%s: the labels %s and %s look alike, but are two labels; if they mean the same, "
             "write them the same way",
             name,
-            shown(one),
-            shown(other),
+            quote(one),
+            quote(other),
         )
 
 
@@ -61,7 +61,7 @@ def log_splits(name: str, splits: Splits) -> None:
         name: The data set, for messages.
         splits: The splits of the rows.
     """
-    for split in sorted(splits.cut):
+    for split in sorted(splits.cut_splits):
         _log.info("%s: the %s split is taken from the train split", name, split)
     if splits.dropped:
         _log.info("%s: --drop_duplicates left out %d examples", name, splits.dropped)

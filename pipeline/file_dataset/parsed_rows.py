@@ -13,7 +13,7 @@ from typing import TypedDict
 import numpy as np
 
 from pipeline.datasets import READ_BATCH, hash_buckets
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.rows import Row
 
@@ -159,7 +159,7 @@ class _Collector:
             if len(self._labels) > _MOST_LABELS:
                 raise UserError(
                     f"there are more than {_MOST_LABELS} different labels, such as "
-                    f"{shown(row.label)}; is --label_column right?"
+                    f"{quote(row.label)}; is --label_column right?"
                 )
         self._empty_texts += not row.text.strip()
         self._spaced_labels += row.is_spaced

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.errors import shown
+from pipeline.errors import quote
 from pipeline.file_dataset.split_names import SPLITS
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import read_records, translate_read_errors
@@ -106,21 +106,21 @@ def _check(file: int, line: int, record: Record | None, columns: Columns, split:
         return Row(file, line, problem="more fields than the header has")
     text = record.get(columns.text)
     if not isinstance(text, str):
-        return Row(file, line, problem=f"no text in {shown(columns.text)}")
+        return Row(file, line, problem=f"no text in {quote(columns.text)}")
     if columns.split:
         word = str(record.get(columns.split) or "").strip().lower()
         if word not in SPLITS:
-            problem = f"{shown(word)} in {shown(columns.split)} is not a split"
+            problem = f"{quote(word)} in {quote(columns.split)} is not a split"
             return Row(file, line, problem=problem)
         split = SPLITS[word]
     raw = record.get(columns.label)
     if isinstance(raw, list | dict) and split != "unsupervised":
         kind = "list" if isinstance(raw, list) else "JSON object"
-        return Row(file, line, problem=f"a {kind} in {shown(columns.label)} is not a label")
+        return Row(file, line, problem=f"a {kind} in {quote(columns.label)} is not a label")
     written = "" if raw is None or split == "unsupervised" else str(raw)
     label = written.strip() or None
     if label is None and split != "unsupervised":
-        return Row(file, line, problem=f"no label in {shown(columns.label)}")
+        return Row(file, line, problem=f"no label in {quote(columns.label)}")
     encoded = text.encode("utf-8", "surrogateescape")
     is_spaced = written != (label or "")
     return Row(file, line, encoded, label, split, "", is_spaced, *_unused_splits(record, columns))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.files.file_format import FileFormat
 
 COMPRESSED = (".gz", ".bz2", ".xz")
@@ -233,7 +233,7 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> UserError:
     lines = _survey_lines(path)
     problem = (
         f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
-        f"{shown(lines.first_bytes)}"
+        f"{quote(lines.first_bytes)}"
     )
     if lines.has_utf8:
         return UserError(f"{problem}, but other lines are; save the whole file as UTF-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 
 # A row of a file by column. None is the key of the fields that a row of a table has too many.
 Record = dict[str | None, Any]
@@ -36,12 +36,12 @@ class FileFormat:
         self._check_encoding()
         if not self._has_delimiter():
             raise UserError(
-                f"--delimiter={shown(self.delimiter)} is not a delimiter; write one character such "
+                f"--delimiter={quote(self.delimiter)} is not a delimiter; write one character such "
                 "as --delimiter=';', or --delimiter=tab, or auto"
             )
         if self.quoting not in QUOTING:
             raise UserError(
-                f"--quoting={shown(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
+                f"--quoting={quote(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
             )
 
     @property
@@ -73,7 +73,7 @@ class FileFormat:
             is_known = False
         if not is_known:
             raise UserError(
-                f"--encoding={shown(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
+                f"--encoding={quote(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
                 "latin-1, utf-16 or another of Python's text encodings"
             )
 

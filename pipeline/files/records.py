@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import RunError, UserError, cut, shown
+from pipeline.errors import RunError, UserError, quote, shorten
 from pipeline.files.decoding import COMPRESSED, Content, examine
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.json_records import read_objects
@@ -57,7 +57,7 @@ def find_files(name: str) -> list[Path]:
         found = _expand(str(path))
     if not found:
         raise UserError(
-            f"--dataset={cut(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
+            f"--dataset={shorten(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
             f"nor a file, folder or pattern of {_SUFFIX_LIST} files"
         )
     for file in found:
@@ -171,7 +171,7 @@ def _list_folder(folder: Path) -> list[Path]:
             "as .csv, .tsv or .jsonl",
             len(unread),
             folder,
-            shown(unread[0].name),
+            quote(unread[0].name),
         )
     # Next to other files, a .json file describes the data set, such as dataset_info.json.
     others = [file for file in found if kind(file) == ".json"]
@@ -256,4 +256,4 @@ def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
         if first is file:
             yield file
         else:
-            _log.info("left out %s: it is a link to %s", shown(str(file)), shown(str(first)))
+            _log.info("left out %s: it is a link to %s", quote(str(file)), quote(str(first)))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError, cut, shown
+from pipeline.errors import UserError, quote, shorten
 from pipeline.files.decoding import Content, open_text
 from pipeline.files.file_format import FileFormat, Record
 
@@ -232,8 +232,8 @@ def _missing_column(
     column = next((name for name in needed if name not in header), needed[0])
     names = ", ".join(f"--{flag}" for flag in flags)
     return UserError(
-        f"{tables[0].path} has no column {shown(column)}, but "
-        f"{cut(', '.join(map(shown, header[:20])), 200)}; does its first line name the columns? "
+        f"{tables[0].path} has no column {quote(column)}, but "
+        f"{shorten(', '.join(map(quote, header[:20])), 200)}; does its first line name the columns? "
         f"Name them with {names}, and the delimiter with --delimiter"
     )
 
@@ -248,7 +248,7 @@ def _check_unique(table: Table, needed: Sequence[str]) -> None:
     for name in needed:
         if header.count(name) > 1:
             raise UserError(
-                f"{table.path} has {header.count(name)} columns {shown(name)}; rename the others"
+                f"{table.path} has {header.count(name)} columns {quote(name)}; rename the others"
             )
 
 

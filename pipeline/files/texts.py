@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.files.decoding import guess_encoding, open_text, refuse_binary
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import SUFFIXES, kind, prepare, read_records, translate_read_errors
@@ -145,7 +145,7 @@ class TextFile:
         for delimiter in DELIMITERS:
             names = [name.strip(' "') for name in header.split(delimiter)]
             if len(names) > 1 and self.column in names:
-                found = f"a table with a column {shown(self.column)}; rename it to .csv or .tsv"
+                found = f"a table with a column {quote(self.column)}; rename it to .csv or .tsv"
         if found:
             raise UserError(
                 f"--input={self.path} looks like {found}. If it has one text per line, read "
@@ -189,9 +189,9 @@ class TextFile:
         if None in record:
             return "more fields than the header has"
         if not isinstance(record.get(self.column), str):
-            return f"no text in {shown(self.column)}; is --text_column={self.column} right?"
+            return f"no text in {quote(self.column)}; is --text_column={self.column} right?"
         missing = [name for name in self.keep if name not in record]
-        return f"no {shown(missing[0])}, which --keep_columns names" if missing else ""
+        return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
