@@ -117,9 +117,10 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
         return
     found = " and ".join(f"{size} in {split}" for split, size in sizes.items() if size)
     if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.cut_splits:
+        missing = " and ".join(sorted(splits.cut_splits))
         raise UserError(
-            f"{name} has too few different texts for {' and '.join(sorted(splits.cut_splits))} splits: "
-            f"{found}, and none remain to train on; give more texts, or files for these splits"
+            f"{name} has too few different texts for {missing} splits: {found}, and none remain to "
+            "train on; give more texts, or files for these splits"
         )
     dropped = ", since --drop_duplicates left out the others" if splits.dropped else ""
     hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""

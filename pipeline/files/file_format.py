@@ -21,7 +21,7 @@ class FileFormat:
     Attributes:
         encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
         delimiter: The character between columns in CSV and TSV, a name such as `tab`, or auto.
-        quoting: `csv` if quotes enclose fields, `none` if they are part of the text, or auto.
+        quoting: `csv` if quotes enclose fields, `none` if they belong to the text, or auto.
 
     Raises:
         UserError: A value is not one of these.

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pipeline import DATASETS
 from pipeline.errors import RunError, UserError, quote, shorten
 from pipeline.files.decoding import COMPRESSED, Content, examine
 from pipeline.files.file_format import AUTO, FileFormat, Record
@@ -57,7 +58,7 @@ def find_files(name: str) -> list[Path]:
         found = _expand(str(path))
     if not found:
         raise UserError(
-            f"--dataset={shorten(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
+            f"--dataset={shorten(name)} is neither the name of a data set ({', '.join(DATASETS)}) "
             f"nor a file, folder or pattern of {_SUFFIX_LIST} files"
         )
     for file in found:

@@ -143,7 +143,7 @@ def recognize(
     if best.open_quote:
         raise UserError(
             f'{path}:{best.open_quote}: a " opens a field that does not end before a delimiter; '
-            'write "" for a quote in a quoted field, or add --quoting=none if quotes are part of '
+            'write "" for a quote in a quoted field, or add --quoting=none if quotes belong to '
             "the texts"
         )
     _log_choice(best, tables[0], file_format)
@@ -231,10 +231,10 @@ def _missing_column(
     header = headers[0] if len(headers[0]) > 1 else max(headers, key=len)
     column = next((name for name in needed if name not in header), needed[0])
     names = ", ".join(f"--{flag}" for flag in flags)
+    found = shorten(", ".join(map(quote, header[:20])), 200)
     return UserError(
-        f"{tables[0].path} has no column {quote(column)}, but "
-        f"{shorten(', '.join(map(quote, header[:20])), 200)}; does its first line name the columns? "
-        f"Name them with {names}, and the delimiter with --delimiter"
+        f"{tables[0].path} has no column {quote(column)}, but {found}; does its first line name "
+        f"the columns? Name them with {names}, and the delimiter with --delimiter"
     )
 
 

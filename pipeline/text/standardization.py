@@ -20,10 +20,10 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
 
     HTML tags, control characters and bytes that are not UTF-8 become spaces. The entities in
     _ENTITIES become their characters; other HTML entities become spaces. Punctuation becomes
-    spaces, except an apostrophe or slash inside a token: `don't` and `7/10` are one token each. Each
-    symbol, such as an emoji, is one token. In scripts without spaces (Han, Hiragana, Katakana, Thai,
-    Lao, Khmer, Myanmar), each character with its marks is one token. Characters are in one Unicode
-    form; see `normalize`.
+    spaces, except an apostrophe or slash inside a token: `don't` and `7/10` are one token each.
+    Each symbol, such as an emoji, is one token. In scripts without spaces (Han, Hiragana, Katakana,
+    Thai, Lao, Khmer, Myanmar), each character with its marks is one token. Characters are in one
+    Unicode form; see `normalize`.
 
     Args:
         texts: <string>[...], UTF-8; other bytes are allowed.
