@@ -1,0 +1,40 @@
+"""What happens to a run when the machine, the disk or a file fails it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import ROOT
+
+TRAIN_WITH_LITTLE_MEMORY = """
+import re, resource, runpy, sys
+import tensorflow as tf
+import trainer.loop
+
+fit = trainer.loop.TrainingLoop.fit
+
+def fit_in_100_megabytes(trainer, *arguments, **options):
+    batch = tf.ones([2, 8], tf.int32), tf.ones([2])  # tracing has its memory already
+    trainer._step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    trainer.state.step.assign(0)
+    used = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
+    return fit(trainer, *arguments, **options)
+
+trainer.loop.TrainingLoop.fit = fit_in_100_megabytes
+runpy.run_module("scripts.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc how much memory it has")
+@pytest.mark.slow
+def test_too_little_memory_is_told_with_the_settings_that_need_it(flags, tmp_path):
+    settings = ["--batch_size=320", "--embedding_dim=4096", "--sequence_length=500"]
+    model_dir = f"--model_dir={tmp_path / 'run'}"
+    command = [sys.executable, "-c", TRAIN_WITH_LITTLE_MEMORY, model_dir, *flags, *settings]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    told = done.stderr.splitlines()[-1]
+    assert "not enough memory for --batch_size=320 and --sequence_length=500" in told
+    assert len(list(tmp_path.glob("run/checkpoints/*.index"))) == 1

@@ -1,0 +1,37 @@
+"""The commands as users run them."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import ROOT
+from trainer.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    "script", ["train", "evaluate", "predict", "export", "dev.benchmark", "dev.compare"]
+)
+def test_help_is_for_people_and_loads_nothing_heavy(run_process, script):
+    done = run_process(script, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"python -m scripts.{script}" in done.stdout.decode()
+    assert ("--model_dir" in done.stdout.decode()) == (not script.startswith("dev."))
+    program = f"import sys, scripts.{script}; print('tensorflow' in sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
+    assert loaded.strip() == b"False"
+
+
+def test_help_of_train_has_all_settings_in_groups_and_its_reader_may_go(start_process, run):
+    told = run("train", "--help").stdout.decode()
+    for field in dataclasses.fields(TrainConfig):
+        assert f"  --{field.name}=" in told
+    assert told.index("how it learns:") < told.index("--batch_size") < told.index("how it runs:")
+    assert max(map(len, told.splitlines())) <= 100
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start_process("train", "--help", stdout=writing)
+    os.close(writing)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
