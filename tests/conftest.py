@@ -1,4 +1,4 @@
-"""A small data set of real texts, small trained runs, and the commands."""
+"""Fixtures: a small data set of real texts, small trained runs, and the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests: small models and loops, interruptions, and what a run has written."""
+"""Helpers that tests share: small models and loops, interruptions, and files of runs."""
 
 import contextlib
 import fcntl

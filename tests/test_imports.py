@@ -1,4 +1,4 @@
-"""The layers of the product code: the direction of imports, and the size of folders and files."""
+"""The layers of the product code: the direction of imports, and sizes of folders and files."""
 
 import ast
 

@@ -1,3 +1,5 @@
+"""TextClassifier: padding, branches, seeds and precision."""
+
 import keras
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def test_every_token_counts(encoder):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_stacked_lstm_is_keras_masked_stack_gradients_included(training):
+def test_stacked_lstm_equals_masked_keras_lstms_and_their_gradients(training):
     """The reference is the tutorial's Sequential model, with masks."""
     model = make_classifier("stacked_lstm")
     reference = keras.Sequential(
@@ -75,7 +77,7 @@ def test_stacked_lstm_is_keras_masked_stack_gradients_included(training):
         np.testing.assert_allclose(our, their, atol=1e-5)
 
 
-def test_dropout_is_on_in_training_alone():
+def test_dropout_acts_only_in_training():
     model, token_ids = (
         make_classifier("stacked_lstm", dropout=0.5),
         random_token_ids(8, 20).to_tensor(),
@@ -85,7 +87,7 @@ def test_dropout_is_on_in_training_alone():
     assert (first != second).any()
 
 
-def test_the_seed_decides_weights_and_dropout():
+def test_the_seed_determines_weights_and_dropout():
     token_ids = random_token_ids(8, 20).to_tensor()
 
     def logits(seed):
@@ -109,7 +111,7 @@ def test_logits_and_weights_are_float32_under_mixed_precision(policy):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_gradients_under_mixed_precision_are_those_of_float32_rounded(policy):
+def test_mixed_precision_gradients_are_close_to_float32_gradients(policy):
     token_ids = random_token_ids(16, 40).to_tensor()
 
     def gradients(policy):

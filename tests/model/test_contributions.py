@@ -1,5 +1,6 @@
-"""Explanations add up to what they explain."""
+"""Contributions of tokens add up to the logit."""
 
+import functools
 import itertools
 import math
 
@@ -42,7 +43,7 @@ def test_weights_of_ngrams_add_up_to_their_logit(longest):
         check_complete(model, tf.constant(few), tolerance=3e-5)
 
 
-def test_parts_are_explained_together_by_their_mean():
+def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
     counted = random_token_ids(40, 30)
     model = make_adapted_classifier(2, counted, "pooled_lstm", "stacked_lstm")
     for token_ids in counted[:5]:
@@ -61,12 +62,13 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
             for places in ([*range(i, i + size)] for i in range(5 - size))
             if set(places) <= set(present)
         ]
-        return sum(alone([token_ids[place] for place in places]) for places in ngrams)
+        return sum(alone(tuple(token_ids[place] for place in places)) for places in ngrams)
 
-    def alone(ngram):  # its score without those of the shorter ones in it
+    @functools.cache
+    def alone(ngram):  # its score without the scores of the shorter n-grams in it
         whole = float(part(tf.constant([ngram]))[0] - part.bias)
-        shorter = {tuple(ngram[i:j]) for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
-        return whole - sum(alone(list(one)) for one in shorter - {tuple(ngram)})
+        shorter = {ngram[i:j] for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
+        return whole - sum(map(alone, shorter - {ngram}))
 
     shares = np.zeros(4)
     for order in itertools.permutations(range(4)):
@@ -76,7 +78,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     np.testing.assert_allclose(weights, shares / math.factorial(4), atol=1e-4)
 
 
-def test_tokens_that_are_not_read_have_no_weight():
+def test_tokens_outside_the_window_have_no_weight():
     model = make_classifier("pooled_lstm", encoder_length=5)
     weights, _ = model.contributions(tf.range(2, 14))
     assert (weights[:-5].numpy() == 0).all()

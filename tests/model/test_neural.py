@@ -1,3 +1,5 @@
+"""NeuralScorer: windows of tokens, word dropout and the embedding's rate."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +18,7 @@ def test_the_last_tokens_are_taken(longest):
         assert not ours[len(row) :].any()
 
 
-def test_a_window_stands_anywhere_in_a_review():
+def test_a_window_starts_at_any_token():
     token_ids = tf.range(1, 41)[tf.newaxis]
     found = {
         int(window_of_tokens(token_ids, 37, tf.constant([place]))[0, 0])
@@ -34,7 +36,7 @@ def test_training_reads_another_window_each_time():
     assert part.cut(token_ids, training=False).shape == token_ids.shape
 
 
-def test_words_are_dropped_whole():
+def test_word_dropout_drops_whole_embeddings():
     (part,) = make_classifier("pooled_lstm", word_dropout=0.5).scorers
     dropped = part._dropped(tf.ones([8, 50, 12]), training=True).numpy()
     assert (dropped == dropped[..., :1]).all()
@@ -42,14 +44,14 @@ def test_words_are_dropped_whole():
 
 
 @pytest.mark.parametrize("encoder", ["stacked_lstm", "pooled_lstm"])
-def test_an_encoder_reads_the_last_tokens_alone(encoder):
+def test_an_encoder_with_a_length_reads_only_the_last_tokens(encoder):
     whole, short = make_classifier(encoder), make_classifier(encoder, encoder_length=5)
     token_ids = tf.constant([[7, 8, 9, 1, 2, 3, 4, 5], [4, 5, 6, 7, 0, 0, 0, 0]])
     last = tf.constant([[1, 2, 3, 4, 5], [4, 5, 6, 7, 0]])
     np.testing.assert_allclose(short(token_ids), whole(last), atol=1e-6)
 
 
-def test_the_embedding_learns_faster_by_its_rate():
+def test_embedding_rate_scales_the_updates_of_the_embedding():
     """A step of the stored table, whatever its size, moves the vectors by so many times as much."""
     token_ids = random_token_ids(8, 20).to_tensor()
     slow, fast = make_classifier("pooled_lstm"), make_classifier("pooled_lstm", embedding_rate=5.0)

@@ -1,3 +1,5 @@
+"""NgramScorer: Naive-Bayes ratios and hashed n-grams."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ from tests.helpers import NGRAM_LABELS, make_adapted_classifier, make_classifier
 
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
-def test_ratios_are_those_of_naive_bayes(longest):
+def test_ratios_equal_naive_bayes(longest):
     """The reference counts n-grams with scikit-learn, and comes from posteriors by Bayes' rule.
 
     P(label 1 | n-gram) is shrunk towards the share of label 1, by 2 examples that have that share.
@@ -58,7 +60,7 @@ def rows_with(counts, sizes):
 
 
 @pytest.mark.parametrize("sizes", [(100, 900), (900, 100), (500, 500)])
-def test_an_ngram_that_is_as_frequent_in_either_class_has_no_ratio(sizes):
+def test_an_ngram_equally_frequent_in_both_classes_has_ratio_zero(sizes):
     """However rare it is: smoothing must not move it towards the smaller class."""
     shares = {2: 0.01, 3: 0.05, 4: 0.2, 5: 1.0}
     neutral = {token: [round(share * size) for size in sizes] for token, share in shares.items()}
@@ -68,7 +70,7 @@ def test_an_ngram_that_is_as_frequent_in_either_class_has_no_ratio(sizes):
     assert float(part.bias) == pytest.approx(np.log(sizes[1] / sizes[0]), abs=1e-6)
 
 
-def test_ratios_of_balanced_classes_are_those_of_add_one_smoothing():
+def test_ratios_of_balanced_classes_equal_add_one_smoothing():
     counts = {2: (0, 5), 3: (7, 2), 4: (30, 29), 5: (0, 50), 6: (1, 0)}
     part = counted(*rows_with(counts, (50, 50)))
     for token, (negative, positive) in counts.items():
@@ -77,7 +79,7 @@ def test_ratios_of_balanced_classes_are_those_of_add_one_smoothing():
     assert float(part.bias) == 0
 
 
-def test_classes_that_change_places_change_the_signs():
+def test_swapped_classes_swap_the_signs_of_ratios():
     counts, sizes = {2: (3, 40), 3: (10, 1), 4: (0, 9), 5: (2, 0)}, (20, 180)
     part = counted(*rows_with(counts, sizes))
     swapped = counted(*rows_with({token: of[::-1] for token, of in counts.items()}, sizes[::-1]))
@@ -88,7 +90,7 @@ def test_classes_that_change_places_change_the_signs():
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_examples_of_one_class_say_nothing_of_the_other(label):
+def test_examples_of_one_class_give_zero_ratios(label):
     part = counted([[1, 2], [2, 3], [2]], [label] * 3)
     assert not part.ratios.numpy().any()
     assert float(part.bias) == 0
@@ -104,7 +106,7 @@ def test_padding_batch_mates_and_branches_change_no_logit(longest):
     assert together.std() > 1
 
 
-def test_an_ngram_counts_once_a_review_and_its_words_in_their_order():
+def test_an_ngram_counts_once_per_example_and_word_order_matters():
     def features(*ids):
         rows, found = ngram_features(tf.constant([ids]), 2)
         assert (rows.numpy() == 0).all()
@@ -117,7 +119,7 @@ def test_an_ngram_counts_once_a_review_and_its_words_in_their_order():
     assert features(5, 6) != features(6, 5)
 
 
-def test_features_are_spread():
+def test_hashing_loses_few_ngrams():
     """Hashing loses few of the n-grams of a small vocabulary."""
     ids = np.random.default_rng(0).integers(1, 10_000, [64, 200])
     _, features = ngram_features(tf.constant(ids, tf.int32), 2)
@@ -127,7 +129,7 @@ def test_features_are_spread():
     assert len(set(features.numpy())) > 0.995 * different
 
 
-def test_the_mean_of_the_parts_counts():
+def test_logits_are_the_mean_of_the_scorers():
     token_ids = random_token_ids(40, 30)
     both = make_adapted_classifier(2, token_ids, "stacked_lstm")
     wide = make_adapted_classifier(2, token_ids)

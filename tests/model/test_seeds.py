@@ -1,4 +1,4 @@
-"""Random numbers of one run that have different uses are independent."""
+"""Different uses of random numbers in one run are independent."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def test_no_two_initial_arrays_share_a_stream(encoder):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_runs_of_neighbouring_seeds_share_no_stream(encoder):
+def test_neighbouring_seeds_share_no_stream(encoder):
     models = [make_model(encoder, seed=seed) for seed in (0, 1, 2, 10)]
     for one, other in itertools.combinations(models, 2):
         assert not set(streams(one)) & set(streams(other))
@@ -81,7 +81,7 @@ def test_one_seed_gives_the_same_bits(encoder):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
-def test_an_encoder_more_changes_no_other_encoder():
+def test_adding_an_encoder_changes_no_other_encoder():
     one, two = (
         build_model(TrainConfig(encoder=encoder, ngrams=ngrams, **SMALL), 50, "float32")
         for encoder, ngrams in (("pooled_lstm", 0), ("pooled_lstm,stacked_lstm", 2))
@@ -99,7 +99,7 @@ def test_an_encoder_more_changes_no_other_encoder():
         st.tuples(st.integers(0, 2**31), st.text(max_size=20)), min_size=2, max_size=20, unique=True
     )
 )
-def test_each_use_of_each_seed_has_its_own(uses):
+def test_each_use_of_each_seed_derives_another_seed(uses):
     """Also where one name is the beginning of another; 20 of 2^30 collide once in 5 million."""
     derived = [derive_seed(*use) for use in uses]
     assert len(set(derived)) == len(derived)

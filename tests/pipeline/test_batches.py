@@ -1,3 +1,5 @@
+"""Batches: order, length buckets and padding."""
+
 import dataclasses
 
 import numpy as np
@@ -28,20 +30,20 @@ def numbers(batches):
     return [token_ids.numpy()[:, 0] - 1 for token_ids, _ in batches]
 
 
-def test_an_epoch_has_every_review_once(examples):
+def test_an_epoch_has_every_example_once(examples):
     seen = numbers(training_batches(examples, batch_size=64, seed=0, epoch=0))
     assert sorted(np.concatenate(seen)) == list(range(1003))
     assert len(seen) == batches_per_epoch(examples, 64) == 16
     assert sorted(map(len, seen)) == [1003 % 64] + [64] * 15
 
 
-def test_an_evaluation_has_every_review_once_in_its_order(examples):
+def test_evaluation_batches_have_every_example_once_in_order(examples):
     seen = numbers(evaluation_batches(examples, batch_size=100))
     assert (np.concatenate(seen) == evaluation_order(examples.lengths)).all()
     assert sorted(np.concatenate(seen)) == list(range(1003))
 
 
-def test_rows_are_the_reviews_padded_at_the_end(examples):
+def test_rows_are_padded_at_the_end(examples):
     for token_ids, labels in training_batches(examples, batch_size=64, seed=3, epoch=1):
         for row, label in zip(token_ids.numpy(), labels.numpy(), strict=True):
             review = examples.row(int(label))
@@ -59,7 +61,7 @@ def test_order_is_a_function_of_seed_and_epoch(examples):
 
 
 @pytest.mark.parametrize("first_batch", [0, 5, 15, 16])
-def test_a_run_that_goes_on_sees_the_rest_of_the_epoch(examples, first_batch):
+def test_a_resumed_epoch_has_the_remaining_batches(examples, first_batch):
     arguments = {"batch_size": 64, "seed": 1, "epoch": 2}
     whole = numbers(training_batches(examples, **arguments))
     rest = numbers(training_batches(examples, **arguments, first_batch=first_batch))

@@ -1,3 +1,5 @@
+"""The cache: entries, concurrent writers, its limit, and files that are not its own."""
+
 import logging
 import os
 import threading
@@ -45,7 +47,7 @@ def test_an_entry_is_made_once_for_each_key(tmp_path):
     assert len(made) == 2
 
 
-def test_what_a_failed_maker_leaves_is_gone_and_is_no_entry(tmp_path):
+def test_a_failed_maker_leaves_no_entry(tmp_path):
     def fail(folder):
         write("half")(folder)
         raise KeyboardInterrupt
@@ -57,7 +59,7 @@ def test_what_a_failed_maker_leaves_is_gone_and_is_no_entry(tmp_path):
     assert Cache(tmp_path).get("entry", {}, make=write("whole"), read=read) == "whole"
 
 
-def test_what_a_killed_maker_left_does_no_harm_and_goes_after_a_day(tmp_path):
+def test_unfinished_entries_do_no_harm_and_are_removed_after_a_day(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
     (entry,) = entries(tmp_path)
     left = {}
@@ -92,7 +94,7 @@ def bystanders(folder):
     return {folder / name for name in names}
 
 
-def test_nothing_that_is_not_of_the_cache_is_removed(tmp_path):
+def test_only_entries_of_the_cache_are_removed(tmp_path):
     """--cache_dir=. or $HOME; on old and new things, also in the folder of the cache itself."""
     mine = bystanders(tmp_path)
     cache = Cache(tmp_path, limit=0)
@@ -124,7 +126,7 @@ def test_a_link_to_an_entry_is_not_removed(tmp_path):
     assert read(link) == "theirs"
 
 
-def test_over_the_limit_what_was_used_the_longest_ago_is_removed(tmp_path, caplog, monkeypatch):
+def test_least_recently_used_entries_are_removed_over_the_limit(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
     caplog.set_level(logging.INFO)
     size = 100_000
@@ -151,7 +153,7 @@ def test_over_the_limit_what_was_used_the_longest_ago_is_removed(tmp_path, caplo
     assert "--cache_gb" in caplog.text
 
 
-def test_entries_of_the_last_hour_stay_whatever_the_limit(tmp_path):
+def test_entries_of_the_last_hour_stay_at_any_limit(tmp_path):
     """Another process may be about to read them."""
     for number in range(3):
         Cache(tmp_path, limit=0).get("entry", {"n": number}, make=write("1"), read=read)
@@ -169,14 +171,14 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["/proc/none", "{}/file", "{}/file/below"])
-def test_a_cache_that_cannot_be_made_is_a_mistake_that_names_the_flag(tmp_path, folder):
+def test_a_cache_that_cannot_be_made_is_a_user_error(tmp_path, folder):
     (tmp_path / "file").touch()
     cache = Cache(Path(folder.format(tmp_path)))
     with pytest.raises(UserError, match=r"cannot be written .*--cache_dir=FOLDER, or none"):
         cache.get("entry", {}, make=None, read=read)
 
 
-def test_two_may_make_one_entry_at_once(tmp_path):
+def test_two_makers_of_one_entry_at_once_both_succeed(tmp_path):
     both = threading.Barrier(2, timeout=20)
     got = []
 
@@ -197,7 +199,7 @@ def test_two_may_make_one_entry_at_once(tmp_path):
     assert not unfinished(tmp_path)
 
 
-def test_a_cache_without_a_folder_goes_with_its_owner():
+def test_a_cache_without_a_folder_is_temporary():
     cache = Cache(None)
     folder = cache.get("entry", {}, make=write("1"), read=lambda folder: folder)
     assert folder.is_dir()

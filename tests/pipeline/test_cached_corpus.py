@@ -1,3 +1,5 @@
+"""Examples in the cache."""
+
 import dataclasses
 import logging
 import os
@@ -20,7 +22,7 @@ def entries(root):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])
-def test_damaged_reviews_are_made_anew_with_a_warning(tmp_path, caplog, damage, monkeypatch):
+def test_damaged_examples_are_made_again_with_a_warning(tmp_path, caplog, damage, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
     parts = [(np.arange(5, dtype=np.uint16), [2, 3], [0, 1], [7, 8])]
 
@@ -45,7 +47,7 @@ def test_damaged_reviews_are_made_anew_with_a_warning(tmp_path, caplog, damage, 
     assert "is damaged" in caplog.text
 
 
-def test_reviews_are_read_as_they_were_written(tmp_path):
+def test_examples_are_read_as_written(tmp_path):
     parts = [
         (np.array([300, 5], np.uint16), [1, 1], [0, 1], [7, 9_999]),
         (np.array([], np.uint16), [0], [1], [0]),
@@ -61,7 +63,7 @@ def test_reviews_are_read_as_they_were_written(tmp_path):
     assert [len(part) for part in read_back.in_chunks(3)] == [3, 1]
 
 
-def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_config, tmp_path):
+def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
     data = open_corpus(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
@@ -82,7 +84,7 @@ def test_what_training_reads_is_what_the_vectorizer_makes_of_each_text(small_con
 @pytest.mark.parametrize(
     "change", [{"vocab_size": 400}, {"sequence_length": 39}, {"truncate": "head"}]
 )
-def test_other_settings_are_other_entries(small_config, tmp_path, change):
+def test_other_settings_use_other_entries(small_config, tmp_path, change):
     def tokens(config):
         data = open_corpus(config)
         examples = data.examples("train", make_vectorizer(data.vocabulary(), config))
@@ -95,7 +97,7 @@ def test_other_settings_are_other_entries(small_config, tmp_path, change):
 
 
 @pytest.mark.parametrize("changed", ["pipeline/corpus.py", "pipeline/vocabulary.py", "keras"])
-def test_other_code_or_another_keras_makes_other_entries(small_config, tmp_path, changed):
+def test_other_code_or_another_keras_uses_other_entries(small_config, tmp_path, changed):
     """What decides the contents of an entry is in its key."""
 
     def tokens():

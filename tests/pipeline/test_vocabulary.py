@@ -1,3 +1,5 @@
+"""Standardization, vocabulary and vectorizer."""
+
 import hashlib
 
 import keras
@@ -60,7 +62,7 @@ def test_punctuation_can_be_kept(text, expected):
 
 
 @pytest.mark.parametrize("punctuation", ["drop", "keep"])
-def test_standardize_twice_is_standardize_once(data_dir, punctuation):
+def test_standardize_is_idempotent(data_dir, punctuation):
     from pipeline.datasets import open_dataset
 
     reviews = open_dataset("imdb_offline", data_dir=str(data_dir), download=False)
@@ -69,7 +71,7 @@ def test_standardize_twice_is_standardize_once(data_dir, punctuation):
         assert (standardize(once, punctuation=punctuation).numpy() == once.numpy()).all()
 
 
-def test_vocabulary_is_that_of_text_vectorization():
+def test_the_vocabulary_equals_text_vectorization():
     """Ties included: the reference is the layer's own adapt."""
     texts = [b"b a c a", b"a b", b"", b"d a b", b"caf\xc3\xa9 e"]
     layer = keras.layers.TextVectorization(max_tokens=7, standardize=None)
@@ -91,7 +93,7 @@ def test_first_line_of_the_file_is_the_first_word_id(tmp_path):
 
 
 @pytest.mark.parametrize(("truncate", "expected"), [("head", [2, 3]), ("tail", [3, 4])])
-def test_truncation_keeps_the_end_that_was_asked_for(truncate, expected):
+def test_truncation_keeps_the_chosen_end(truncate, expected):
     vectorizer = Vectorizer(["a", "b", "c"], sequence_length=2, truncate=truncate)
     assert vectorizer(tf.constant(["a b c", "a"])).to_list() == [expected, [2]]
 
@@ -112,13 +114,13 @@ def test_file_and_fingerprint(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"a\n\nb\n", b"\xff\n", b""])
-def test_a_damaged_file_is_a_fault(tmp_path, content):
+def test_a_damaged_vocabulary_is_a_run_error(tmp_path, content):
     path = tmp_path / "vocabulary.txt"
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"vocabulary\.txt"):
         vocabulary.load(path)
 
 
-def test_no_file_is_a_mistake(tmp_path):
+def test_a_missing_vocabulary_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no vocabulary"):
         vocabulary.load(tmp_path / "vocabulary.txt")

@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""evaluate: its metrics and its report."""
 
 import csv
 import json
@@ -21,9 +21,7 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert json.loads(as_json.stdout) == {name: results[name] for name in figures}
 
 
-def test_evaluate_lists_the_surest_mistakes_and_draws_curves(
-    trained, run, train_examples, tmp_path
-):
+def test_the_report_lists_confident_errors_and_draws_curves(trained, run, train_examples, tmp_path):
     model_dir = trained
     folder = tmp_path / "a report"
     arguments = [f"--model_dir={model_dir}", "--split=validation", "--format=json"]
@@ -44,7 +42,7 @@ def test_evaluate_lists_the_surest_mistakes_and_draws_curves(
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_evaluate_reads_the_data_set_from_where_it_is_told_to(trained, run, data_dir, tmp_path):
+def test_evaluate_reads_the_data_set_in_data_dir(trained, run, data_dir, tmp_path):
     model_dir = trained
     moved = tmp_path / "moved"
     shutil.copytree(data_dir, moved)

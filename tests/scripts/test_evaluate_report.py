@@ -1,4 +1,4 @@
-"""Commands as a whole: several in one process, and what they leave alone."""
+"""evaluate's report replaces only its own files."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from trainer.evaluation import report
 # Evaluation
 
 
-def test_figures_are_printed_where_the_report_cannot_be_written(
+def test_metrics_are_printed_if_the_report_cannot_be_written(
     trained, data_flags, call, capsys, tmp_path
 ):
     """A file stands in the place of the folder, as nothing stops root from writing."""

@@ -81,7 +81,7 @@ def test_mixed_precision_is_as_accurate_as_float32(train, float32, precision):
     assert expected["accuracy"] > 0.8
 
 
-def test_cudnns_lstm_is_in_use(train):
+def test_the_lstm_uses_cudnn(train):
     model_dir, _, _ = train(max_steps=30, profile_steps="20,25")
     (profile,) = model_dir.glob("train/plugins/profile/*/*.xplane.pb")
     assert b"cudnn" in profile.read_bytes().lower()
@@ -115,10 +115,10 @@ assert all(bool(tf.reduce_all(tf.math.is_finite(w))) for w in model.trainable_va
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
-def test_a_run_of_a_gpu_goes_on_on_a_cpu(train, environment):
+def test_a_gpu_run_resumes_on_a_cpu(train, environment):
     model_dir, started, _ = train(precision="float32", epochs=1)
     no_gpu = {**environment, "CUDA_VISIBLE_DEVICES": "-1"}
     _, results, told = train(model_dir=model_dir, env=no_gpu, precision="float32", epochs=2)
-    assert "going on from step" in told
+    assert "resuming at step" in told
     assert results["epochs"] == 2
     assert results["accuracy"] > started["accuracy"] - NOISE

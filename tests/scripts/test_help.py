@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""--help of all commands."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 @pytest.mark.parametrize(
     "script", ["train", "evaluate", "predict", "export", "dev.benchmark", "dev.compare"]
 )
-def test_help_is_for_people_and_loads_nothing_heavy(run_process, script):
+def test_help_is_short_and_does_not_import_tensorflow(run_process, script):
     done = run_process(script, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"python -m scripts.{script}" in done.stdout.decode()
@@ -24,7 +24,7 @@ def test_help_is_for_people_and_loads_nothing_heavy(run_process, script):
     assert loaded.strip() == b"False"
 
 
-def test_help_of_train_has_all_settings_in_groups_and_its_reader_may_go(start_process, run):
+def test_help_of_train_has_all_settings_in_groups(start_process, run):
     told = run("train", "--help").stdout.decode()
     for field in dataclasses.fields(TrainConfig):
         assert f"  --{field.name}=" in told

@@ -9,9 +9,7 @@ import tensorflow as tf
 from tests.helpers import SMALL
 
 
-def test_three_columns_with_labels_in_words_from_training_to_the_saved_model(
-    train_examples, run, tmp_path
-):
+def test_a_csv_file_from_training_to_the_saved_model(train_examples, run, tmp_path):
     """Also: by a path with a space."""
     rows = [
         (number, text.decode(errors="replace"), ("thumbs down", "thumbs up")[label])

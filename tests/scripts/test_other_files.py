@@ -1,4 +1,4 @@
-"""Commands as a whole: several in one process, and what they leave alone."""
+"""Commands change no files that they did not write."""
 
 import hashlib
 import os
@@ -52,9 +52,7 @@ def state_of(folder):
     return found
 
 
-def test_every_command_leaves_alone_what_is_beside_its_files(
-    call, data_dir, tmp_path, monkeypatch, capsys
-):
+def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, capsys):
     """All of them in one folder full of a user's things, which is the folder of the cache too."""
     fill(tmp_path)
     before = state_of(tmp_path)
@@ -90,7 +88,7 @@ def test_every_command_leaves_alone_what_is_beside_its_files(
 @pytest.mark.parametrize(
     "command", [("train", "--model_dir=."), ("export", "--model_dir=run", "--export_dir=.")]
 )
-def test_a_folder_full_of_other_things_is_refused(
+def test_a_folder_with_other_files_is_refused(
     call, trained, flags, tmp_path, monkeypatch, capsys, command
 ):
     fill(tmp_path)
@@ -109,7 +107,7 @@ def test_a_folder_full_of_other_things_is_refused(
     + [f"{split}/events.out.tfevents.1.host" for split in ("train", "validation")]
     + ["validation/words.tsv", "vocabulary.txt"],
 )
-def test_a_new_run_replaces_nothing_that_is_in_its_folder(call, flags, tmp_path, capsys, name):
+def test_a_new_run_replaces_no_file(call, flags, tmp_path, capsys, name):
     """Such as the events that another program has written to train/ and validation/."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
@@ -119,13 +117,13 @@ def test_a_new_run_replaces_nothing_that_is_in_its_folder(call, flags, tmp_path,
     assert state_of(tmp_path) == before
 
 
-def test_a_new_run_goes_on_after_its_vocabulary(call, trained, flags, tmp_path):
+def test_a_run_killed_after_writing_its_vocabulary_resumes(call, trained, flags, tmp_path):
     """A process was killed after it wrote vocabulary.txt, and before config.json."""
     shutil.copy(trained / "vocabulary.txt", tmp_path)
     assert call("train", f"--model_dir={tmp_path}", *flags, "--max_steps=1") == 0
 
 
-def test_a_default_export_writes_through_no_link(call, trained, tmp_path, capsys):
+def test_export_does_not_write_through_a_link(call, trained, tmp_path, capsys):
     model_dir = shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "elsewhere").mkdir()
     (model_dir / "export").symlink_to(tmp_path / "elsewhere")

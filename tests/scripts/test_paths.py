@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""Paths with spaces, from the home folder, and from other folders."""
 
 
 def test_commands_work_from_any_folder_with_paths_from_home(

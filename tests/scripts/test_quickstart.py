@@ -1,4 +1,4 @@
-"""The first run that a new user makes answers the texts that README asks it about."""
+"""The quickstart recipe classifies the examples of README."""
 
 import json
 
@@ -12,7 +12,7 @@ ANSWERS = {
 
 
 @pytest.mark.slow
-def test_the_quickstart_learns_and_answers_its_own_demo(run_process, cache_dir, tmp_path):
+def test_the_quickstart_learns_the_examples_of_the_readme(run_process, cache_dir, tmp_path):
     model_dir, data_dir = tmp_path / "run", tmp_path / "data"
     folders = [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--cache_dir={cache_dir}"]
     done = run_process("train", "--flagfile=scripts/recipes/quickstart.flags", *folders)

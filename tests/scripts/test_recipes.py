@@ -1,4 +1,4 @@
-"""Recipes: flag files that name existing settings, and are offered when a flag file is not found."""
+"""Recipes: flag files of existing settings."""
 
 import re
 
@@ -13,7 +13,7 @@ def recipes():
 
 @pytest.mark.parametrize("file", recipes())
 @pytest.mark.parametrize("form", ["{stem}", "{name}", "recipes/{name}"])
-def test_a_recipe_without_its_folder_is_offered_with_it(call, capsys, monkeypatch, file, form):
+def test_a_recipe_named_without_its_folder_is_suggested(call, capsys, monkeypatch, file, form):
     monkeypatch.chdir(ROOT)
     name = form.format(stem=file.removesuffix(".flags"), name=file)
     assert call("train", f"--flagfile={name}") == 1
@@ -22,7 +22,7 @@ def test_a_recipe_without_its_folder_is_offered_with_it(call, capsys, monkeypatc
     assert line.endswith(f"did you mean scripts/recipes/{file}?")
 
 
-def test_an_unknown_flagfile_is_told_with_all_recipes(call, capsys, monkeypatch, tmp_path):
+def test_an_unknown_flagfile_error_lists_all_recipes(call, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert call("train", "--flagfile", "nosuch") == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -31,7 +31,7 @@ def test_an_unknown_flagfile_is_told_with_all_recipes(call, capsys, monkeypatch,
         assert str(ROOT / "scripts" / "recipes" / file) in line
 
 
-def test_each_recipe_is_made_of_settings_that_exist(run):
+def test_each_recipe_has_only_existing_settings(run):
     for recipe in (ROOT / "scripts" / "recipes").glob("*.flags"):
         command = recipe.read_text().splitlines()[0]
         assert re.match(r"# python -m scripts\.train --model_dir=runs/", command)

@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""One text has one probability in evaluate, predict and the SavedModel."""
 
 import json
 import subprocess
@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-ODD_REVIEWS = [
+UNUSUAL_TEXTS = [
     b"",
     b"   ",
     "\U0001f600\U0001f92e".encode(),
@@ -24,19 +25,42 @@ def probabilities(done):
     return [json.loads(line)["probability"] for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("model", ["trained", "trained_with_ngrams"])
+SERVE = """
+import json, sys, tensorflow as tf
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+texts = sys.stdin.buffer.read().split(b"\\n")[:-1]
+print(json.dumps(serve(tf.constant(texts))["probability"].numpy().tolist()))
+"""
+
+
+def serve_in_process(folder, texts):
+    """Scores texts by a SavedModel in a process that has TensorFlow and nothing of this project."""
+    lines = b"".join(text + b"\n" for text in texts)
+    command = [sys.executable, "-c", SERVE, str(folder)]
+    done = subprocess.run(command, input=lines, capture_output=True, cwd=folder, check=True)
+    return json.loads(done.stdout)
+
+
+def serve(folder, texts):
+    """Scores texts by a SavedModel."""
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    return signature(tf.constant(texts))["probability"].numpy()
+
+
+@pytest.mark.parametrize(
+    ("model", "serve"), [("trained", serve), ("trained_with_ngrams", serve_in_process)]
+)
 def test_evaluate_predict_and_the_export_agree_on_each_text(
-    model, request, run, tmp_path, small_config
+    model, serve, request, run, tmp_path, small_config
 ):
-    """The SavedModel is read by a process that knows TensorFlow and nothing of this project."""
     from pipeline.datasets import open_dataset
 
     model_dir = request.getfixturevalue(model)
-    reviews = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)
-    batches = list(reviews.read("test"))
+    dataset = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)
+    batches = list(dataset.read("test"))
     labels = np.concatenate([labels for _, labels in batches])
     texts = np.concatenate([texts for texts, _ in batches]).tolist()
-    texts = [text.replace(b"\n", b" ") for text in texts] + ODD_REVIEWS
+    texts = [text.replace(b"\n", b" ") for text in texts] + UNUSUAL_TEXTS
 
     lines = b"".join(text + b"\n" for text in texts)
     predict = ("predict", f"--model_dir={model_dir}", "--format=jsonl")
@@ -44,15 +68,7 @@ def test_evaluate_predict_and_the_export_agree_on_each_text(
     done = run("export", f"--model_dir={model_dir}", f"--export_dir={tmp_path / 'saved'}")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().strip() == str(tmp_path / "saved")
-    program = (
-        "import json, sys, tensorflow as tf\n"
-        "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
-        "texts = sys.stdin.buffer.read().split(b'\\n')[:-1]\n"
-        "print(json.dumps(serve(tf.constant(texts))['probability'].numpy().tolist()))\n"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "saved")]
-    served = subprocess.run(command, input=lines, capture_output=True, cwd=tmp_path, check=True)
-    np.testing.assert_allclose(predicted, json.loads(served.stdout), atol=1e-5)
+    np.testing.assert_allclose(predicted, serve(tmp_path / "saved", texts), atol=1e-5)
 
     assert np.isfinite(predicted).all()
     assert np.ptp(predicted) > 0.01

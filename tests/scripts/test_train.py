@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""train: its files, its log, TensorBoard, and the splits that it reads."""
 
 import collections
 import csv
@@ -59,7 +59,7 @@ def test_training_prints_nothing_but_its_own_lines(train_process):
     assert all(LOG_LINE.fullmatch(line) for line in lines), lines
 
 
-def test_log_tensorboard_history_and_results_tell_the_same(train_process):
+def test_log_tensorboard_history_and_results_have_the_same_numbers(train_process):
     model_dir, done = train_process
     with (model_dir / "history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
@@ -113,7 +113,7 @@ def test_the_test_split_is_not_read_before_training_has_ended(
         assert (model_dir / name).read_bytes() == (trained / name).read_bytes()
 
 
-def test_the_vocabulary_is_of_the_training_part_alone(trained, small_config):
+def test_the_vocabulary_comes_only_from_the_train_split(trained, small_config):
     """The words of the file, and their order, follow from the training texts."""
     from pipeline.datasets import hash_buckets, in_validation, open_dataset
     from pipeline.vocabulary import standardize
@@ -129,7 +129,7 @@ def test_the_vocabulary_is_of_the_training_part_alone(trained, small_config):
     assert frequencies == [n for _, n in counts.most_common(len(words))]
 
 
-def test_a_bar_with_an_estimate_on_a_terminal(start_process, flags, tmp_path):
+def test_a_terminal_shows_a_bar_with_the_remaining_time(start_process, flags, tmp_path):
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 40, 160, 0, 0))
     process = start_process("train", f"--model_dir={tmp_path / 'run'}", *flags, stderr=end)

@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""User errors: one line on stderr, an exit code, and no files."""
 
 import pytest
 
@@ -32,7 +32,7 @@ from pipeline import DATASETS
         ("predict", ["--format=xml"], "tsv|jsonl", 1),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_and_nothing_is_written(
+def test_user_errors_are_one_line_and_write_nothing(
     run, tmp_path, monkeypatch, script, arguments, told, code
 ):
     arguments = [argument.format(tmp_path) for argument in arguments]

@@ -1,4 +1,4 @@
-"""What one process of a run does when another one fails, is stopped, or differs."""
+"""One process of a run when another one fails, is stopped, or differs."""
 
 import signal
 
@@ -24,12 +24,12 @@ def cluster(monkeypatch):
     return cluster
 
 
-def test_all_go_on_where_all_are_ready(cluster):
+def test_processes_continue_if_none_fails(cluster):
     with cluster(0, 0).all_or_none():
         pass
 
 
-def test_a_signal_to_another_process_stops_this_one(cluster):
+def test_a_signal_in_another_process_stops_this_one(cluster):
     with pytest.raises(Interrupted, match="SIGTERM"), cluster(0, signal.SIGTERM).all_or_none():
         pass
 
@@ -45,7 +45,7 @@ def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
 @pytest.mark.parametrize(
     "error", [Interrupted(signal.SIGINT), UserError("no file"), ValueError("x")]
 )
-def test_an_own_failure_is_raised_after_the_others_know_of_it(cluster, error):
+def test_a_failure_is_raised_after_the_other_processes_are_informed(cluster, error):
     told = []
     replicas = cluster(1000, signal.SIGTERM)
     answer = replicas._of_each
@@ -56,7 +56,7 @@ def test_an_own_failure_is_raised_after_the_others_know_of_it(cluster, error):
     assert told == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
 
 
-def test_a_lost_process_does_not_hide_an_own_failure(cluster):
+def test_a_lost_process_does_not_hide_a_failure_of_this_one(cluster):
     replicas = cluster(0, 0)
 
     def lost(_):
@@ -67,7 +67,7 @@ def test_a_lost_process_does_not_hide_an_own_failure(cluster):
         raise UserError("no file")
 
 
-def test_what_differs_is_named_and_what_is_alike_is_not(cluster):
+def test_only_values_that_differ_are_named(cluster):
     replicas, rows = cluster(), []
     replicas._of_each = lambda own: rows.append(own) or np.stack([own, own, own])
     replicas.compare({"--seed": 1, "--units": 8})

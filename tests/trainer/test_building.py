@@ -1,4 +1,4 @@
-"""How settings reach the optimizer and the loss."""
+"""Settings of the optimizer and the loss."""
 
 import numpy as np
 import pytest

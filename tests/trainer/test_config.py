@@ -1,3 +1,5 @@
+"""TrainConfig: ranges, differences and messages."""
+
 import dataclasses
 
 import pytest
@@ -26,7 +28,7 @@ from trainer.config import TrainConfig
         ("profile_steps", "110,100"),
     ],
 )
-def test_a_value_out_of_range_is_told_with_the_flag_and_the_value(name, value):
+def test_an_out_of_range_error_names_flag_and_value(name, value):
     with pytest.raises(UserError, match=f"--{name}={value!r}".replace("'", "'?")):
         TrainConfig(**{name: value})
 
@@ -37,14 +39,14 @@ def test_every_setting_has_help_and_its_default_is_allowed():
     TrainConfig()
 
 
-def test_differences_name_what_must_not_change_and_let_the_rest():
+def test_differences_name_only_settings_that_must_not_change():
     there = TrainConfig(epochs=5, seed=1)
     here = TrainConfig(epochs=9, seed=2, checkpoint_every=7)
     assert there.differences(here) == ["seed (1, not 2)"]
     assert there.differences(there) == []
 
 
-def test_more_epochs_are_another_run_where_the_learning_rate_falls_until_the_last():
+def test_epochs_cannot_change_with_a_decaying_learning_rate():
     there, here = TrainConfig(epochs=5), TrainConfig(epochs=6)
     assert not here.differences(there)
     there, here = (dataclasses.replace(each, decay="linear") for each in (there, here))
@@ -52,7 +54,7 @@ def test_more_epochs_are_another_run_where_the_learning_rate_falls_until_the_las
 
 
 @pytest.mark.parametrize("name", ["encoder", "profile_steps", "precision", "encoding", "delimiter"])
-def test_messages_cut_what_was_typed(name):
+def test_messages_shorten_long_values(name):
     with pytest.raises(UserError) as error:
         TrainConfig(**{name: "x" * 10_000})
     assert f"--{name}=" in str(error.value)
@@ -71,7 +73,7 @@ def encoders(request, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["", "{0},", "none,{0}", "{0} {0}", ",{0}", "no_such_encoder,{0}"])
-def test_encoders_that_do_not_exist_are_refused(encoders, form):
+def test_unknown_encoders_are_refused(encoders, form):
     value = form.format(encoders[0])
     with pytest.raises(UserError) as raised:
         TrainConfig(encoder=value)
@@ -80,6 +82,6 @@ def test_encoders_that_do_not_exist_are_refused(encoders, form):
     assert all(name in message for name in encoders)
 
 
-def test_encoders_that_exist_are_accepted(encoders):
+def test_known_encoders_are_accepted(encoders):
     value = ",".join([*encoders, encoders[-1]])
     assert TrainConfig(encoder=value).encoders == (*encoders, encoders[-1])

@@ -1,4 +1,4 @@
-"""What cannot be trained on is said before training, with the flag that helps."""
+"""Data that cannot be trained on are refused before training."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def test_three_texts_of_each_class_are_enough(tmp_path):
         ((1000, 2), "too few examples with label 'pos'"),
     ],
 )
-def test_a_class_that_a_split_lacks_is_told_with_counts(tmp_path, counts, message):
+def test_a_class_missing_in_a_split_is_an_error_with_counts(tmp_path, counts, message):
     with pytest.raises(UserError, match=message):
         check(write(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
 
@@ -44,20 +44,20 @@ def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
     assert "--test_fraction" not in str(told.value)
 
 
-def test_a_validation_fraction_that_leaves_nothing_is_told(small_config):
+def test_an_empty_validation_split_is_an_error(small_config):
     config = dataclasses.replace(small_config, validation_fraction=0.001)
     with pytest.raises(UserError, match=r"--validation_fraction than 0\.001"):
         check_data(open_corpus(config), config)
 
 
-def test_a_training_part_of_one_class_is_told(tmp_path):
+def test_a_train_split_of_one_class_is_an_error(tmp_path):
     write(tmp_path / "a" / "train.csv", examples(30, 0))
     write(tmp_path / "a" / "test.csv", examples(9, 9))
     with pytest.raises(UserError, match=r"label 'pos': train has \d+ 'neg' and 0 'pos'"):
         check(tmp_path / "a", tmp_path / "cache")
 
 
-def test_a_given_split_of_one_class_is_warned_of(tmp_path, caplog):
+def test_a_given_split_of_one_class_is_warned_about(tmp_path, caplog):
     write(tmp_path / "a" / "train.csv", ROWS)
     write(tmp_path / "a" / "test.csv", examples(9, 0))
     check(tmp_path / "a", tmp_path / "cache")
@@ -65,7 +65,7 @@ def test_a_given_split_of_one_class_is_warned_of(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
-def test_imbalance_is_warned_of(tmp_path, caplog, counts, warns):
+def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):
     check(write(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
     assert ("label 'pos': accuracy says little" in caplog.text) == warns
 
@@ -86,7 +86,7 @@ def test_findings_in_files_are_logged(tmp_path, caplog):
     assert "rows with the same text have different labels, for 1 texts" in caplog.text
 
 
-def test_copies_in_two_splits_are_warned_of_or_dropped(tmp_path, caplog):
+def test_copies_in_two_splits_are_warned_about_or_dropped(tmp_path, caplog):
     caplog.set_level("INFO")
     write(tmp_path / "a" / "train.csv", ROWS)
     write(tmp_path / "a" / "test.csv", [*ROWS[:7], *examples(3, 3)])

@@ -1,4 +1,4 @@
-"""Data are what they contain: files are parsed once, and a run knows the data it was trained on."""
+"""The identity of data is their contents, and a run records it."""
 
 import csv
 import dataclasses
@@ -54,7 +54,7 @@ def read_all(config):
     return data
 
 
-def test_each_file_is_parsed_once_and_not_at_all_from_the_cache(tmp_path, parsed):
+def test_each_file_is_parsed_once_and_then_cached(tmp_path, parsed):
     write(tmp_path / "data" / "train.csv")
     write(tmp_path / "data" / "test.csv", ROWS[:20])
     config = config_of(tmp_path / "data", tmp_path / "cache")
@@ -65,7 +65,7 @@ def test_each_file_is_parsed_once_and_not_at_all_from_the_cache(tmp_path, parsed
     assert again.dataset.identity == first.dataset.identity
 
 
-def test_data_that_are_copied_or_touched_are_the_same_and_edited_ones_are_not(tmp_path, parsed):
+def test_the_identity_of_data_depends_only_on_contents(tmp_path, parsed):
     path = write(tmp_path / "one" / "a.csv")
     config = config_of(path, tmp_path / "cache")
     before = read_all(config).dataset
@@ -91,7 +91,7 @@ def test_data_that_are_copied_or_touched_are_the_same_and_edited_ones_are_not(tm
         lambda examples: examples[:-1],
     ],
 )
-def test_a_fingerprint_is_that_of_texts_and_labels_in_their_order(tmp_path, edit):
+def test_fingerprints_depend_on_texts_and_labels_in_order(tmp_path, edit):
     config = config_of(write(tmp_path / "a.csv"), tmp_path / "cache")
     before = open_corpus(config).fingerprints(["train"])
     write(tmp_path / "a.csv", edit(ROWS))
@@ -100,7 +100,7 @@ def test_a_fingerprint_is_that_of_texts_and_labels_in_their_order(tmp_path, edit
     assert open_corpus(config).fingerprints(["train"]) == before
 
 
-def test_a_data_set_with_a_name_has_a_fingerprint_of_each_part(small_config):
+def test_a_named_data_set_has_a_fingerprint_per_stored_split(small_config):
     data = open_corpus(small_config)
     assert set(data.fingerprints(["train", "validation"])) == {"train"}
     swapped = open_corpus(small_config, label_names=("pos", "neg"))
@@ -152,14 +152,14 @@ def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, mes
         run.evaluate(open_corpus(config, label_names=run.label_names), "test")
 
 
-def test_other_numbers_of_examples_are_told(edited):
+def test_another_number_of_examples_is_refused(edited):
     config, model_dir = edited([*ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
     told = pytest.raises(UserError, match=r"trained on \{'train': \d+.*there are")
     with told, StopSignals():
         train(dataclasses.replace(config, epochs=2), model_dir)
 
 
-def test_the_order_of_labels_is_that_of_the_run(trained):
+def test_labels_keep_the_order_of_the_run(trained):
     config, model_dir = trained
     run = load(model_dir)
     other = dataclasses.replace(run, label_names=("pos", "neg"))

@@ -1,3 +1,5 @@
+"""Steps and losses that are not finite, and collapse."""
+
 import dataclasses
 import logging
 import math
@@ -15,7 +17,7 @@ from trainer.objectives.classification import Validation
 from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 
-def test_a_step_that_overflows_float16_is_skipped_and_many_are_a_fault(
+def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
     small_config, splits, tmp_path
 ):
     config = dataclasses.replace(small_config, precision="mixed_float16")
@@ -29,9 +31,7 @@ def test_a_step_that_overflows_float16_is_skipped_and_many_are_a_fault(
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_many_losses_in_a_row_that_are_no_numbers_are_a_fault(
-    small_config, splits, tmp_path, precision
-):
+def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, precision):
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     trainer = make_small_loop(config, splits, tmp_path)
     trainer.state.model.scorers[0].logit.bias.assign([float("nan")])
@@ -41,7 +41,7 @@ def test_many_losses_in_a_row_that_are_no_numbers_are_a_fault(
     assert not list((tmp_path / "best").glob("*.index"))
 
 
-def test_a_step_without_a_finite_gradient_is_not_taken_and_the_others_are(
+def test_only_steps_without_a_finite_gradient_are_skipped(
     small_config, splits, tmp_path, caplog, monkeypatch
 ):
     """A word of few reviews has become NaN; the rest is trained as if those were not there."""
@@ -78,7 +78,7 @@ class StopAfterEpoch(StopSignals):
             raise Interrupted(signal.SIGTERM)
 
 
-def test_a_collapse_is_told_and_the_best_model_stays(
+def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     small_config, splits, tmp_path, caplog, monkeypatch
 ):
     """The second epoch starts from a model that answers the same to everything."""
@@ -101,9 +101,7 @@ def test_a_collapse_is_told_and_the_best_model_stays(
     assert int(trainer.state.best_epoch) == best
 
 
-def test_a_validation_loss_that_is_no_number_is_a_fault_and_not_recorded(
-    small_config, splits, tmp_path
-):
+def test_a_nan_validation_loss_ends_the_run_and_is_not_recorded(small_config, splits, tmp_path):
     trainer = make_small_loop(small_config, splits, tmp_path)
     with pytest.raises(RunError, match="the validation loss is nan at step 0"):
         trainer._keep_best(Validation({"loss": float("nan")}, np.zeros(0), np.zeros(0, int)))

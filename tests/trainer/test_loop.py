@@ -1,3 +1,5 @@
+"""TrainingLoop: memorization, early stopping and its log."""
+
 import dataclasses
 import logging
 
@@ -6,7 +8,7 @@ from tests.helpers import make_small_loop
 from trainer.evaluation.scoring import Evaluator
 
 
-def test_eight_reviews_are_learned_by_heart(small_config, splits, tmp_path):
+def test_eight_examples_are_memorized(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
     eight = splits[1][:8]
     assert 0 < sum(eight.labels) < 8
@@ -20,7 +22,7 @@ def test_eight_reviews_are_learned_by_heart(small_config, splits, tmp_path):
     assert measured["loss"] < 0.05
 
 
-def test_training_stops_when_patience_ends(small_config, splits, tmp_path, caplog):
+def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config = dataclasses.replace(
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
@@ -36,9 +38,7 @@ def test_training_stops_when_patience_ends(small_config, splits, tmp_path, caplo
     )
 
 
-def test_what_takes_time_before_the_first_epoch_ends_is_announced(
-    small_config, splits, tmp_path, caplog
-):
+def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
     make_small_loop(config, splits, tmp_path).fit(tmp_path)

@@ -1,3 +1,5 @@
+"""Training of n-gram scorers."""
+
 import dataclasses
 
 import numpy as np
@@ -11,7 +13,7 @@ from tests.helpers import StopAfterChecks, all_equal, make_small_loop, state_arr
 from trainer.runtime.signals import Interrupted, use_stop
 
 
-def test_training_on_unequal_classes_starts_from_their_share(wide_config, splits, tmp_path):
+def test_training_on_imbalanced_classes_starts_at_their_log_odds(wide_config, splits, tmp_path):
     vectorizer, train, validation = splits
     train = train[unequal(train.labels)]
     share = float(train.labels.mean())
@@ -32,7 +34,7 @@ def wide_config(small_config):
     return dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1, clip_norm=0.0)
 
 
-def test_ratios_are_counted_once_from_the_training_part(wide_config, splits, tmp_path):
+def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_path):
     _, training, _ = splits
     trainer = make_small_loop(wide_config, splits, tmp_path)
     trainer.fit(tmp_path)
@@ -45,7 +47,9 @@ def test_ratios_are_counted_once_from_the_training_part(wide_config, splits, tmp
     assert np.std(ratios[seen]) > 0
 
 
-def test_a_stopped_run_keeps_its_ratios(wide_config, splits, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
+    wide_config, splits, tmp_path, monkeypatch
+):
     whole = make_small_loop(wide_config, splits, tmp_path / "whole")
     whole.fit(tmp_path / "whole")
     monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
@@ -67,6 +71,6 @@ def test_ngrams_alone_learn(wide_config, splits, tmp_path):
     assert float(last.split(",")[3]) > 0.9, last
 
 
-def test_nothing_to_train_is_refused(small_config):
+def test_a_model_without_scorers_is_refused(small_config):
     with pytest.raises(UserError, match="--encoder=none leaves nothing to train; add --ngrams=3"):
         dataclasses.replace(small_config, encoder="none")

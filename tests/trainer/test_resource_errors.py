@@ -1,4 +1,4 @@
-"""A full disk, too little memory and a lost process, told apart by what TensorFlow says."""
+"""A full disk, too little memory and a lost process, by TensorFlow's messages."""
 
 import errno
 import os
@@ -30,13 +30,13 @@ def exhausted(message):
 
 
 @pytest.mark.parametrize("message", FULL)
-def test_a_disk_is_full_where_the_message_says_so(tmp_path, message):
+def test_disk_full_errors_are_translated(tmp_path, message):
     with pytest.raises(RunError, match="the disk is full"), translate_disk_full("a file", tmp_path):
         raise exhausted(message)
 
 
 @pytest.mark.parametrize("message", NO_MEMORY + OTHER)
-def test_what_is_no_full_disk_is_not_called_one(tmp_path, message):
+def test_other_errors_are_not_translated_to_a_full_disk(tmp_path, message):
     error = exhausted(message)
     with (
         pytest.raises(tf.errors.ResourceExhaustedError) as caught,
@@ -63,7 +63,7 @@ def training(request, small_config):
     ],
     ids=lambda error: str(error)[:20],
 )
-def test_too_little_memory_names_the_settings_that_need_less(training, error):
+def test_out_of_memory_names_the_settings_to_lower(training, error):
     message = "not enough memory for --batch_size=16 and --sequence_length=40"
     with pytest.raises(RunError, match=message), TrainingLoop._translate_errors(training):
         raise error
@@ -80,7 +80,7 @@ def test_too_little_memory_names_the_settings_that_need_less(training, error):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_other_errors_stay_what_they_are(training, error):
+def test_other_errors_pass_unchanged(training, error):
     """In a cluster too, no process is said to be lost."""
     with pytest.raises(tf.errors.OpError) as caught, TrainingLoop._translate_errors(training):
         raise error
@@ -88,7 +88,7 @@ def test_other_errors_stay_what_they_are(training, error):
 
 
 @pytest.mark.parametrize("kind", ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"])
-def test_a_lost_process_is_one_only_where_there_are_several(training, kind):
+def test_connection_errors_mean_a_lost_process_only_in_a_cluster(training, kind):
     error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
     with (
         pytest.raises((RunError, tf.errors.OpError)) as caught,
@@ -102,7 +102,7 @@ def test_a_lost_process_is_one_only_where_there_are_several(training, kind):
         assert caught.value is error
 
 
-def test_a_keras_that_keeps_seeds_elsewhere_is_refused(monkeypatch):
+def test_a_keras_with_other_seed_variables_is_refused(monkeypatch):
     model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
     assert len(seeds_of(model)) == 2
     monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
@@ -110,5 +110,5 @@ def test_a_keras_that_keeps_seeds_elsewhere_is_refused(monkeypatch):
         seeds_of(model)
 
 
-def test_a_keras_that_renames_what_is_replaced_of_its_optimizers_is_noticed():
+def test_keras_optimizers_have_the_method_that_is_replaced():
     assert callable(getattr(keras.optimizers.Optimizer, "_all_reduce_sum_gradients", None))

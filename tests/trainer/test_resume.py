@@ -1,3 +1,5 @@
+"""A resumed run has the same bits."""
+
 import dataclasses
 
 import numpy as np
@@ -8,7 +10,7 @@ from trainer.monitoring.history import History
 from trainer.runtime.signals import Interrupted, use_stop
 
 
-def test_all_of_the_state_comes_back(small_config, splits, tmp_path):
+def test_all_variables_are_restored(small_config, splits, tmp_path):
     trainer = make_small_loop(small_config, splits, tmp_path)
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
         trainer.fit(tmp_path)
@@ -21,7 +23,7 @@ def test_all_of_the_state_comes_back(small_config, splits, tmp_path):
 
 
 @pytest.mark.parametrize("checks", [0, 6, 15, 20])
-def test_a_stopped_run_ends_in_the_bits_of_one_that_was_not(
+def test_a_resumed_run_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, checks, monkeypatch
 ):
     """Stops in the first epoch, in its validation, and in the second epoch."""
@@ -47,7 +49,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_run_killed_between_a_checkpoint_and_history_loses_nothing(
+def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, monkeypatch, epoch, moment
 ):
     """Right before or after an epoch's row is written; the epoch is not trained again."""
@@ -77,7 +79,7 @@ def test_a_run_killed_between_a_checkpoint_and_history_loses_nothing(
     assert not (tmp_path / "history_next.json").exists()
 
 
-def test_more_epochs_go_on_from_the_last(small_config, splits, tmp_path):
+def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config, splits, tmp_path):
     make_small_loop(small_config, splits, tmp_path / "two").fit(tmp_path / "two")
     longer = dataclasses.replace(small_config, epochs=3)
     went_on = make_small_loop(longer, splits, tmp_path / "two")
@@ -87,9 +89,7 @@ def test_more_epochs_go_on_from_the_last(small_config, splits, tmp_path):
     assert all_equal(state_arrays(went_on.state), state_arrays(at_once.state))
 
 
-def test_a_resume_in_time_for_the_validation_shows_progress(
-    small_config, splits, tmp_path, monkeypatch
-):
+def test_resuming_before_validation_shows_progress(small_config, splits, tmp_path, monkeypatch):
     """Off a terminal a line is due at once, when no step has been taken yet."""
     monkeypatch.setattr("trainer.monitoring.progress._SECONDS_BETWEEN_LINES", 0)
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(15)):

@@ -1,3 +1,5 @@
+"""trainer.run.train."""
+
 import json
 import shutil
 
@@ -8,7 +10,7 @@ from trainer import run as runs
 from trainer.runtime.signals import StopSignals
 
 
-def test_the_whole_of_a_run_as_one_call(small_config, tmp_path):
+def test_train_returns_results_and_again_without_training(small_config, tmp_path):
     with StopSignals():
         results = runs.train(small_config, tmp_path / "run")
         again = runs.train(small_config, tmp_path / "run")
@@ -16,7 +18,7 @@ def test_the_whole_of_a_run_as_one_call(small_config, tmp_path):
     assert json.loads(path.read_text()) == results == again
 
 
-def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trained):
+def test_other_data_of_the_same_name_are_refused(small_config, tmp_path, trained):
     shutil.copytree(trained, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
     content = json.loads(path.read_text())
@@ -26,7 +28,7 @@ def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trai
         runs.train(small_config, tmp_path / "run")
 
 
-def test_results_that_were_lost_are_measured_again_and_curves_stay(small_config, tmp_path, trained):
+def test_lost_results_are_computed_again(small_config, tmp_path, trained):
     """As when the run is stopped while the test split is read."""
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()

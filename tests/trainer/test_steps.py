@@ -1,3 +1,5 @@
+"""The training step: tracing, gradients, learning rate and precision."""
+
 import dataclasses
 
 import numpy as np
@@ -9,7 +11,7 @@ from tests.helpers import make_small_loop, take_step
 from trainer.evaluation.scoring import Evaluator
 
 
-def test_steps_are_traced_once_for_all_lengths(small_config, splits, tmp_path):
+def test_a_step_is_traced_once_for_all_lengths(small_config, splits, tmp_path):
     trainer = make_small_loop(small_config, splits, tmp_path)
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
     assert len({token_ids.shape for token_ids, _ in batches}) > 2
@@ -38,7 +40,7 @@ def test_the_learning_rate_falls_until_the_last_step(
         assert float(optimizer.learning_rate) == pytest.approx(config.learning_rate * share)
 
 
-def test_steps_in_one_call_are_those_of_many_calls(small_config, splits, tmp_path):
+def test_steps_have_the_same_bits_in_one_call_or_in_many(small_config, splits, tmp_path):
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
     weights = []
     for counts in ([6], [1, 3, 2]):
@@ -73,7 +75,7 @@ def test_a_step_follows_the_clipped_gradient_of_the_mean_loss(small_config, spli
         np.testing.assert_allclose(variable.numpy(), old - step, atol=2e-5)
 
 
-def test_a_smaller_last_batch_is_a_smaller_step(small_config, splits, tmp_path):
+def test_a_smaller_batch_has_a_proportional_gradient(small_config, splits, tmp_path):
     """Half a batch gives half the gradient that it gives when it fills the batch."""
     config = dataclasses.replace(small_config, dropout=0.0)
     token_ids, labels = next(iter(evaluation_batches(splits[1], batch_size=16)))

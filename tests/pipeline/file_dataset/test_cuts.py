@@ -1,4 +1,4 @@
-"""Cuts: shares as asked for, copies on one side, every class in every split, no leak."""
+"""Splits cut from files: their size, copies of texts, and every class in every split."""
 
 import hashlib
 
@@ -39,7 +39,7 @@ def many(count=4000):
 
 @pytest.mark.parametrize("test", [0.1, 0.2, 0.5, 0.8])
 @pytest.mark.parametrize("validation", [0.1, 0.2, 0.5, 0.8])
-def test_validation_is_its_share_of_what_the_test_cut_leaves(validation, test):
+def test_validation_is_a_fraction_of_what_test_leaves(validation, test):
     """With one hash for both cuts, 0.2 and 0.2 gave 0.25, and 0.5 and 0.5 left nothing."""
     numbers = make_splits(many(), CutSettings(validation, test)).numbers
     of_test, of_validation = (numbers == TEST).sum(), (numbers == VALIDATION).sum()
@@ -52,7 +52,7 @@ def test_validation_is_its_share_of_what_the_test_cut_leaves(validation, test):
     st.sampled_from([0.001, 0.2, 0.5, 0.9]),
     st.sampled_from([0.001, 0.2, 0.5, 0.9]),
 )
-def test_small_files_have_each_class_in_each_split_and_copies_on_one_side(rows, validation, test):
+def test_small_files_have_each_class_in_each_split_and_copies_in_one(rows, validation, test):
     texts = [f"{number} of class {label}" for number, label in rows]
     labels = [label for _, label in rows]
     made = make_splits(rows_of(texts, labels), CutSettings(validation, test))
@@ -68,7 +68,7 @@ def test_small_files_have_each_class_in_each_split_and_copies_on_one_side(rows, 
             assert found == {TRAIN, VALIDATION, TEST}
 
 
-def test_rows_keep_their_split_whatever_else_is_in_the_file():
+def test_rows_keep_their_split_when_others_are_added():
     """The cut goes by the text, not by its place."""
     texts = [f"text {number}" for number in range(1000)]
     settings = CutSettings(0.2, 0.2)
@@ -77,7 +77,7 @@ def test_rows_keep_their_split_whatever_else_is_in_the_file():
     assert (before[:500] == after).all()
 
 
-def test_splits_that_are_given_stay_and_unlabelled_copies_of_them_are_dropped():
+def test_given_splits_stay_and_their_unlabelled_copies_are_dropped():
     texts = ["a", "b", "v", "t", "v", "t", *(f"other {n}" for n in range(200))]
     labels = [0, 1, 0, 1, *[-1] * 202]
     splits = [TRAIN, TRAIN, VALIDATION, TEST, *[UNSUPERVISED] * 202]
@@ -88,7 +88,7 @@ def test_splits_that_are_given_stay_and_unlabelled_copies_of_them_are_dropped():
     assert (made.unlabelled_dropped, made.cut) == (2, frozenset())
 
 
-def test_unlabelled_copies_of_texts_that_are_cut_off_are_dropped():
+def test_unlabelled_copies_of_held_out_texts_are_dropped():
     texts = [f"text {number}" for number in range(200)] * 2
     rows = rows_of(
         texts, [n % 2 for n in range(200)] + [-1] * 200, [TRAIN] * 200 + [UNSUPERVISED] * 200

@@ -1,4 +1,4 @@
-"""Examples of one's own are read as they stand, and what is wrong with them is told by line."""
+"""FileDataset reads the user's files, and reports invalid rows by file and line."""
 
 import csv
 import dataclasses
@@ -56,7 +56,7 @@ def all_texts(files):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl"])
-def test_every_form_is_read_and_each_review_stands_in_one_split(tmp_path, name):
+def test_every_file_format_is_read_and_each_example_is_in_one_split(tmp_path, name):
     path = tmp_path / name
     if name.endswith("jsonl"):
         write_jsonl(path)
@@ -75,7 +75,7 @@ def test_every_form_is_read_and_each_review_stands_in_one_split(tmp_path, name):
     )
 
 
-def test_copies_of_a_text_are_on_one_side_of_the_cut(tmp_path):
+def test_copies_of_a_text_in_files_are_in_one_split(tmp_path):
     files = opened(write_csv(tmp_path / "a.csv", ROWS + ROWS))
     splits = ("train", "validation", "test")
     texts = [{text for text, _ in read(files, split)} for split in splits]
@@ -96,7 +96,7 @@ def test_the_positive_label_is_the_second(tmp_path, labels, expected):
     assert opened(write_csv(tmp_path / "a.csv", rows)).label_names == expected
 
 
-def test_splits_by_a_column(tmp_path):
+def test_a_column_sets_the_splits(tmp_path):
     words = ["train", "dev", "TEST", "unlabelled"]
     rows = [
         (f"text {number}", "" if number % 4 == 3 else number // 4 % 2, words[number % 4])
@@ -111,7 +111,7 @@ def test_splits_by_a_column(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["", "*.csv", "**/*.csv"])
-def test_splits_by_file_name_in_a_folder_and_by_pattern(tmp_path, pattern):
+def test_file_names_set_the_splits(tmp_path, pattern):
     folder = tmp_path / "my reviews"
     folder.mkdir()
     write_csv(folder / "reviews_train.csv", ROWS[:100])
@@ -146,7 +146,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     assert files.identity != other.identity
 
 
-def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path, caplog):
+def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path, caplog):
     bad = [("no label", ""), ("too", "bad", "many")]
     path = write_csv(tmp_path / "a.csv", [*ROWS, bad[0], ("right", "bad"), bad[1]])
     with pytest.raises(
@@ -177,18 +177,18 @@ def test_bad_rows_are_refused_by_file_and_line_or_left_out_and_counted(tmp_path,
         (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
     ],
 )
-def test_mistakes_are_told(tmp_path, make, message):
+def test_invalid_files_are_user_errors(tmp_path, make, message):
     with pytest.raises(UserError, match=message):
         opened(make(tmp_path))
 
 
-def test_too_few_different_texts_for_the_cuts_are_named(tmp_path):
+def test_too_few_different_texts_for_the_splits_is_an_error(tmp_path):
     rows = [(text, label) for text in "ab" for label in ("bad", "fine")]
     with pytest.raises(UserError, match=r"too few different texts to cut off test and validation"):
         opened(write_csv(tmp_path / "a.csv", rows), test_fraction=0.5)
 
 
-def test_a_line_of_json_that_is_none_is_told(tmp_path):
+def test_an_invalid_json_line_is_an_error(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl")
     path.write_text(path.read_text() + '{"text": "cut of\n[1]\n{"label": 1}\n')
     with pytest.raises(
@@ -197,7 +197,7 @@ def test_a_line_of_json_that_is_none_is_told(tmp_path):
         opened(path)
 
 
-def test_a_truncated_gzip_file_is_a_fault(tmp_path):
+def test_a_truncated_gzip_file_is_a_run_error(tmp_path):
     path = write_csv(tmp_path / "a.csv.gz")
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RunError, match=r"a\.csv\.gz cannot be read"):
@@ -209,7 +209,7 @@ def test_a_changed_column_is_another_run(small_config):
     assert small_config.differences(other) == ["text_column (text, not body)"]
 
 
-def test_files_without_a_row_that_can_be_used_are_named_as_that(tmp_path):
+def test_files_without_a_usable_row_are_an_error(tmp_path):
     with pytest.raises(UserError, match=r"a.csv has no rows; give files with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
@@ -221,7 +221,7 @@ def test_files_without_a_row_that_can_be_used_are_named_as_that(tmp_path):
 
 
 @pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
-def test_a_label_is_no_list_and_no_object(tmp_path, label, kind):
+def test_lists_and_objects_are_no_labels(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
     with pytest.raises(UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label', no label"):
         opened(path)

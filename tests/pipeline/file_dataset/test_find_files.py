@@ -1,4 +1,4 @@
-"""Which files a name stands for: not hidden ones, not those of runs, each once."""
+"""The files that a path, folder or pattern finds."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def folder(tmp_path):
     return root
 
 
-def test_hidden_names_are_left_out(folder):
+def test_hidden_files_are_skipped(folder):
     found = ["more/deep/test.tsv", "more/x.jsonl.gz", "train.csv"]
     assert names(folder, find_files(str(folder))) == found
     assert names(folder, find_files(str(folder / "**" / "*.*sv"))) == [found[0], found[2]]
@@ -41,7 +41,7 @@ def test_a_folder_below_a_hidden_one_is_read(tmp_path):
     assert find_files(str(path.parent)) == [path]
 
 
-def test_folders_of_runs_are_left_out_and_the_log_says_so(folder, caplog):
+def test_folders_of_runs_are_skipped_and_logged(folder, caplog):
     caplog.set_level(logging.INFO)
     run = folder / "runs" / "a"
     make(run / "evaluation" / "test" / "errors.csv")
@@ -79,7 +79,7 @@ def test_links_to_folders_are_followed_into_each_folder_once(folder, tmp_path):
     ]
 
 
-def test_a_link_to_a_file_that_is_there_too_is_left_out(folder):
+def test_a_link_to_a_file_of_the_same_folder_is_skipped(folder):
     (folder / "a.csv").symlink_to(folder / "train.csv")
     (folder / "new").mkdir()
     os.link(folder / "train.csv", folder / "new" / "copy.csv")  # a file of its own by its name
@@ -87,7 +87,7 @@ def test_a_link_to_a_file_that_is_there_too_is_left_out(folder):
     assert found == ["more/deep/test.tsv", "more/x.jsonl.gz", "new/copy.csv", "train.csv"]
 
 
-def test_json_beside_tables_is_left_out_and_the_log_says_so(folder, caplog):
+def test_json_beside_tables_is_skipped_and_logged(folder, caplog):
     caplog.set_level(logging.INFO)
     make(folder / "dataset_info.json", "{}")
     assert len(find_files(str(folder))) == 3
@@ -97,13 +97,13 @@ def test_json_beside_tables_is_left_out_and_the_log_says_so(folder, caplog):
     assert len(find_files(str(folder / "all json"))) == 1
 
 
-def test_a_folder_that_a_pattern_matches_is_no_file(folder):
+def test_a_pattern_does_not_match_folders(folder):
     (folder / "of.csv").mkdir()
     assert names(folder, find_files(str(folder / "*.csv"))) == ["train.csv"]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.parquet", "a.zip", "a"])
-def test_files_of_other_kinds_are_refused_by_name(folder, name):
+def test_files_of_other_formats_are_refused(folder, name):
     make(folder / name)
     with pytest.raises(UserError, match=rf"{name} is none of .csv, .tsv, .jsonl"):
         find_files(str(folder / name))
@@ -115,7 +115,7 @@ def test_a_pipe_is_refused(tmp_path):
         find_files(str(tmp_path / "a.csv"))
 
 
-def test_other_files_that_may_have_rows_are_left_out_and_the_log_says_so(folder, caplog):
+def test_other_files_that_may_have_rows_are_skipped_and_logged(folder, caplog):
     caplog.set_level(logging.INFO)
     make(folder / "test.parquet")
     make(folder / "more" / "b.xlsx")
@@ -123,7 +123,7 @@ def test_other_files_that_may_have_rows_are_left_out_and_the_log_says_so(folder,
     assert f"left out 2 files of {folder} that may have rows, such as 'b.xlsx'" in caplog.text
 
 
-def test_a_link_to_nothing_is_named_as_that(tmp_path):
+def test_a_dangling_link_is_an_error(tmp_path):
     (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(UserError, match=r"a.csv is a link to a file that is not there"):
         find_files(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A split in the name of a file: the first or the last word, and the reason."""
+"""The split of a file by its name."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ ROOT = Path("/data")
         ("test", "test"),
     ],
 )
-def test_the_first_or_the_last_word_of_a_name_says_the_split(name, split):
+def test_the_first_or_last_word_of_a_file_name_is_its_split(name, split):
     assert split_of_file(ROOT / name, ROOT).split == split
 
 
@@ -42,7 +42,7 @@ def test_folders_above_the_data_do_not_count():
     assert split_of_file(root / "reviews.csv", root).split == "train"
 
 
-def test_the_log_says_which_file_is_of_which_split_and_why(caplog):
+def test_the_split_of_each_file_is_logged_with_the_reason(caplog):
     caplog.set_level("INFO")
     names = ["a.csv", "val_d_isere.csv", *(f"test/{n}.csv" for n in range(7)), "test_train.csv"]
     log_splits({ROOT / name: split_of_file(ROOT / name, ROOT) for name in names})

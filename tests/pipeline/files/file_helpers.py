@@ -1,4 +1,4 @@
-"""Small files of rows, written and read."""
+"""Helpers that write and read small files of rows."""
 
 import csv
 import io

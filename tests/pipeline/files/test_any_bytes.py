@@ -1,4 +1,4 @@
-"""Each file is read by one decision: compression, encoding, delimiter, quoting."""
+"""Any bytes are read as rows or cause one line of error."""
 
 import gzip
 
@@ -15,7 +15,7 @@ from tests.pipeline.files.file_helpers import IN_ONE_FOLDER, NEEDED, write
 @given(st.text() | st.binary() | st.integers() | st.lists(st.text()))
 @example("x" * 1_000_000)
 @example("\ud800\x1b[31m\u202e" * 80)
-def test_quoted_values_are_short_and_print(value):
+def test_values_in_messages_are_short_and_printable(value):
     assert len(shown(value)) <= 82
     assert shown(value).isprintable()
 

@@ -1,4 +1,4 @@
-"""Each file is read by one decision: compression, encoding, delimiter, quoting."""
+"""Compression, encoding and binary formats of files."""
 
 import bz2
 import gzip
@@ -18,7 +18,7 @@ def test_compression_is_recognized_by_content(tmp_path, compress, name):
     assert read(write(tmp_path / name, compress(table().encode()))) == ROWS
 
 
-def test_a_name_that_says_gz_of_a_file_that_is_not_compressed(tmp_path):
+def test_an_uncompressed_file_may_be_named_gz(tmp_path):
     assert read(write(tmp_path / "a.csv.gz", table())) == ROWS
 
 
@@ -26,7 +26,7 @@ def test_a_name_that_says_gz_of_a_file_that_is_not_compressed(tmp_path):
     "encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-be"]
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_the_encoding_of_the_mark(tmp_path, encoding, name):
+def test_a_byte_order_mark_sets_the_encoding(tmp_path, encoding, name):
     rows = [(f"{text} caf\u00e9 \U0001f3ac", label) for text, label in ROWS]
     content = table(rows)
     if name == "a.jsonl":
@@ -39,7 +39,7 @@ def test_the_encoding_of_the_mark(tmp_path, encoding, name):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_wide_characters_without_a_mark_are_named(tmp_path, encoding):
+def test_utf_16_and_utf_32_without_a_mark_suggest_the_encoding(tmp_path, encoding):
     path = write(tmp_path / "a.csv", table().encode(encoding))
     with pytest.raises(UserError, match=f"add --encoding={encoding}$"):
         read(path)
@@ -48,7 +48,7 @@ def test_wide_characters_without_a_mark_are_named(tmp_path, encoding):
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["\u0444\u0438\u043b\u044c\u043c", "\u7535\u5f71\u5f88\u597d"])
-def test_utf_16_without_a_mark_is_named_whatever_its_script(tmp_path, encoding, text):
+def test_utf_16_without_a_mark_suggests_the_encoding_in_any_script(tmp_path, encoding, text):
     rows = [(f"{text} {text} {text}", text[number % 2]) for number in range(40)]
     path = write(tmp_path / "a.csv", table(rows).encode(encoding))
     with pytest.raises(UserError, match=f"add --encoding={encoding}$"):
@@ -66,7 +66,7 @@ def test_utf_16_without_a_mark_is_named_whatever_its_script(tmp_path, encoding, 
     ],
 )
 @pytest.mark.parametrize("english", ["", "an English text with a foreign label"])
-def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding, english):
+def test_western_encodings_are_not_suggested_for_other_scripts(tmp_path, text, encoding, english):
     path = write(tmp_path / "a.csv", table([(english or text, text)] * 9).encode(encoding))
     with pytest.raises(
         UserError, match=rf"^9 lines .* by --encoding, such as .*{encoding}"
@@ -75,14 +75,14 @@ def test_western_europe_is_no_advice_for_other_scripts(tmp_path, text, encoding,
     assert "--encoding=cp1252" not in str(error.value)
 
 
-def test_a_file_of_two_encodings_is_not_to_be_read_as_one(tmp_path):
+def test_a_file_of_two_encodings_is_an_error(tmp_path):
     path = write(tmp_path / "a.csv", table().encode() + b"caf\xe9,bad\ncaf\xc3\xa9,fine\n")
     with pytest.raises(UserError, match=r"^1 lines .* line 10: .*it has two encodings") as error:
         read(path)
     assert "--encoding" not in str(error.value)
 
 
-def test_bytes_that_are_no_utf8_are_counted_and_the_flag_that_reads_them_is_named(tmp_path):
+def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
     rows = [*ROWS, ("d\u00e9cevant", "bad"), ("caf\u00e9 \u2026", "fine")]
     path = write(tmp_path / "a.csv", table(rows).encode("cp1252"))
     with pytest.raises(
@@ -113,7 +113,7 @@ def test_a_binary_file_is_named(tmp_path, start, what):
         read(write(tmp_path / "a.csv", start))
 
 
-def test_a_known_kind_of_binary_file_is_named_whatever_the_encoding_given(tmp_path):
+def test_a_binary_file_is_named_at_any_encoding(tmp_path):
     path = write(tmp_path / "a.csv", b"PK\x03\x04text,label\na,x\n")
     with pytest.raises(UserError, match="zip"):
         read(path, FileFormat(encoding="latin-1"))

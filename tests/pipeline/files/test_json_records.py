@@ -1,4 +1,4 @@
-"""Each file is read by one decision: compression, encoding, delimiter, quoting."""
+"""JSON Lines and JSON arrays."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_an_array_of_objects_is_read(tmp_path, name, indent, rows):
     assert read(write(tmp_path / name, json.dumps(objects, indent=indent))) == rows
 
 
-def test_what_is_no_object_is_a_row_with_a_line(tmp_path):
+def test_a_json_line_that_is_no_object_is_a_bad_row(tmp_path):
     lines = ["[1]", '{"text": "a", "label": NaN}', "5", "", "nonsense", "[" * 100_000, "NaN"]
     lines += ['{"text": Infinity}', '{"text": ' + "9" * 5000 + "}", '{"label": "' + "x" * 99]
     for name in ("a.jsonl", "a.ndjson"):
@@ -30,7 +30,7 @@ def test_what_is_no_object_is_a_row_with_a_line(tmp_path):
         assert [record for _, record in found if record] == [{"text": "a", "label": None}]
 
 
-def test_json_that_is_neither_array_nor_lines_is_refused_by_name(tmp_path):
+def test_json_that_is_neither_array_nor_lines_is_refused(tmp_path):
     for content in ('{\n "data": []\n}', '{"data": [\n1]}', "nonsense", "5"):
         path = write(tmp_path / "a.json", content)
         with pytest.raises(UserError, match=r"a.json is neither an array"):
@@ -38,14 +38,14 @@ def test_json_that_is_neither_array_nor_lines_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [30, 60, 61, 62, 100])
-def test_a_damaged_array_is_a_fault_with_its_line(tmp_path, cut):
+def test_a_damaged_json_array_is_an_error_with_its_line(tmp_path, cut):
     objects = [dict(zip(NEEDED, row, strict=True)) for row in ROWS]
     path = write(tmp_path / "a.json", json.dumps(objects, indent=0)[:cut])
     with pytest.raises(RunError, match=r"a.json:\d+: the JSON array is damaged"):
         read(path)
 
 
-def test_half_characters_become_replacement_characters_and_are_counted(tmp_path, caplog):
+def test_unpaired_surrogates_are_replaced_and_counted(tmp_path, caplog):
     lines = [r'{"text": "a \ud83d", "label": "x\udc00", "more": {"\ud800": ["\udfff"]}}']
     lines += [r'{"text": "\ud83c\udfac", "label": "x"}']
     records = [
@@ -67,7 +67,7 @@ VALUES = st.recursive(
     is_array=st.booleans(),
     is_ascii=st.booleans(),
 )
-def test_json_is_read_as_it_was_written(tmp_path, rows, is_array, is_ascii):
+def test_json_is_read_as_written(tmp_path, rows, is_array, is_ascii):
     lines = [json.dumps(row, ensure_ascii=is_ascii) for row in rows]
     content = json.dumps(rows, ensure_ascii=is_ascii) if is_array else "\n".join(lines)
     path = write(tmp_path / "a.jsonl", content)

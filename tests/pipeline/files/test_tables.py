@@ -1,4 +1,4 @@
-"""Each file is read by one decision: compression, encoding, delimiter, quoting."""
+"""CSV and TSV: delimiter, header and quoting."""
 
 import csv
 import io
@@ -37,13 +37,13 @@ def test_the_delimiter_and_the_line_end_are_found(tmp_path, name, delimiter, end
 
 
 @pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "sep=;\r"])
-def test_the_separator_line_of_excel(tmp_path, first):
+def test_the_sep_line_of_excel_sets_the_delimiter(tmp_path, first):
     path = write(tmp_path / "a.csv", first + "\n" + table(delimiter=";"))
     assert read(path) == ROWS
     assert next(line for line, _ in read_records(path, NEEDED)) == 3
 
 
-def test_a_delimiter_by_the_flag(tmp_path):
+def test_the_delimiter_flag_sets_the_delimiter(tmp_path):
     path = write(tmp_path / "a.csv", table(delimiter="~"))
     with pytest.raises(UserError, match=r"no column 'text', but 'text~label'.*--delimiter"):
         read(path)
@@ -59,7 +59,7 @@ def test_one_column_with_commas_in_its_texts(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
-def test_a_file_without_a_row_says_so(tmp_path, content):
+def test_a_file_without_a_header_is_an_error(tmp_path, content):
     with pytest.raises(UserError, match=r"is empty|no row that names the columns"):
         read(write(tmp_path / "a.csv", content))
 
@@ -76,7 +76,7 @@ def test_a_header_alone_blank_lines_and_ragged_rows(tmp_path):
     ]
 
 
-def test_a_header_that_lacks_a_column_or_has_it_twice_is_told_in_short(tmp_path):
+def test_a_missing_or_duplicate_column_is_a_short_error(tmp_path):
     long = "word " * 5000
     with pytest.raises(UserError, match="no column 'text', but 'word word") as error:
         read(write(tmp_path / "a.csv", f"{long},pos\n"))
@@ -90,7 +90,7 @@ STRAY = [f'"{text}' if number % 3 == 1 else text for number, (text, _) in enumer
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
-def test_stray_quotes_are_part_of_the_text_and_the_log_says_so(tmp_path, name, told):
+def test_stray_quotes_are_kept_in_the_text(tmp_path, name, told):
     delimiter = "\t" if "tsv" in name else ";"
     lines = [f"{text}{delimiter}x\n" for text in STRAY]
     path = write(tmp_path / name, f"text{delimiter}label\n" + "".join(lines))
@@ -98,7 +98,7 @@ def test_stray_quotes_are_part_of_the_text_and_the_log_says_so(tmp_path, name, t
     assert "quotes are part of the text" in told()
 
 
-def test_quotes_that_pair_up_over_lines_do_not_swallow_them(tmp_path):
+def test_quotes_that_match_across_lines_do_not_merge_rows(tmp_path):
     """Parsed as CSV the file is well-formed and each row has two fields."""
     content = 'text\tlabel\n"one\tx\ntwo\tx\nthree"\ty\nfour\tx\n'
     assert len(list(csv.reader(io.StringIO(content), delimiter="\t", strict=True))) == 3
@@ -107,7 +107,7 @@ def test_quotes_that_pair_up_over_lines_do_not_swallow_them(tmp_path):
     assert read(path, FileFormat(quoting="csv")) == [("one\tx\ntwo\tx\nthree", "y"), ("four", "x")]
 
 
-def test_a_quoted_tsv_with_line_breaks_is_read_as_csv_is(tmp_path, told):
+def test_a_quoted_tsv_may_have_line_breaks(tmp_path, told):
     rows = [("two\nlines\tand a tab", "x"), ('a "quote"', "y"), ("plain", "x")]
     path = write(tmp_path / "a.tsv", table(rows, delimiter="\t"))
     assert read(path) == rows
@@ -115,7 +115,7 @@ def test_a_quoted_tsv_with_line_breaks_is_read_as_csv_is(tmp_path, told):
     assert len(read(path, FileFormat(quoting="none"))) == 4
 
 
-def test_an_open_quote_in_a_quoted_csv_is_an_error_with_its_line(tmp_path):
+def test_an_unclosed_quote_is_an_error_with_its_line(tmp_path):
     content = table() + '"open, and never closed,x\n' + table().partition("\n")[2]
     path = write(tmp_path / "a.csv", content)
     with pytest.raises(UserError, match=r"a.csv:10: a \" opens.*--quoting=none"):
@@ -125,14 +125,14 @@ def test_an_open_quote_in_a_quoted_csv_is_an_error_with_its_line(tmp_path):
     assert len(read(path, FileFormat(quoting="none"))) == 17
 
 
-def test_a_quoted_header_says_that_quotes_are_around_fields(tmp_path):
+def test_a_quoted_header_means_quoted_fields(tmp_path):
     path = write(tmp_path / "a.csv", table(quoting=csv.QUOTE_ALL))
     assert read(path) == ROWS
     with pytest.raises(UserError, match=r"a.csv:10"):
         read(write(path, table(quoting=csv.QUOTE_ALL) + '"a"b,x\n'))
 
 
-def test_one_ragged_row_does_not_change_how_quotes_are_read(tmp_path):
+def test_one_ragged_row_does_not_change_the_quoting(tmp_path):
     path = write(tmp_path / "a.csv", table() + 'one,two,"th,ree"\n')
     assert read(path)[:8] == ROWS
 
@@ -150,7 +150,7 @@ def test_one_ragged_row_does_not_change_how_quotes_are_read(tmp_path):
         ({"quoting": "some"}, "--quoting='some' is unknown"),
     ],
 )
-def test_settings_of_the_format_are_checked(options, message):
+def test_file_format_settings_are_checked(options, message):
     with pytest.raises(UserError) as error:
         FileFormat(**options)
     assert message in str(error.value)
@@ -161,7 +161,7 @@ TABLES = st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6)
 
 @IN_ONE_FOLDER
 @given(rows=TABLES, delimiter=st.sampled_from(",\t;|"), quotes_all=st.booleans())
-def test_quoted_tables_are_read_as_they_were_written(tmp_path, rows, delimiter, quotes_all):
+def test_quoted_tables_are_read_as_written(tmp_path, rows, delimiter, quotes_all):
     quoting = csv.QUOTE_ALL if quotes_all else csv.QUOTE_MINIMAL
     content = table(rows, delimiter=delimiter, quoting=quoting)
     # A quote inside says to csv's writer to enclose a field; nothing else here decides it.
@@ -175,7 +175,7 @@ PLAIN = st.text(
 
 @IN_ONE_FOLDER
 @given(rows=st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=6))
-def test_unquoted_tables_are_read_as_they_were_written(tmp_path, rows):
+def test_unquoted_tables_are_read_as_written(tmp_path, rows):
     content = "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
     path = write(tmp_path / "a.tsv", content)
     assert read(path, FileFormat("utf-8", "auto", "none")) == rows

@@ -1,4 +1,4 @@
-"""The texts to score are those that training would read of the same file."""
+"""Texts to score are read as training would read them from the same file."""
 
 import gzip
 import io
@@ -27,14 +27,14 @@ def texts(path, **options):
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.log", "a.txt.gz", "a.txt.bz2"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_text_a_line(tmp_path, name, end):
+def test_a_text_file_has_one_text_per_line(tmp_path, name, end):
     lines = ["one, two", "", '"', "caf\u00e9\u2028\x0c\x85 \0", "last"]
     content = end.join(lines).encode()
     path = write(tmp_path / name, gzip.compress(content) if "gz" in name else content)
     assert texts(path) == lines
 
 
-def test_a_text_a_line_in_another_encoding(tmp_path):
+def test_a_text_file_may_have_another_encoding(tmp_path):
     path = write(tmp_path / "a.txt", "caf\u00e9\r\n\u4f60\n".encode("utf-16"))
     assert texts(path) == ["caf\u00e9", "\u4f60"]
     path = write(tmp_path / "b.txt", "one\ncaf\u00e9\n".encode("latin-1"))
@@ -62,7 +62,7 @@ def test_a_text_a_line_in_another_encoding(tmp_path):
         ("none.csv", None, "no such file"),
     ],
 )
-def test_what_is_not_read_is_named_before_anything_is_scored(tmp_path, name, content, message):
+def test_unreadable_input_is_found_before_scoring(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         write(path, content)
@@ -71,14 +71,14 @@ def test_what_is_not_read_is_named_before_anything_is_scored(tmp_path, name, con
     assert "label_column" not in str(error.value)
 
 
-def test_a_folder_and_a_damaged_file_are_named(tmp_path):
+def test_a_folder_and_a_damaged_file_are_errors(tmp_path):
     with pytest.raises(UserError, match="is a folder"):
         texts(tmp_path)
     with pytest.raises(RunError, match=r"a.csv cannot be read"):
         texts(write(tmp_path / "a.csv", gzip.compress(b"text\nfine\n" * 99)[:-9]))
 
 
-def test_bad_rows_stop_with_their_line_or_are_left_out_and_counted(tmp_path, caplog):
+def test_bad_rows_are_errors_with_their_line_or_skipped_and_counted(tmp_path, caplog):
     path = write(tmp_path / "a.csv", "id,text\n1,one\n2\n3,two,three\n4,four\n")
     with pytest.raises(UserError, match=r"a.csv:3: no text in 'text'.*--skip_bad_rows"):
         texts(path)
@@ -129,19 +129,19 @@ def test_a_stream_is_read_line_by_line(caplog):
     assert not caplog.records
 
 
-def test_bytes_in_a_stream_that_are_no_utf8_are_kept_and_counted(caplog):
+def test_invalid_utf8_in_a_stream_is_kept_and_counted(caplog):
     caplog.set_level(logging.WARNING)
     assert streamed(b"fine\ncaf\xe9\n\xff\n") == [b"fine", b"caf\xe9", b"\xff"]
     assert "2 lines of stdin are not UTF-8, the first is line 2" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(99), "ab\n".encode("utf-16-le") * 9])
-def test_a_stream_that_is_no_text_is_refused(content):
+def test_a_binary_stream_is_refused(content):
     with pytest.raises(UserError, match=r"^stdin (is a zip archive|looks like UTF-16-LE)"):
         streamed(content)
 
 
-def test_a_stream_that_is_not_in_the_encoding_given_is_refused():
+def test_a_stream_in_another_encoding_is_refused():
     with pytest.raises(UserError, match=r"line 2 of stdin or one near it is not ASCII"):
         for _ in read_lines(
             io.BufferedReader(io.BytesIO(b"fine\n" + b"caf\xe9\n"), 5), FileFormat("ascii"), "stdin"

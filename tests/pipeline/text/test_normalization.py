@@ -1,4 +1,4 @@
-"""One visible text has one spelling; the reference is Python's unicodedata."""
+"""Unicode normalization equals Python's unicodedata."""
 
 import unicodedata
 
@@ -50,7 +50,7 @@ def normalized_by_itself(code):
     return not 0xFF00 <= code < 0xFFF0  # other forms of a width have one spelling
 
 
-def test_forms_of_a_width_and_what_is_invisible():
+def test_width_forms_and_invisible_characters_are_normalized():
     texts = ["\uff27\uff52\uff45\uff41\uff54\uff01 \uff18/\uff11\uff10", "\uff76\uff9e\uff70"]
     assert normalized(texts) == ["Great! 8/10", "ガー"]
     assert normalized(["won\u00adder\u200dful\ufeff", "\u2764\ufe0f", "a\u200bb"]) == [
@@ -62,7 +62,7 @@ def test_forms_of_a_width_and_what_is_invisible():
 
 @given(texts_with_marks, st.sampled_from(["drop", "keep"]))
 @settings(deadline=None, max_examples=20)
-def test_all_spellings_are_standardized_to_the_same(texts, punctuation):
+def test_all_spellings_are_standardized_alike(texts, punctuation):
     forms = [
         standardize(
             tf.constant([unicodedata.normalize(form, text) for text in texts], tf.string),
@@ -75,7 +75,7 @@ def test_all_spellings_are_standardized_to_the_same(texts, punctuation):
         np.testing.assert_array_equal(once, other)
 
 
-def test_capitals_whose_small_letters_compose():
+def test_capitals_whose_lower_case_composes():
     assert standardize(tf.constant("J\u030c \u03aa\u0301")).numpy().decode() == "\u01f0 \u0390"
 
 
@@ -92,7 +92,7 @@ def test_any_shape_and_a_saved_model(tmp_path):
     assert standardize(tf.constant("cafe\u0301")).numpy().decode() == "café"
 
 
-def test_many_marks_on_one_letter_take_no_time_of_their_square():
+def test_many_marks_on_one_letter_take_linear_time():
     """A letter with 20,000 marks in the worst order; slow is what takes minutes."""
     text = "a" + "\u0301\u0323" * 10_000
     assert normalized([text]) == [unicodedata.normalize("NFC", text)]

@@ -1,4 +1,4 @@
-"""What predict writes reads back by the escapes that its help documents."""
+"""Rows that predict writes can be read back by the documented escapes."""
 
 import json
 import re
@@ -36,7 +36,7 @@ ROWS = st.lists(
 
 @given(ROWS)
 @example([("a\tb\\n", 0.5, b'\\t\t\\\\\r\n\0"', ["\n", ""])])
-def test_rows_are_read_as_they_were_written(rows):
+def test_rows_are_read_as_written(rows):
     content = b"".join(
         answers.tsv(label, p, Text(text, dict(enumerate(kept)))) + b"\n"
         for label, p, text, kept in rows
@@ -49,7 +49,7 @@ def test_rows_are_read_as_they_were_written(rows):
 
 
 @given(ROWS)
-def test_objects_are_read_as_they_were_written(rows):
+def test_objects_are_read_as_written(rows):
     for label, p, text, kept in rows:
         columns = {f"kept {number}": value for number, value in enumerate(kept)}
         line = answers.jsonl(label, p, Text(text, columns))
@@ -58,7 +58,7 @@ def test_objects_are_read_as_they_were_written(rows):
         assert json.loads(line) == {**expected, **columns}
 
 
-def test_values_that_are_no_strings_are_json_in_a_row_and_themselves_in_an_object():
+def test_values_other_than_strings_are_json_in_rows():
     text = Text(b"fine", {"id": 7, "tags": ["a\tb"], "no": None})
     assert answers.tsv("x", 0.5, text) == b'x\t0.500000\tfine\t7\t["a\\\\tb"]\t'
     assert json.loads(answers.jsonl("x", 0.5, text))["tags"] == ["a\tb"]
@@ -81,7 +81,7 @@ def test_an_explanation_is_the_last_column():
         (["id", "id"], "'id' twice"),
     ],
 )
-def test_names_that_an_answer_has_are_refused(names, message):
+def test_reserved_column_names_are_refused(names, message):
     with pytest.raises(UserError, match=message):
         answers.check_kept(names, "body")
     answers.check_kept(["id", "date"], "body")

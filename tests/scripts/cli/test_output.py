@@ -1,4 +1,4 @@
-"""--output replaces a regular file whole, and writes into anything else."""
+"""--output replaces a regular file atomically, and writes into devices and pipes."""
 
 import os
 import pty
@@ -69,7 +69,7 @@ def test_pipes_and_devices_are_written_into(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-def test_an_open_descriptor_is_written_into_where_it_stands(tmp_path, name):
+def test_an_open_descriptor_is_appended_to(tmp_path, name):
     """As under `>> log`: what stands in the file already stays there."""
     log, link = tmp_path / "log", tmp_path / "link"
     log.write_bytes(b"old ")
@@ -84,7 +84,7 @@ def test_an_open_descriptor_is_written_into_where_it_stands(tmp_path, name):
     assert log.read_bytes() == b"old new"
 
 
-def test_what_cannot_be_written_is_told_first(tmp_path, monkeypatch):
+def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"is a folder; name a file in it, such as .*answers.tsv"):
         Output(str(tmp_path))
     with pytest.raises(UserError, match=r"is a folder; name a file in it"):

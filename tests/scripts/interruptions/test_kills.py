@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.helpers import read_scalars, weights_sha256
+from tests.helpers import assert_same_run
 
 pytestmark = pytest.mark.slow
 
@@ -36,17 +36,8 @@ def whole(tmp_path_factory, start_process, longer_flags):
     return model_dir, time.monotonic() - began
 
 
-def assert_same_run(model_dir, whole):
-    assert weights_sha256(model_dir) == weights_sha256(whole)
-    assert (model_dir / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
-    for split in ("train", "validation"):
-        curves, expected = (
-            {key: v for key, v in read_scalars(f / split).items() if "per_second" not in key[0]}
-            for f in (model_dir, whole)
-        )
-        assert curves == expected
-    ours, theirs = (json.loads((f / "results.json").read_text()) for f in (model_dir, whole))
-    assert ours | {"train_seconds": 0} == theirs | {"train_seconds": 0}
+def assert_same_run_and_checkpoints(model_dir, uninterrupted):
+    assert_same_run(model_dir, uninterrupted)
     names = {path.name for path in (model_dir / "checkpoints").iterdir()}
     kept = {name for name in names if re.fullmatch(r"ckpt-\d+\.(index|data-00000-of-00001)", name)}
     assert names == kept | {"checkpoint"}
@@ -54,7 +45,7 @@ def assert_same_run(model_dir, whole):
 
 
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_run_killed_at_a_random_moment_ends_in_the_same_bits(
+def test_a_run_killed_at_random_resumes_to_the_same_bits(
     tmp_path, start_process, run_process, longer_flags, whole, number
 ):
     model_dir, (whole_dir, seconds) = tmp_path / "run", whole
@@ -74,10 +65,10 @@ def test_a_run_killed_at_a_random_moment_ends_in_the_same_bits(
     assert returncode == -signal.SIGKILL
     done = run_process(*train)
     assert done.returncode == 0, done.stderr.decode()
-    assert_same_run(model_dir, whole_dir)
+    assert_same_run_and_checkpoints(model_dir, whole_dir)
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_ends_in_the_same_bits(
+def test_a_run_killed_while_writing_checkpoints_resumes_to_the_same_bits(
     tmp_path, start_process, run_process, longer_flags, whole
 ):
     """Three times in one run: each kill comes when TensorFlow's unfinished folder is there."""
@@ -95,10 +86,10 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_in_the_same_bits(
     done = run_process(*train)
     assert done.returncode == 0, done.stderr.decode()
     assert "belongs to no checkpoint, its process was killed; removed" in done.stderr.decode()
-    assert_same_run(model_dir, whole[0])
+    assert_same_run_and_checkpoints(model_dir, whole[0])
 
 
-def test_a_line_of_50_megabytes_is_a_review(run_process, trained):
+def test_a_line_of_50_megabytes_is_one_text(run_process, trained):
     stdin = b"a wonderful film " * 3_000_000 + b"\nfine\n"
     done = run_process("predict", f"--model_dir={trained}", "--format=jsonl", stdin=stdin)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -107,7 +98,7 @@ def test_a_line_of_50_megabytes_is_a_review(run_process, trained):
     assert all(0 < row["probability"] < 1 for row in rows)
 
 
-def test_a_million_blank_lines_are_a_million_reviews(run_process, trained):
+def test_a_million_blank_lines_are_a_million_texts(run_process, trained):
     done = run_process("predict", f"--model_dir={trained}", stdin=b"\n" * 1_000_000)
     assert (done.returncode, done.stderr) == (0, b"")
     rows = done.stdout.splitlines()

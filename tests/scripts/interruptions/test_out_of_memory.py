@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""Training with too little memory."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ runpy.run_module("scripts.train", run_name="__main__", alter_sys=True)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc how much memory it has")
 @pytest.mark.slow
-def test_too_little_memory_is_told_with_the_settings_that_need_it(flags, tmp_path):
+def test_out_of_memory_ends_the_command_with_the_settings_to_lower(flags, tmp_path):
     settings = ["--batch_size=320", "--embedding_dim=4096", "--sequence_length=500"]
     model_dir = f"--model_dir={tmp_path / 'run'}"
     command = [sys.executable, "-c", TRAIN_WITH_LITTLE_MEMORY, model_dir, *flags, *settings]

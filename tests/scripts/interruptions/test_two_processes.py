@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""Two processes that use one model_dir at the same time."""
 
 import signal
 import threading
@@ -11,9 +11,7 @@ from tests.helpers import read_scalars
 # Two processes
 
 
-def test_a_second_run_in_the_same_folder_is_refused_and_does_no_harm(
-    start_process, run, flags, tmp_path
-):
+def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flags, tmp_path):
     train = ("train", f"--model_dir={tmp_path / 'run'}", *flags, "--epochs=200")
     first = start_process(*train)
     while not (tmp_path / "run" / "config.json").exists():

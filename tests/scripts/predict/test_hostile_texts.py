@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""predict scores any bytes."""
 
 import json
 
@@ -13,7 +13,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_lines_get_a_probability_each(run, trained):
+def test_any_bytes_get_a_probability(run, trained):
     stdin = b"\n".join([*HOSTILE, b"a fine film"]) + b"\n"
     done = run("predict", f"--model_dir={trained}", "--format=jsonl", stdin=stdin)
     told = done.stderr.decode().splitlines()

@@ -1,4 +1,4 @@
-"""The commands as users run them."""
+"""predict: its rows, files and output."""
 
 import csv
 import gzip
@@ -7,7 +7,7 @@ import json
 import pytest
 
 
-def test_predict_answers_in_order_one_row_a_review(trained, run):
+def test_predict_writes_one_row_per_text_in_order(trained, run):
     model_dir = trained
     texts = ["a\tb", "worst film", "a\nb", "", "back\\slash"]
     done = run("predict", f"--model_dir={model_dir}", "--", *texts)
@@ -38,7 +38,7 @@ def test_predict_reads_and_writes_files(trained, run, tmp_path, name):
     assert [json.loads(line)["text"] for line in typed.stdout.splitlines()] == texts
 
 
-def test_predict_writes_no_half_an_output(trained, run, tmp_path):
+def test_predict_writes_no_partial_output(trained, run, tmp_path):
     path, output = tmp_path / "a.jsonl", tmp_path / "answers.tsv"
     path.write_text('{"text": "fine"}\n{"body": "no text"}\n')
     done = run("predict", f"--model_dir={trained}", f"--input={path}", f"--output={output}")

@@ -1,4 +1,4 @@
-"""Explanations add up to what they explain."""
+"""predict --explain."""
 
 import json
 import math
@@ -15,14 +15,14 @@ def explained(trained, run):
     return run("predict", *arguments).stdout.decode().splitlines()
 
 
-def test_predict_explains_in_a_further_column(explained):
+def test_explanations_are_a_further_column(explained):
     good, empty = (row.split("\t") for row in explained)
     assert [pair.split("=")[0] for pair in good[3].split()] == ["a", "good", "film"]
     assert all(np.isfinite(float(pair.split("=")[1])) for pair in good[3].split())
     assert len(good) == len(empty) == 4
 
 
-def test_predict_explains_in_json(trained, run, explained):
+def test_explanations_are_part_of_json(trained, run, explained):
     done = run(
         "predict",
         f"--model_dir={trained}",

@@ -1,4 +1,4 @@
-"""predict reads files by the run's settings and carries their columns into its answers."""
+"""predict reads files by the run's settings, and copies columns into its output."""
 
 import csv
 import io
@@ -61,12 +61,12 @@ def predict(own, call, capfdbinary):
     return predict
 
 
-def test_labels_of_another_encoding_reach_the_answers_and_the_report(own):
+def test_labels_of_another_encoding_reach_predictions_and_report(own):
     assert set(load(own).label_names) == set(WORDS)
     assert (own / "curves.png").is_file()
 
 
-def test_the_settings_of_the_run_are_used_unless_flags_are_given(predict, own):
+def test_flags_override_the_settings_of_the_run(predict, own):
     file = own.parent / "a.csv"
     code, out, err = predict(
         f"--input={file}", "--keep_columns=id", "--format=jsonl", "--verbosity=0"
@@ -83,7 +83,7 @@ def test_the_settings_of_the_run_are_used_unless_flags_are_given(predict, own):
     assert out.decode().split("\t")[2:] == ["a great caf\u00e9", "7\n"]
 
 
-def test_what_is_wrong_with_the_input_is_told_in_a_line_without_flags_of_others(predict, own):
+def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own):
     file = own.parent / "no_column.csv"
     file.write_text("text,x\nfine,1\n")
     code, out, err = predict(f"--input={file}")
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_the_input_is_told_in_a_line_without_flags_of_others(
     assert file.read_text() == "text,x\nfine,1\n"
 
 
-def test_a_bad_row_stops_or_is_left_out(predict, own):
+def test_a_bad_row_is_an_error_or_skipped(predict, own):
     file, output = own.parent / "bad.csv", own.parent / "answers.tsv"
     file.write_text("body,id\nfine,1\na,b,c\ngreat,2\n")
     flags = (f"--input={file}", "--keep_columns=id", f"--output={output}")
@@ -121,7 +121,7 @@ def test_a_bad_row_stops_or_is_left_out(predict, own):
     assert [row[2:] for row in rows] == [["fine", "1"], ["great", "2"]]
 
 
-def test_texts_that_begin_with_a_dash_are_texts(predict):
+def test_texts_may_begin_with_a_dash(predict):
     texts = ["-1 out of 10", "great", "-5", "- no", "--- what a film", "-=-"]
     code, out, err = predict(*texts)
     assert (code, err) == (0, "")
@@ -134,7 +134,7 @@ def test_texts_that_begin_with_a_dash_are_texts(predict):
     assert (code, json.loads(out)["text"]) == (0, "--terrible")
 
 
-def test_stdin_and_stdout_by_a_dash(predict, monkeypatch):
+def test_a_dash_means_stdin_and_stdout(predict, monkeypatch):
     stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"great\n-\n")))
     monkeypatch.setattr(sys, "stdin", stdin)
     code, out, err = predict("--input=-", "--output=-")
@@ -153,7 +153,7 @@ def test_stdin_and_stdout_by_a_dash(predict, monkeypatch):
         ("<&- >&- 2>&-", "--input=no", 1, None),
     ],
 )
-def test_closed_streams(own, tmp_path, closed, arguments, code, told):
+def test_closed_standard_streams_cause_no_traceback(own, tmp_path, closed, arguments, code, told):
     command = f'"$0" -m scripts.predict --model_dir="$1" {arguments} {closed}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -184,7 +184,7 @@ def test_closed_streams(own, tmp_path, closed, arguments, code, told):
         "body;label\n\u4f60\u597d\u4f60\u597d;x\n",
     ],
 )
-def test_evaluate_names_no_flag_that_it_lacks(own, call, capsys, content):
+def test_evaluate_names_only_flags_that_it_has(own, call, capsys, content):
     file = own.parent / "a.csv"
     before = file.read_bytes()
     try:

@@ -1,3 +1,5 @@
+"""Damaged checkpoints and checkpoints of another run."""
+
 import hashlib
 import shutil
 
@@ -18,7 +20,7 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped", "deleted"])
-def test_the_newest_whole_checkpoint_is_used(
+def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     small_config, splits, tmp_path, uninterrupted, how, caplog
 ):
     """Older ones serve as well: the run ends in the same bits. None: it does not start anew."""

@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""Runs with missing or damaged files, and runs from another device."""
 
 import dataclasses
 import json
@@ -15,7 +15,9 @@ from trainer.artifacts.export import export
 from trainer.artifacts.trained_run import load
 
 
-def test_what_a_killed_process_left_half_is_removed(small_config, splits, tmp_path, trained):
+def test_unfinished_checkpoints_of_a_killed_process_are_removed(
+    small_config, splits, tmp_path, trained
+):
     folder = copy_run(trained, tmp_path)
     whole = {path.name for path in folder.glob("checkpoints/ckpt-*")}
     for name in ("ckpt-90.data-00000-of-00001", "ckpt-3.index.tempstate12", "ckpt-91_temp/part-0"):
@@ -26,7 +28,7 @@ def test_what_a_killed_process_left_half_is_removed(small_config, splits, tmp_pa
     assert {path.name for path in folder.glob("checkpoints/ckpt-*")} == whole
 
 
-def test_a_run_that_has_lost_its_checkpoints_does_not_start_anew(small_config, tmp_path, trained):
+def test_a_run_without_its_checkpoints_does_not_start_again(small_config, tmp_path, trained):
     folder = copy_run(trained, tmp_path)
     shutil.rmtree(folder / "checkpoints")
     before = (folder / "history.csv").read_bytes()
@@ -35,7 +37,7 @@ def test_a_run_that_has_lost_its_checkpoints_does_not_start_anew(small_config, t
     assert (folder / "history.csv").read_bytes() == before
 
 
-def test_the_best_model_before_serves_when_the_best_is_damaged(tmp_path, trained, project_log):
+def test_the_previous_best_model_is_used_if_the_best_is_damaged(tmp_path, trained, project_log):
     """The one before is a copy here, so that its answer is known."""
     folder = copy_run(trained, tmp_path)
     newest = max(folder.glob("best/*.index"), key=lambda path: int(path.stem[5:])).stem
@@ -54,7 +56,7 @@ def test_the_best_model_before_serves_when_the_best_is_damaged(tmp_path, trained
         load(folder)
 
 
-def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_path, trained):
+def test_the_vocabulary_of_another_run_is_refused(small_config, tmp_path, trained):
     """By train, and by load, which evaluate, predict and export begin with."""
     folder = copy_run(trained, tmp_path)
     words = (folder / "vocabulary.txt").read_text().splitlines()
@@ -69,7 +71,7 @@ def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_p
             use()
 
 
-def test_a_history_that_is_damaged_is_told_and_one_that_is_short_is_warned_of(
+def test_a_damaged_history_is_an_error_and_a_short_one_a_warning(
     small_config, splits, tmp_path, trained, project_log
 ):
     folder = copy_run(trained, tmp_path)
@@ -89,7 +91,7 @@ def test_a_history_that_is_damaged_is_told_and_one_that_is_short_is_warned_of(
 # Machines
 
 
-def test_a_run_of_a_gpu_goes_on_and_is_used_on_a_cpu_with_a_warning(
+def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     small_config, tmp_path, trained, project_log
 ):
     """config.json says mixed_float16, as `auto` chooses on a GPU; the weights are float32."""

@@ -1,4 +1,4 @@
-"""What scripts.export makes, beyond the agreement that test_end_to_end.py holds it to."""
+"""The SavedModel, its model card, and the folder that it replaces."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def saved_model_cli(*arguments):
 
 
 @pytest.mark.slow
-def test_tensorflows_own_command_shows_and_runs_it(exported, trained):
+def test_saved_model_cli_shows_and_runs_the_export(exported, trained):
     where = ("--dir", exported, "--tag_set", "serve", "--signature_def", "serving_default")
     shown = saved_model_cli("show", *where)
     assert re.search(r"inputs\['texts'\].*\n\s*dtype: DT_STRING\n\s*shape: \(-1\)", shown)
@@ -47,7 +47,7 @@ def test_tensorflows_own_command_shows_and_runs_it(exported, trained):
     np.testing.assert_allclose([float(number) for number in found.split()], expected, atol=1e-5)
 
 
-def test_the_card_tells_the_results_and_the_settings(exported, trained):
+def test_the_model_card_has_results_and_settings(exported, trained):
     card = (exported / "model_card.md").read_text()
     results = json.loads((trained / "results.json").read_text())
     for name in ("accuracy", "auc", "f1", "calibration_error"):
@@ -67,7 +67,7 @@ def no_work(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_work")
-def test_what_is_no_export_is_not_replaced(trained, tmp_path):
+def test_a_folder_that_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds something other than an export .* name another"):
         export(trained, tmp_path)
@@ -78,7 +78,7 @@ def test_what_is_no_export_is_not_replaced(trained, tmp_path):
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize("name", ["notes.txt", "variables/notes.txt", ".git/config", "old/x.pb"])
-def test_a_file_of_the_users_in_an_export_is_not_deleted(trained, tmp_path, name):
+def test_an_export_with_other_files_is_not_replaced(trained, tmp_path, name):
     for path in ("model_card.md", "saved_model.pb", "variables/variables.index", name):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("mine")
@@ -100,14 +100,14 @@ def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name
 
 
 @pytest.mark.usefixtures("no_work")
-def test_a_link_that_leads_nowhere_is_refused(trained, tmp_path):
+def test_a_dangling_link_is_refused(trained, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with pytest.raises(UserError, match="is a link that leads nowhere; name a folder"):
         export(trained, tmp_path / "link")
 
 
 @pytest.mark.usefixtures("no_work")
-def test_a_folder_that_cannot_be_written_is_found_before_the_work(trained):
+def test_a_folder_without_write_permission_is_found_before_exporting(trained):
     with pytest.raises(OSError, match="proc") as raised:
         export(trained, Path("/proc/none/export"))
     assert raised.value.filename == "/proc/none/export"
@@ -123,7 +123,7 @@ def test_a_link_to_a_folder_is_followed(trained, tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"folder", "link"}
 
 
-def test_two_exports_at_once_both_end_and_harm_nothing(trained, tmp_path, monkeypatch):
+def test_two_exports_at_once_both_succeed(trained, tmp_path, monkeypatch):
     """The second begins and ends while the first one writes."""
     beside = [tmp_path / name for name in ("here.new", ".here.new", "here.tmp")]
     for folder in beside:

@@ -1,4 +1,4 @@
-"""An export leaves its process as it was, and runs on any machine, whatever it was made on."""
+"""An export changes no global state, and does not depend on the machine."""
 
 import types
 
@@ -38,7 +38,7 @@ def gpu_in_sight(monkeypatch):
     assert tf.config.list_logical_devices("GPU")
 
 
-def test_export_works_again_and_again_and_changes_nothing_of_its_process(trained, tmp_path):
+def test_repeated_exports_change_no_global_state(trained, tmp_path):
     before = load(trained).predict(TEXTS)
     visible = tf.config.get_visible_devices()
     threads = tf.config.threading.get_intra_op_parallelism_threads()
@@ -54,7 +54,7 @@ def test_export_works_again_and_again_and_changes_nothing_of_its_process(trained
 
 
 @pytest.mark.usefixtures("gpu_in_sight")
-def test_an_export_beside_a_gpu_has_no_operation_of_cudnn(trained, tmp_path, monkeypatch):
+def test_an_export_on_a_gpu_has_no_cudnn_operation(trained, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda *_: calls.append(1))
     export(trained, tmp_path / "export")
@@ -66,7 +66,7 @@ def test_an_export_beside_a_gpu_has_no_operation_of_cudnn(trained, tmp_path, mon
 
 @pytest.mark.usefixtures("gpu_in_sight")
 @pytest.mark.parametrize("name", ENCODERS)
-def test_no_encoder_needs_cudnn_where_that_is_ruled_out(name):
+def test_no_encoder_uses_cudnn_where_it_is_disabled(name):
     encoder = make_encoder(name, units=4, seed=0, dtype=tf.keras.DTypePolicy("float32"))
     encoder.build((None, None, 3), (None,))
 
@@ -83,7 +83,7 @@ def test_no_encoder_needs_cudnn_where_that_is_ruled_out(name):
         assert traced() == []
 
 
-def test_an_export_does_not_keep_the_number_of_cores_it_was_made_on(trained, tmp_path, monkeypatch):
+def test_an_export_does_not_depend_on_the_number_of_cores(trained, tmp_path, monkeypatch):
     graphs = []
     for cores in (1, 4):
         monkeypatch.setattr(processor, "cores", lambda cores=cores: cores)

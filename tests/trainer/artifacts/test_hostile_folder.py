@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""A model_dir from an untrusted source."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from trainer.artifacts.trained_run import load
 
 
 @pytest.mark.parametrize("list_file", [None, b"", b"\x00garbage", "elsewhere"])
-def test_checkpoints_are_what_their_files_say(small_config, splits, tmp_path, trained, list_file):
+def test_a_false_list_of_checkpoints_is_ignored(small_config, splits, tmp_path, trained, list_file):
     """TensorFlow's list of them may be lost, damaged, or name a stranger's files to delete."""
     folder = copy_run(trained, tmp_path)
     elsewhere = tmp_path / "elsewhere"
@@ -76,7 +76,7 @@ def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
         (["[UNK]", "good"], r"has '\[UNK\]', which stands for unknown words"),
     ],
 )
-def test_a_strangers_vocabulary_is_a_plain_error(tmp_path, trained, words, told):
+def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, told):
     """It fits its config.json; it still cannot be one of ours."""
     from pipeline.vocabulary import fingerprint
 
@@ -89,7 +89,7 @@ def test_a_strangers_vocabulary_is_a_plain_error(tmp_path, trained, words, told)
         load(folder)
 
 
-def test_a_strangers_config_makes_evaluate_write_nowhere(run, tmp_path, trained, cache_dir):
+def test_evaluate_writes_nowhere_that_config_json_names(run, tmp_path, trained, cache_dir):
     folder = copy_run(trained, tmp_path)
     content = json.loads((folder / "config.json").read_text())
     content["settings"] |= {
@@ -104,7 +104,7 @@ def test_a_strangers_config_makes_evaluate_write_nowhere(run, tmp_path, trained,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_links_in_a_strangers_folder_are_not_written_through(small_config, tmp_path, trained):
+def test_training_does_not_write_through_links(small_config, tmp_path, trained):
     folder = copy_run(trained, tmp_path)
     (tmp_path / "precious").write_text("as it was")
     for name in ("history.csv", "curves.png", "results.json", "config.json"):
@@ -118,9 +118,7 @@ def test_links_in_a_strangers_folder_are_not_written_through(small_config, tmp_p
 
 
 @pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "best"])
-def test_a_run_whose_folders_lead_to_another_run_does_not_change_that(
-    small_config, tmp_path, trained, name
-):
+def test_folders_that_are_links_to_another_run_are_refused(small_config, tmp_path, trained, name):
     """Events after its last step would be dropped there, and checkpoints deleted."""
     theirs, ours = copy_run(trained, tmp_path / "theirs"), copy_run(trained, tmp_path / "ours")
     shutil.rmtree(ours / name)

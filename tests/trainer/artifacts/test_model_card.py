@@ -1,4 +1,4 @@
-"""Commands as a whole: several in one process, and what they leave alone."""
+"""Published files contain no local paths."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ def contents(folder):
             yield path, path.read_bytes()
 
 
-def test_an_export_names_no_folder_of_the_machine(trained, tmp_path):
+def test_an_export_contains_no_local_path(trained, tmp_path):
     export(trained, tmp_path / "export")
     config = RunRecord.read(trained).config
     folders = (ROOT, Path.home(), config.data_dir, config.cache_dir, trained)
@@ -32,7 +32,7 @@ def test_an_export_names_no_folder_of_the_machine(trained, tmp_path):
             assert os.fsencode(folder) not in content, path
 
 
-def test_a_model_card_names_no_folder_of_the_machine(trained, small_config):
+def test_a_model_card_contains_no_local_path(trained, small_config):
     """Every setting that can be a path is one here."""
     record = RunRecord.read(trained)
     paths = {

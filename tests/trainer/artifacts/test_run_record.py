@@ -1,3 +1,5 @@
+"""config.json of this, older and newer versions."""
+
 import dataclasses
 import json
 
@@ -9,7 +11,7 @@ from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
 
 
-def test_config_comes_back(small_config, tmp_path):
+def test_the_run_record_is_read_as_written(small_config, tmp_path):
     record = RunRecord(
         small_config, "float32", ("neg", "pos"), "f00d", {"train": 3, "validation": 1}
     )
@@ -22,7 +24,7 @@ def test_config_comes_back(small_config, tmp_path):
     "content",
     ["", "{}", "[]", '{"settings": {}}', '{"settings": []}', '{"settings": null}', "\x00"],
 )
-def test_a_damaged_config_is_a_fault(tmp_path, content):
+def test_a_damaged_config_is_a_run_error(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         RunRecord.read(tmp_path)
@@ -37,7 +39,7 @@ def edited(config, folder, change):
     (folder / "config.json").write_text(json.dumps(content))
 
 
-def test_a_config_of_a_newer_version_is_a_fault_that_names_it(small_config, tmp_path):
+def test_a_config_of_a_newer_version_is_refused_by_its_version(small_config, tmp_path):
     def change(content):
         content["program_version"] = "9.8.7"
         content["settings"] |= {"zipper": 1, "anvil": True}
@@ -49,7 +51,7 @@ def test_a_config_of_a_newer_version_is_a_fault_that_names_it(small_config, tmp_
         RunRecord.read(tmp_path)
 
 
-def test_a_newer_format_is_a_fault_that_names_its_writer(small_config, tmp_path):
+def test_a_config_of_a_newer_format_is_refused_by_its_version(small_config, tmp_path):
     def change(content):
         content |= {"format_version": 99, "program_version": "9.8.7"}
 
@@ -58,7 +60,7 @@ def test_a_newer_format_is_a_fault_that_names_its_writer(small_config, tmp_path)
         RunRecord.read(tmp_path)
 
 
-def test_a_value_that_this_version_refuses_names_the_writer(small_config, tmp_path):
+def test_an_unknown_value_names_the_version_that_wrote_it(small_config, tmp_path):
     def change(content):
         content["program_version"] = "9.8.7"
         content["settings"]["decay"] = "zigzag"
@@ -68,7 +70,7 @@ def test_a_value_that_this_version_refuses_names_the_writer(small_config, tmp_pa
         RunRecord.read(tmp_path)
 
 
-def test_the_config_of_an_older_version_gets_what_it_lacks(small_config, tmp_path):
+def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path):
     """It has neither versions of the format and the program nor the newest settings."""
 
     def change(content):
@@ -79,7 +81,7 @@ def test_the_config_of_an_older_version_gets_what_it_lacks(small_config, tmp_pat
     assert RunRecord.read(tmp_path).config == small_config
 
 
-def test_a_setting_that_is_missing_has_its_value_of_that_time(small_config, monkeypatch):
+def test_a_missing_setting_gets_its_former_default(small_config, monkeypatch):
     """A new setting may have a default that is not what the program did before."""
     (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "punctuation")
     monkeypatch.setattr(field, "metadata", {**field.metadata, "before": "keep"})

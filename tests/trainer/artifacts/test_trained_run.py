@@ -6,7 +6,7 @@ import tensorflow as tf
 from trainer.artifacts.trained_run import load
 
 
-def test_words_are_those_of_the_token_ids(trained):
+def test_explained_words_match_the_token_ids(trained):
     run = load(trained)
     text = b"The <b>BEST</b> film xyzzyq, ever: it's GOOD! " * 20
     token_ids, words = run.vectorizer(tf.constant([text]))[0].numpy(), run.vectorizer.read_of(text)
@@ -19,7 +19,7 @@ def test_words_are_those_of_the_token_ids(trained):
 # Python
 
 
-def test_one_text_in_place_of_several_is_a_type_error(trained):
+def test_predicting_a_single_string_is_a_type_error(trained):
     run = load(str(trained))
     for text in ("one text", b"one text"):
         with pytest.raises(TypeError, match=r"several texts; for one, write predict\(\[text\]\)"):

@@ -1,3 +1,5 @@
+"""Temperature, calibration error and cross-fitting."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,11 +27,11 @@ def test_the_temperature_is_found(scale):
 
 
 @pytest.mark.parametrize("scale", [0.2, 7.0])
-def test_the_error_tells_probabilities_that_are_not_honest(scale):
+def test_calibration_error_detects_overconfidence(scale):
     assert calibration_error(*drawn(scale)) > 0.05
 
 
-def test_the_error_of_a_few_reviews_by_hand():
+def test_calibration_error_of_a_few_examples():
     logits = np.array([2.0, 2.0, -2.0, 0.1], np.float32)
     labels = np.array([1.0, 0.0, 0.0, 0.0], np.float32)
     sure, unsure = 1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(-0.1))
@@ -48,9 +50,7 @@ def mean_probability_of_the_label(logits, labels):
     counts=st.tuples(st.integers(1, 500), st.integers(1, 500)),
     scale=st.floats(1, 50),
 )
-def test_where_all_decisions_are_right_the_number_of_examples_bounds_probabilities(
-    seed, counts, scale
-):
+def test_the_number_of_examples_bounds_probabilities_without_errors(seed, counts, scale):
     """By the estimate of Krichevsky and Trofimov, of as many decisions that were all right."""
     labels = np.repeat([0.0, 1.0], counts).astype(np.float32)
     sizes = scale * np.random.default_rng(seed).uniform(0.5, 2, len(labels))
@@ -61,7 +61,7 @@ def test_where_all_decisions_are_right_the_number_of_examples_bounds_probabiliti
     assert mean == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_mistake_elsewhere_costs_no_more_than_the_examples_tell():
+def test_the_loss_of_an_unseen_error_is_bounded_by_the_number_of_examples():
     """200 examples that are all right, and then one that is not, as sure as they were."""
     labels = np.tile([0.0, 1.0], 100).astype(np.float32)
     logits = np.where(labels > 0.5, 40.0, -40.0).astype(np.float32)
@@ -70,7 +70,7 @@ def test_a_mistake_elsewhere_costs_no_more_than_the_examples_tell():
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
-def test_with_thousands_of_examples_it_is_the_temperature_of_lowest_loss(scale):
+def test_with_many_examples_the_temperature_minimizes_the_loss(scale):
     logits, labels = drawn(scale, count=5_000)
 
     def loss(log_temperature):
@@ -119,5 +119,5 @@ def test_cross_fitting_gives_each_half_the_temperature_of_the_other():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_the_error_of_logits_that_are_no_numbers_is_none(value):
+def test_calibration_error_of_nan_logits_is_none(value):
     assert np.isnan(calibration_error(np.array([1.0, value], np.float32), np.array([1.0, 0.0])))

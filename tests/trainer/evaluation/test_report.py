@@ -1,4 +1,4 @@
-"""The figures of a report are scikit-learn's."""
+"""The metrics of a report equal scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def drawn(count=500):
     return logits, labels, random.integers(1, 1000, count).astype(np.int32)
 
 
-def test_decisions_are_measured_as_by_scikit_learn():
+def test_metrics_of_decisions_equal_scikit_learn():
     logits, labels, lengths = drawn()
     answers, found = logits > 0, report.details(logits, labels, lengths)
     assert found["confusion_matrix"] == reference.confusion_matrix(labels, answers).tolist()
@@ -26,7 +26,7 @@ def test_decisions_are_measured_as_by_scikit_learn():
     assert found["macro_f1"] == pytest.approx(macro)
 
 
-def test_each_review_is_in_one_slice_of_lengths():
+def test_each_example_is_in_one_length_range():
     logits, labels, lengths = drawn()
     slices = report.details(logits, labels, lengths)["by_length"]
     assert [part["tokens"] for part in slices][::5] == ["1 to 50", "801 or more"]
@@ -38,14 +38,14 @@ def test_each_review_is_in_one_slice_of_lengths():
     assert right == pytest.approx(((logits > 0) == labels).sum())
 
 
-def test_the_worst_are_wrong_and_the_surest_first():
+def test_worst_errors_come_most_confident_first():
     logits = np.array([3.0, -2.0, 1.0, -4.0, 0.5], np.float32)
     labels = np.array([1.0, 1.0, 0.0, 1.0, 1.0], np.float32)
     assert report.worst(logits, labels).tolist() == [3, 1, 2]
 
 
 @pytest.mark.parametrize("labels", [np.ones(3, np.float32), np.zeros(3, np.float32)])
-def test_reviews_of_one_label_alone_are_measured_too(labels, tmp_path):
+def test_examples_of_one_class_have_metrics(labels, tmp_path):
     logits = np.array([1.0, 2.0, 3.0], np.float32)
     found = report.details(logits, labels, np.array([1, 2, 3], np.int32))
     assert found["recall"] == labels[0]

@@ -1,3 +1,5 @@
+"""The Evaluator's metrics and probabilities."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +12,7 @@ from trainer.evaluation.scoring import Evaluator
 
 
 @pytest.mark.parametrize("count", [1, 100, 250])
-def test_evaluation_counts_each_review_once(small_config, splits, tmp_path, count):
+def test_evaluation_counts_each_example_once(small_config, splits, tmp_path, count):
     """Against scikit-learn, on parts of the split and all of it."""
     examples = splits[1][:count]
     model = make_small_loop(small_config, splits, tmp_path).state.model
@@ -33,7 +35,7 @@ def test_evaluation_counts_each_review_once(small_config, splits, tmp_path, coun
         )
 
 
-def test_predictions_are_in_the_order_of_the_reviews(small_config, splits, tmp_path):
+def test_predictions_are_in_the_order_of_the_examples(small_config, splits, tmp_path):
     model = make_small_loop(small_config, splits, tmp_path).state.model
     examples = splits[1]
     predicted = Evaluator(model).predict(examples)

@@ -1,4 +1,4 @@
-"""What an epoch is measured by: the loss before calibration, all else after it."""
+"""Validation: an uncalibrated loss, and calibrated other metrics."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ def validate(loop, examples):
     return validation.figures, validation.logits
 
 
-def test_the_validation_loss_is_that_before_calibration(overconfident, splits):
+def test_the_validation_loss_is_uncalibrated(overconfident, splits):
     examples = splits[2]
     before = Evaluator(overconfident.state.model).logits(examples)
     figures, logits = validate(overconfident, examples)
@@ -59,7 +59,7 @@ def test_the_validation_calibration_error_is_out_of_sample(overconfident, splits
     assert figures["calibration_error"] != pytest.approx(in_sample, abs=2e-3)
 
 
-def test_a_model_that_is_less_sure_and_as_often_wrong_is_better(overconfident, splits):
+def test_less_confident_mistakes_give_a_lower_validation_loss(overconfident, splits):
     """Temperatures would make both alike; the loss that chooses the best epoch does not."""
     examples, model = splits[2], overconfident.state.model
     sure, _ = validate(overconfident, examples)
@@ -70,7 +70,7 @@ def test_a_model_that_is_less_sure_and_as_often_wrong_is_better(overconfident, s
     assert unsure["loss"] < sure["loss"] - 0.1
 
 
-def test_evaluating_validation_again_gives_the_figures_of_its_epoch(trained, small_config):
+def test_evaluating_validation_again_gives_the_metrics_of_the_epoch(trained, small_config):
     run = load(trained)
     with (trained / "history.csv").open() as file:
         names, *rows = (line.strip().split(",") for line in file)
@@ -80,7 +80,7 @@ def test_evaluating_validation_again_gives_the_figures_of_its_epoch(trained, sma
         assert figures[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
 
 
-def test_logits_that_are_no_numbers_are_a_fault_of_the_epoch(small_config, splits, tmp_path):
+def test_nan_logits_end_the_run_at_validation(small_config, splits, tmp_path):
     """The last step of an epoch may leave weights that are none."""
     config = dataclasses.replace(small_config, epochs=1)
     trainer = make_small_loop(config, splits, tmp_path)

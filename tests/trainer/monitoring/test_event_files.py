@@ -1,10 +1,12 @@
+"""Event files of a run that is resumed."""
+
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.monitoring.summaries import Summaries
 
 
-def test_tensorboard_forgets_steps_that_are_written_again(tmp_path):
+def test_steps_written_again_replace_the_old_ones(tmp_path):
     before = Summaries(tmp_path, first_step=0, words=[], label_names=("neg", "pos"))
     for step in (5, 10, 15):
         before.write("train", "step", {"loss": 1.0}, step=step)

@@ -1,4 +1,4 @@
-"""Labels in pictures: no warning of matplotlib, and no markup."""
+"""Labels in pictures are drawn without warnings and without markup."""
 
 import warnings
 

@@ -1,3 +1,5 @@
+"""history.csv and curves.png."""
+
 import csv
 
 import matplotlib.image
@@ -17,14 +19,14 @@ def rows_of(folder):
         return [(int(row["epoch"]), float(row["train_loss"])) for row in csv.DictReader(file)]
 
 
-def test_history_holds_a_row_an_epoch_to_the_last_bit(tmp_path):
+def test_history_has_exact_values_for_each_epoch(tmp_path):
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.1 + 0.2))
     history.append(row(2, 1 / 3))
     assert rows_of(tmp_path) == [(1, 0.1 + 0.2), (2, 1 / 3)]
 
 
-def test_rows_of_epochs_that_were_lost_are_replaced(tmp_path):
+def test_rows_of_lost_epochs_are_replaced(tmp_path):
     history = History(tmp_path, epochs=0)
     for epoch in (1, 2, 3):
         history.append(row(epoch, 0.5))
@@ -32,7 +34,7 @@ def test_rows_of_epochs_that_were_lost_are_replaced(tmp_path):
     assert rows_of(tmp_path) == [(1, 0.5), (2, 0.25)]
 
 
-def test_a_row_that_was_kept_is_added_where_its_epoch_is_saved(tmp_path):
+def test_a_prepared_row_is_added_if_its_epoch_is_saved(tmp_path):
     """A process was killed after it saved an epoch's checkpoint, and before it wrote its row."""
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.1 + 0.2))
@@ -43,7 +45,7 @@ def test_a_row_that_was_kept_is_added_where_its_epoch_is_saved(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"history.csv", "curves.png"}
 
 
-def test_a_row_that_was_kept_and_not_saved_is_void(tmp_path):
+def test_a_prepared_row_is_dropped_if_its_epoch_is_not_saved(tmp_path):
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.5))
     history.prepare(row(2, 0.25))
@@ -53,7 +55,7 @@ def test_a_row_that_was_kept_and_not_saved_is_void(tmp_path):
     assert rows_of(tmp_path) == [(1, 0.5), (2, 0.125)]
 
 
-def test_a_row_that_was_written_twice_is_there_once(tmp_path):
+def test_a_row_written_twice_appears_once(tmp_path):
     """Killed after it wrote history.csv, and before it removed the row that was kept."""
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.5))
@@ -62,7 +64,7 @@ def test_a_row_that_was_written_twice_is_there_once(tmp_path):
     assert rows_of(tmp_path) == [(1, 0.5)]
 
 
-def test_curves_are_drawn_anew_each_epoch(tmp_path):
+def test_curves_are_redrawn_each_epoch(tmp_path):
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.9))
     first = matplotlib.image.imread(tmp_path / "curves.png")

@@ -1,4 +1,4 @@
-"""What a person sees while a run is going on."""
+"""The progress bar and progress lines."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ def lines(monkeypatch, caplog):
     return caplog
 
 
-def test_the_bar_names_the_epoch_that_is_trained_from_its_first_step_on(monkeypatch):
+def test_the_bar_shows_the_current_epoch_from_its_first_step(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     bar = Progress(first_step=0, last_step=378)
@@ -36,7 +36,7 @@ def test_the_bar_names_the_epoch_that_is_trained_from_its_first_step_on(monkeypa
     assert re.search(r"epoch 2/3: +33%\|.* 126/378 [^\r]*$", shown)
 
 
-def test_lines_name_the_epoch_and_come_without_figures_too(lines):
+def test_progress_lines_show_the_epoch_with_or_without_metrics(lines):
     """The first figures may be long in coming, by --summary_every."""
     shown = Progress(first_step=10, last_step=30)
     shown.begin_epoch("2/3")
@@ -49,7 +49,7 @@ def test_lines_name_the_epoch_and_come_without_figures_too(lines):
     assert second.startswith("epoch 3/3  step 25/30  loss 0.5  ETA ")
 
 
-def test_what_is_done_in_one_piece_is_announced_and_repeated(lines, monkeypatch):
+def test_long_work_is_announced_and_repeated(lines, monkeypatch):
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.02)
     with announced("compiling"):
         assert lines.messages[0] == "compiling"

@@ -1,4 +1,4 @@
-"""What TensorBoard is given, read back by its own reader; scalars are in test_end_to_end.py."""
+"""What TensorBoard shows, read back by its own reader; test_train.py tests the scalars."""
 
 import csv
 import dataclasses
@@ -35,7 +35,7 @@ def history(trained):
         return {int(row["step"]): row for row in csv.DictReader(file)}
 
 
-def test_the_settings_are_there_to_read_and_to_compare_runs_by(trained):
+def test_settings_are_written_as_text_and_as_hparams(trained):
     settings = json.loads((trained / "config.json").read_text())["settings"]
     validation = events(trained / "validation")
     (text,) = tensors(validation, "settings").values()
@@ -49,7 +49,7 @@ def test_the_settings_are_there_to_read_and_to_compare_runs_by(trained):
     assert about["encoder"].string_value == settings["encoder"]
 
 
-def test_the_settings_that_are_shown_are_those_in_force(small_config, splits, tmp_path):
+def test_a_resumed_run_shows_its_current_settings(small_config, splits, tmp_path):
     """A run goes on with more epochs: each page shows the first event of its tag."""
     for epochs in (1, 2):
         config = dataclasses.replace(small_config, epochs=epochs, max_steps=0)
@@ -64,7 +64,7 @@ def test_the_settings_that_are_shown_are_those_in_force(small_config, splits, tm
         assert len(curves) == epochs  # nothing else is dropped
 
 
-def test_tensorboard_opens_the_curves_of_epochs_and_steps(trained):
+def test_tags_sort_so_that_tensorboard_opens_epoch_and_step(trained):
     """It sorts groups of tags by name and opens the first two."""
     tags = {
         tag
@@ -77,7 +77,7 @@ def test_tensorboard_opens_the_curves_of_epochs_and_steps(trained):
     assert max(map(len, (tag.split("/", 1)[1] for tag in tags))) <= 40  # one line of a title
 
 
-def test_the_best_figures_are_those_of_the_best_epoch(trained, history):
+def test_best_metrics_are_those_of_the_best_epoch(trained, history):
     best = min(history.values(), key=lambda row: float(row["validation_loss"]))
     validation = events(trained / "validation")
     for name in ("loss", "accuracy"):
@@ -86,7 +86,7 @@ def test_the_best_figures_are_those_of_the_best_epoch(trained, history):
         assert value == pytest.approx(float(best[f"validation_{name}"]), rel=1e-6)
 
 
-def test_decisions_agree_with_the_accuracy_of_their_epoch(trained, history):
+def test_the_precision_recall_curve_agrees_with_the_accuracy(trained, history):
     validation = events(trained / "validation")
     curves = tensors(validation, "epoch/precision_recall")
     assert list(curves) == list(history)
@@ -117,7 +117,7 @@ def test_weights_and_gradients_have_histograms(trained, history, group):
             assert np.abs(buckets[:, :2]).max() > 0
 
 
-def test_gradients_are_those_of_the_last_step(small_config, splits, tmp_path):
+def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path):
     """Of a loss of one batch, without dropout, from the weights that the step began with."""
     config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.0)
     trainer = make_small_loop(config, splits, tmp_path)
@@ -133,7 +133,7 @@ def test_gradients_are_those_of_the_last_step(small_config, splits, tmp_path):
         np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-7)
 
 
-def test_a_sample_is_of_all_columns():
+def test_a_sample_covers_all_columns():
     matrix = tf.broadcast_to(tf.range(128.0), [5000, 128])
     taken = sample(matrix).numpy()
     assert 5_000 < len(taken) <= 14_000
@@ -141,7 +141,7 @@ def test_a_sample_is_of_all_columns():
     assert len(sample(tf.zeros([7, 3]))) == 21
 
 
-def test_the_graph_is_that_of_the_model(trained):
+def test_the_graph_has_the_operations_of_the_model(trained):
     names = {node.name for node in events(trained / "train").Graph().node}
     assert any("deep_scores" in name and "embedding" in name for name in names)
 
@@ -156,7 +156,7 @@ def test_the_branches_of_a_batch_are_named_in_the_graph(small_config, splits, tm
     assert layers == {"branch_0", "branch_1"}
 
 
-def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, splits):
+def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits):
     texts = tensors(events(trained / "validation"), "epoch/mistakes")
     assert list(texts) == list(history)
     best = load(trained)
@@ -175,7 +175,7 @@ def test_the_surest_mistakes_stand_there_as_they_were_read(trained, history, spl
     assert len(told) == 1 + 2 * min(10, len(wrong))
 
 
-def test_the_projector_has_the_vectors_of_words(trained):
+def test_the_projector_has_the_embedding_of_the_best_model(trained):
     """As the best model has them, read as TensorBoard reads them."""
     folder = trained / "validation"
     config = text_format.Parse(
@@ -191,7 +191,7 @@ def test_the_projector_has_the_vectors_of_words(trained):
     np.testing.assert_array_equal(vectors, table[2:])
 
 
-def test_a_profile_is_taken_between_two_steps(small_config, splits, tmp_path):
+def test_a_profile_covers_its_steps_and_changes_no_weight(small_config, splits, tmp_path):
     """And the run is the same as without."""
     weights = []
     for steps in ("", "3,7"):

@@ -1,9 +1,9 @@
-"""Names of weights in TensorBoard: short, different, the same in each process."""
+"""Names of weights in TensorBoard are short, unique and reproducible."""
 
 from trainer.monitoring.weight_names import short_names
 
 
-def test_one_part_is_not_named_and_cells_are_not():
+def test_short_names_omit_a_single_scorer_and_cells():
     deep = "sentiment_classifier/deep_scores"
     assert short_names(
         [
@@ -22,7 +22,7 @@ def test_one_part_is_not_named_and_cells_are_not():
     ]
 
 
-def test_parts_are_numbered_from_one_in_each_model_of_a_process():
+def test_scorers_are_numbered_from_one_in_each_model():
     second_model = "sentiment_classifier_1"
     assert short_names(
         [
@@ -39,7 +39,7 @@ def test_parts_are_numbered_from_one_in_each_model_of_a_process():
     ]
 
 
-def test_names_are_never_the_same():
+def test_short_names_are_unique():
     """Two weights of cells in one layer, of an encoder that is not thought of here."""
     paths = ["m/part/rnn/first_cell/kernel", "m/part/rnn/second_cell/kernel"]
     assert short_names(paths) == [path[2:] for path in paths]

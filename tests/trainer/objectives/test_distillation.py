@@ -1,4 +1,4 @@
-"""A student learns from its teacher's parts and from its opinion of unlabelled reviews."""
+"""A student takes its teacher's scorers and soft labels."""
 
 import dataclasses
 
@@ -58,7 +58,15 @@ def config(small_config, teacher):
     return dataclasses.replace(small_config, **STUDENT, teacher=str(teacher))
 
 
-def test_unlabelled_reviews_are_learned_with_the_teachers_probabilities(config, teacher, tmp_path):
+@pytest.fixture(scope="module")
+def student(config, tmp_path_factory):
+    """The folder of a student that was trained without an interruption."""
+    folder = tmp_path_factory.mktemp("student")
+    make(config, folder).fit(folder)
+    return folder
+
+
+def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tmp_path):
     trainer, data = make(config, tmp_path), open_with_unlabelled(config)
     best = load(teacher)
     labelled, unlabelled = (
@@ -76,7 +84,7 @@ def test_unlabelled_reviews_are_learned_with_the_teachers_probabilities(config, 
         np.testing.assert_array_equal(training.row(len(labelled) + position), expected)
 
 
-def test_no_unlabelled_review_is_one_of_validation(config, teacher):
+def test_no_unlabelled_example_is_in_validation(config, teacher):
     """A third of the train split is among them, its share of the validation part therefore too."""
     data, vectorizer = open_with_unlabelled(config), load(teacher).vectorizer
     fraction = config.validation_fraction
@@ -87,11 +95,10 @@ def test_no_unlabelled_review_is_one_of_validation(config, teacher):
     assert not in_validation(found.buckets, validation_fraction=fraction).any()
 
 
-def test_the_teachers_parts_stay_as_they_are(config, teacher, tmp_path):
-    trainer = make(config, tmp_path)
-    wide, deep = trainer.state.model.scorers
+def test_the_teachers_scorers_do_not_change(config, teacher, student, tmp_path):
+    _, deep = make(config, tmp_path).state.model.scorers
     before = [variable.numpy() for variable in deep.trainable_variables]
-    trainer.fit(tmp_path)
+    wide, deep = load(student).evaluator.model.scorers
     assert all(
         (old != new).any() for old, new in zip(before, deep.trainable_variables, strict=True)
     )
@@ -101,9 +108,10 @@ def test_the_teachers_parts_stay_as_they_are(config, teacher, tmp_path):
         np.testing.assert_array_equal(ours, their)
 
 
-def test_a_stopped_student_needs_no_teacher_any_more(config, tmp_path, monkeypatch):
-    whole = make(config, tmp_path / "whole")
-    whole.fit(tmp_path / "whole")
+def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
+    config, student, tmp_path, monkeypatch
+):
+    uninterrupted = resume(config, student)
     monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
@@ -112,24 +120,22 @@ def test_a_stopped_student_needs_no_teacher_any_more(config, tmp_path, monkeypat
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
     resumed.fit(folder)
-    assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
+    assert all_equal(state_arrays(resumed.state), state_arrays(uninterrupted.state))
 
 
 def resume(config, folder):
     return make(config, folder, record=runs.RunRecord.read(folder))
 
 
-def test_a_student_can_teach(config, tmp_path):
-    folder = tmp_path / "second"
-    make(config, folder).fit(folder)
+def test_a_student_can_be_a_teacher(config, student, tmp_path):
     third = dataclasses.replace(
-        config, encoder="pooled_lstm,pooled_lstm", teacher=str(folder), epochs=1
+        config, encoder="pooled_lstm,pooled_lstm", teacher=str(student), epochs=1
     )
     trainer = make(third, tmp_path)
     trainer.fit(tmp_path)
     token_ids = tf.constant([[5, 6, 7]])
     logits = load(tmp_path).evaluator.model.scorer_logits(token_ids).numpy()[0]
-    taught_by = load(folder).evaluator.model.scorer_logits(token_ids).numpy()[0]
+    taught_by = load(student).evaluator.model.scorer_logits(token_ids).numpy()[0]
     assert len(set(logits.tolist())) == 3
     np.testing.assert_array_equal(logits[:2], taught_by)
 
@@ -142,20 +148,20 @@ def test_a_student_can_teach(config, tmp_path):
         ({"encoder": "pooled_lstm,pooled_lstm"}, "was trained with --encoder=none"),
     ],
 )
-def test_a_teacher_of_another_kind_is_refused(config, tmp_path, settings, message):
+def test_an_incompatible_teacher_is_refused(config, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         make(dataclasses.replace(config, **settings), tmp_path)
     assert not (tmp_path / "config.json").exists()
 
 
-def test_a_data_set_without_unlabelled_reviews_is_refused(config, tmp_path):
+def test_a_data_set_without_unlabelled_examples_is_refused(config, tmp_path):
     with pytest.raises(UserError, match="imdb_offline has no unlabelled reviews"):
         prepare_run(config, open_corpus(config), tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, b"\x93NUMPY", b"other"])
-def test_damaged_labels_are_told(config, tmp_path, content):
-    make(config, tmp_path).fit(tmp_path)
+def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
+    make(config, tmp_path)
     path = tmp_path / "taught_labels.npy"
     if content is None:
         path.unlink()
@@ -167,6 +173,6 @@ def test_damaged_labels_are_told(config, tmp_path, content):
         resume(config, tmp_path)
 
 
-def test_nothing_to_take_over_is_refused(small_config):
+def test_a_student_without_its_own_scorer_is_refused(small_config):
     with pytest.raises(UserError, match="this one has no other part"):
         dataclasses.replace(small_config, teacher="runs/a")

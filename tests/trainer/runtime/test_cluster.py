@@ -1,4 +1,4 @@
-"""TF_CONFIG, and the wait for the processes that it names."""
+"""TF_CONFIG, and the wait for the other processes."""
 
 import contextlib
 import json
@@ -72,7 +72,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("content", "what"), WRONG)
-def test_what_is_wrong_with_it_is_said_in_a_line(monkeypatch, content, what):
+def test_an_invalid_tf_config_is_explained_in_one_line(monkeypatch, content, what):
     """By every way to it."""
     configure(monkeypatch, content)
     for distribute in ("auto", "multi_worker"):
@@ -95,7 +95,7 @@ TASK = st.fixed_dictionaries({"type": st.sampled_from(["worker", "chief"]) | JSO
 
 
 @given(st.fixed_dictionaries({"cluster": JOBS, "task": TASK | JSON}) | JSON)
-def test_any_json_is_a_cluster_or_a_mistake(content):
+def test_any_json_is_a_cluster_or_a_user_error(content):
     with pytest.MonkeyPatch.context() as patch:
         configure(patch, json.dumps(content))
         with contextlib.suppress(UserError):
@@ -134,7 +134,7 @@ def test_processes_that_start_at_different_times_find_each_other(addresses):
     assert sorted(found) == [0, 1, 2]
 
 
-def test_a_process_that_does_not_start_is_named_and_not_waited_for_forever(
+def test_the_wait_for_a_process_that_does_not_start_ends_and_names_it(
     addresses, monkeypatch, caplog
 ):
     monkeypatch.setattr(clusters, "_LONGEST_WAIT", 0.5)

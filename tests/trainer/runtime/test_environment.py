@@ -1,9 +1,10 @@
-"""What the bits of a run depend on beside settings and data: recorded, kept, warned about."""
+"""The environment that the bits of a run depend on: recorded, kept, and warned about."""
 
 import dataclasses
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -21,26 +22,20 @@ from trainer.runtime import devices, processor
 WITHOUT_THREADS = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_THREADS"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(small_config):
     return dataclasses.replace(small_config, batch_size=64, epochs=1)
 
 
-@pytest.fixture
-def go_on(config, tmp_path, monkeypatch):
-    """Makes the run on a machine of so many cores: go_on(cores), go_on(cores, config=other)."""
-
-    def go_on(cores, config=config):
-        monkeypatch.setattr(processor, "cores", lambda: cores)
-        record = RunRecord.read(tmp_path)
-        data = open_corpus(config)
-        return prepare_run(config, data, tmp_path, record=record)
-
-    return go_on
+def prepare(config, folder, *, cores):
+    """Makes the training loop of a run, new or resumed, on a machine with that many cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processor, "cores", lambda: cores)
+        return prepare_run(config, open_corpus(config), folder, record=RunRecord.read(folder))
 
 
-def branches_of(trainer):
-    return trainer.state.model._branches
+def branches_of(loop):
+    return loop.state.model._branches
 
 
 def warnings_of(caplog):
@@ -55,17 +50,26 @@ def change(tmp_path, **values):
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
+@pytest.fixture(scope="module")
+def one_epoch(config, tmp_path_factory):
+    """The folder of a run of one epoch, on a machine with 4 cores."""
+    folder = tmp_path_factory.mktemp("one_epoch")
+    prepare(config, folder, cores=4).fit(folder)
+    assert json.loads((folder / "config.json").read_text())["branches"] == 4
+    return folder
+
+
 @pytest.fixture
-def begun(go_on, config, tmp_path):
-    """The folder of a run that has one of two epochs behind it, on a machine of 4 cores."""
-    go_on(4).fit(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
-    return dataclasses.replace(config, epochs=2)
+def resume(one_epoch, config, tmp_path):
+    """Resumes a copy of that run in tmp_path, for a second epoch: resume(cores)."""
+    shutil.copytree(one_epoch, tmp_path, dirs_exist_ok=True)
+    longer = dataclasses.replace(config, epochs=2)
+    return lambda cores: prepare(longer, tmp_path, cores=cores)
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, go_on, tmp_path, caplog, cores):
-    resumed = go_on(cores, begun)
+def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, caplog, cores):
+    resumed = resume(cores)
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
     assert f"4 branches of a batch there, which are kept; {cores} would suit the cores" in warning
@@ -73,38 +77,35 @@ def test_a_run_keeps_its_parts_of_a_batch_on_another_machine(begun, go_on, tmp_p
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
 
-def test_what_has_changed_is_named_in_one_warning(begun, go_on, tmp_path, caplog):
+def test_changes_of_the_environment_are_named_in_one_warning(resume, tmp_path, caplog):
     change(tmp_path, processor="An Old One", versions={"keras": "3.9.0"})
-    go_on(2, begun)
+    resume(2)
     (warning,) = warnings_of(caplog)
     for part in ("processor An Old One there", "keras 3.9.0 there", "4 branches of a batch there"):
         assert part in warning
 
 
-def test_nothing_is_said_where_nothing_has_changed_or_nothing_is_recorded(
-    begun, go_on, tmp_path, caplog
-):
-    go_on(4, begun)
+def test_no_warning_without_changes_or_without_a_record(resume, tmp_path, caplog):
+    resume(4)
     change(tmp_path, processor=None, branches=None)  # as an older version wrote it
-    assert branches_of(go_on(2, begun)) == 2
+    assert branches_of(resume(2)) == 2
     assert warnings_of(caplog) == []
 
 
-@pytest.mark.usefixtures("begun")
+@pytest.mark.usefixtures("resume")
 @pytest.mark.parametrize("value", [0, -1, "2", 1.5, True])
-def test_a_number_of_parts_that_is_none_is_damage(tmp_path, value):
+def test_an_invalid_number_of_branches_is_a_damaged_config(tmp_path, value):
     change(tmp_path, branches=value)
     with pytest.raises(RunError, match=r"config\.json is damaged .*branches"):
         RunRecord.read(tmp_path)
 
 
-@pytest.mark.usefixtures("begun")
-def test_any_number_of_parts_answers_alike(tmp_path, monkeypatch):
-    """A run is evaluated with what the machine has."""
+def test_any_number_of_branches_gives_the_same_probabilities(one_epoch, monkeypatch):
+    """predict uses the cores of its machine, whatever the run used."""
     answers = []
     for cores in (1, 2, 4):
         monkeypatch.setattr(processor, "cores", lambda cores=cores: cores)
-        answers.append(load(tmp_path).predict([b"A good film.", b"", b"bad " * 50]))
+        answers.append(load(one_epoch).predict([b"A good film.", b"", b"bad " * 50]))
     np.testing.assert_allclose(answers[1:], [answers[0]] * 2, atol=1e-6)
 
 
@@ -112,7 +113,7 @@ def test_any_number_of_parts_answers_alike(tmp_path, monkeypatch):
     ("size", "cores", "parts"),
     [(16, 8, 2), (64, 2, 2), (64, 4, 4), (64, 16, 8), (64, 1, 1), (8, 4, 1)],
 )
-def test_parts_of_a_batch_are_as_many_as_cores_and_not_tiny(monkeypatch, size, cores, parts):
+def test_branches_are_limited_by_cores_and_batch_size(monkeypatch, size, cores, parts):
     monkeypatch.setattr(processor, "cores", lambda: cores)
     assert devices.branches(size) == parts
 
@@ -136,7 +137,7 @@ devices.set_threads(16)
 """
 
 
-def test_an_operation_has_the_cores_that_parts_of_a_batch_leave():
+def test_threads_per_operation_are_the_cores_per_branch():
     """And it is said when TensorFlow is initialized already, with another number."""
     command = [sys.executable, "-c", THREADS]
     about = {"cwd": ROOT, "env": WITHOUT_THREADS, "check": True, "stdout": subprocess.PIPE}

@@ -1,4 +1,4 @@
-"""Files that are replaced whole, and what is beside them."""
+"""Atomic replacement of files, and files beside them."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_has_a_similar_name_stays(tmp_path):
+def test_files_with_similar_names_stay(tmp_path):
     beside = [tmp_path / name for name in ("a.txt.new", "a.txt.tmp", ".a.txt.new", "new")]
     for path in beside:
         path.write_text("mine")
@@ -37,7 +37,7 @@ def test_what_has_a_similar_name_stays(tmp_path):
     assert len(names(tmp_path)) == 1 + len(beside)
 
 
-def test_two_may_write_beside_each_other(tmp_path):
+def test_two_writers_do_not_disturb_each_other(tmp_path):
     with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
         first.write_text("first")
         second.write_text("second")
@@ -45,7 +45,7 @@ def test_two_may_write_beside_each_other(tmp_path):
     assert names(tmp_path) == ["a"]
 
 
-def test_what_failed_leaves_what_was_there(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path):
     write(tmp_path / "a", "first")
     with pytest.raises(ValueError, match="half"):
         write_half(tmp_path / "a")
@@ -79,7 +79,7 @@ def test_a_link_is_replaced_not_followed(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["none/a", "file/a", "folder"])
-def test_an_error_names_the_file_that_people_know(tmp_path, path):
+def test_an_error_names_the_final_path(tmp_path, path):
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "full").mkdir(parents=True)
     with pytest.raises(OSError, match=path) as raised:
@@ -87,7 +87,7 @@ def test_an_error_names_the_file_that_people_know(tmp_path, path):
     assert raised.value.filename == str(tmp_path / path)
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+def test_only_unfinished_files_of_killed_processes_are_removed(tmp_path):
     with replacing(tmp_path / "a") as new:
         new.write_text("half")
         name = new.parent.name
@@ -104,7 +104,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     assert names(tmp_path) == sorted(["a", *kept])
 
 
-def test_copies_of_checkpoints_are_not_taken_for_unfinished_ones(tmp_path):
+def test_copies_of_checkpoints_are_not_removed(tmp_path):
     mine = ("ckpt-good.index", "ckpt-3.index.bak", "ckpt-notes.txt", "ckpt-3", "ckpt-3_temp.zip")
     for name in (*mine, "ckpt-7.data-00000-of-00001", "ckpt-8.index.tempstate123"):
         (tmp_path / name).touch()
@@ -115,7 +115,7 @@ def test_copies_of_checkpoints_are_not_taken_for_unfinished_ones(tmp_path):
     assert names(tmp_path) == sorted([*mine, "ckpt-10_temp"])
 
 
-def test_a_file_of_the_name_lock_that_is_no_lock_stays(tmp_path):
+def test_a_file_named_lock_that_is_no_lock_stays(tmp_path):
     (tmp_path / "lock").write_text("poetry.lock, moved here")
     with pytest.raises(UserError, match="is not a lock of this program"), run_lock(tmp_path):
         pass

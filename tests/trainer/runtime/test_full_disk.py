@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""A full disk."""
 
 import re
 import shutil
@@ -86,7 +86,7 @@ os._exit(0)
 """
 
 
-def test_a_full_disk_is_told_with_what_was_written_and_what_is_free(disk):
+def test_a_full_disk_error_names_the_file_and_the_free_space(disk):
     """Every kind of file a run writes; what was there before stays, and with room all goes well."""
     done = on_a_small_disk(disk, "2m", sys.executable, "-c", FILL_AND_WRITE, disk)
     assert done.returncode == 0, done.stderr
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_with_what_was_written_and_what_is_free(disk):
 
 
 @pytest.mark.slow
-def test_a_run_on_a_full_disk_keeps_its_checkpoints_and_goes_on_when_there_is_room(
+def test_a_run_on_a_full_disk_keeps_its_checkpoints_and_resumes_when_there_is_space(
     disk, flags, trained, tmp_path_factory
 ):
     kept = tmp_path_factory.mktemp("kept")

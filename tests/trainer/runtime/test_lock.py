@@ -1,4 +1,4 @@
-"""What happens to a run when the machine, the disk or a file fails it."""
+"""The lock of a model_dir."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.helpers import ROOT
 from trainer.runtime.lock import run_lock
 
 
-def test_a_lock_that_a_dead_process_left_does_not_block(tmp_path):
+def test_the_lock_of_a_dead_process_does_not_block(tmp_path):
     folder = tmp_path / "run"
     program = (
         "import os, sys, pathlib; from trainer.runtime.lock import run_lock\n"
@@ -30,7 +30,7 @@ def test_a_lock_that_a_dead_process_left_does_not_block(tmp_path):
     assert not (folder / "lock").exists()
 
 
-def test_a_lock_writes_through_no_link(tmp_path):
+def test_locking_does_not_write_through_a_link(tmp_path):
     (tmp_path / "precious").write_text("as it was")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").symlink_to(tmp_path / "precious")

@@ -1,4 +1,4 @@
-"""Several replicas are one training: on logical CPUs, and in two processes."""
+"""One run in two processes."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def undisturbed(workers, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run_and_one_of_them_writes(undisturbed):
+def test_two_processes_train_one_run_and_only_the_chief_writes(undisturbed):
     folder, (chief, other) = undisturbed
     assert (chief[0], other[0]) == (0, 0), (chief, other)
     assert json.loads(chief[1]) == json.loads((folder / "results.json").read_text())
@@ -70,7 +70,7 @@ def test_two_processes_train_one_run_and_one_of_them_writes(undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_run_that_loses_a_process_ends_as_one_that_did_not(
+def test_a_run_that_lost_a_process_resumes_to_the_same_results(
     workers, undisturbed, tmp_path, victim
 ):
     """Killed after some steps; both are started again by the same commands."""
@@ -87,7 +87,7 @@ def test_a_run_that_loses_a_process_ends_as_one_that_did_not(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noticed", [0, 1])
-def test_a_notice_to_one_process_stops_all_after_saving(workers, undisturbed, tmp_path, noticed):
+def test_a_signal_to_one_process_stops_all_after_saving(workers, undisturbed, tmp_path, noticed):
     folder = tmp_path / "run"
     processes = workers(folder)
     wait_for(folder / "checkpoints" / "ckpt-6.index")
@@ -120,7 +120,7 @@ def test_processes_that_differ_are_refused(workers, train_examples, tmp_path, fl
 
 
 @pytest.mark.slow
-def test_a_process_that_cannot_begin_ends_the_other(workers, tmp_path):
+def test_a_process_that_fails_at_the_start_ends_the_other(workers, tmp_path):
     (code, _, err), (code_1, _, err_1) = map(
         ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
     )

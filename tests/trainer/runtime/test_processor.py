@@ -1,4 +1,4 @@
-"""How many cores a process may use: its affinity and the CPU quotas of its control groups."""
+"""The number of usable cores: affinity and the CPU quotas of control groups."""
 
 import os
 
@@ -75,7 +75,7 @@ def test_without_control_groups_affinity_decides(tmp_path):
 
 
 @given(cgroup=st.text(max_size=60), quota=st.text(max_size=20))
-def test_no_content_of_those_files_fails(tmp_path_factory, cgroup, quota):
+def test_any_content_of_cgroup_files_gives_a_core_count(tmp_path_factory, cgroup, quota):
     root = tmp_path_factory.mktemp("root")
     tree(root, "", {"sys/fs/cgroup/cpu.max": ""})
     (root / "proc/self/cgroup").write_bytes(("0::/\n" + cgroup).encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Several replicas are one training: on logical CPUs, and in two processes."""
+"""Replicas on logical CPUs take the steps of one replica."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def test_replicas_take_the_steps_of_one(steps):
     assert (several["counts"] == one["counts"]).all()  # no filler is a review
 
 
-def test_replicas_score_each_review_once(steps):
+def test_replicas_score_each_example_once(steps):
     np.testing.assert_allclose(steps[1]["logits"], steps[0]["logits"], atol=1e-3)
     assert np.ptp(steps[0]["logits"]) > 0.05
 
@@ -106,14 +106,14 @@ with open_replicas("mirrored").scope():
 
 
 @pytest.mark.slow
-def test_a_keras_that_sums_gradients_by_another_method_is_refused():
+def test_an_incompatible_keras_optimizer_is_refused():
     command = [sys.executable, "-c", RENAMED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "adds up gradients over replicas in another way than this program expects" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tmp_path):
+def test_a_run_resumes_with_another_number_of_replicas(program, small_config, tmp_path):
     """A machine with two devices is taken away, one with one goes on: within rounding the same."""
     config = dataclasses.replace(small_config, dropout=0.0)
     histories = []
@@ -128,7 +128,7 @@ def test_a_run_goes_on_with_another_number_of_replicas(program, small_config, tm
     np.testing.assert_allclose(*histories, atol=2e-3)
 
 
-def test_parts_of_a_batch_are_equal_and_hold_each_review_once():
+def test_shards_have_equal_size_and_each_example_once():
     lengths = np.random.default_rng(0).integers(1, 9, 103)
     rows = [[number + 2] * length for number, length in enumerate(lengths)]
     examples = in_memory(tf.ragged.constant(rows, tf.int32))
@@ -148,7 +148,7 @@ def test_parts_of_a_batch_are_equal_and_hold_each_review_once():
     assert len(evaluation_order(examples.lengths)) == 103
 
 
-def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
+def test_missing_devices_and_invalid_tf_config_are_user_errors(monkeypatch):
     with pytest.raises(UserError, match="is for several GPUs, and here is one device"):
         open_replicas("mirrored")
     monkeypatch.delenv("TF_CONFIG", raising=False)
