@@ -1,6 +1,7 @@
 """Helpers that tests share: small models and loops, interruptions, and files of runs."""
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import json
@@ -35,9 +36,31 @@ SMALL = {
     "summary_every": 5,
     "checkpoint_every": 4,
 }
+# Examples for CSV files that a small model learns.
+FILE_LABELS = {"neg": "dull", "pos": "great"}
+FILE_ROWS = [
+    (f"a {FILE_LABELS[label]} film {n}", label) for n in range(60) for label in FILE_LABELS
+]
 EXAMPLES = 400  # of the small data set, in train and test
 DUPLICATES = 40  # texts of the small data set that occur twice
 NGRAM_LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
+
+
+# Files
+
+
+def write_csv(path, rows=FILE_ROWS, header=("text", "label")):
+    """Writes rows to a CSV file, and returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def config_for_file(path, cache, **settings):
+    """Returns the settings of a tiny run on a file."""
+    small = {"encoder": "pooled_lstm", "units": 4, "embedding_dim": 4, "epochs": 1}
+    return TrainConfig(dataset=str(path), cache_dir=str(cache), **small, **settings)
 
 
 # Models and loops

@@ -22,7 +22,7 @@ def config_of(tmp_path):
             writer = csv.writer(file)
             writer.writerow(("text", "label"))
             writer.writerows((text, label) for text in texts for label in ("neg", "pos"))
-        small = {"encoder": "none", "ngrams": 2, "epochs": 1, "batch_size": 8, "vocab_size": 500}
+        small = {"encoder": "pooled_lstm", "units": 4, "batch_size": 8, "vocab_size": 500}
         return TrainConfig(dataset=str(path), cache_dir="", **{**small, **settings})
 
     return config_of

@@ -58,7 +58,7 @@ def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, c
     before = state_of(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = {**SMALL, "data_dir": data_dir, "cache_dir": ".", "cache_gb": 0, "epochs": 1}
-    settings |= {"encoder": "none", "ngrams": 1}
+    settings |= {"encoder": "pooled_lstm", "units": 4}
     train = [f"--{name}={value}" for name, value in settings.items()]
     here = (f"--data_dir={data_dir}", "--cache_dir=.", "--cache_gb=0")
     commands = [

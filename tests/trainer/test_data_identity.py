@@ -1,6 +1,5 @@
 """The identity of data is their contents, and a run records it."""
 
-import csv
 import dataclasses
 import os
 import shutil
@@ -10,26 +9,11 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.file_dataset import rows
+from tests.helpers import FILE_ROWS, config_for_file, write_csv
 from trainer.artifacts.trained_run import load
-from trainer.config import TrainConfig
 from trainer.data import open_corpus
 from trainer.run import train
 from trainer.runtime.signals import StopSignals
-
-WORDS = {"neg": "dull", "pos": "great"}
-ROWS = [(f"a {WORDS[label]} film {n}", label) for n in range(60) for label in WORDS]
-
-
-def write(path, examples=ROWS, header=("text", "label")):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *examples])
-    return path
-
-
-def config_of(path, cache, **settings):
-    small = {"encoder": "pooled_lstm", "units": 4, "embedding_dim": 4, "epochs": 1}
-    return TrainConfig(dataset=str(path), cache_dir=str(cache), **small, **settings)
 
 
 @pytest.fixture
@@ -55,9 +39,9 @@ def read_all(config):
 
 
 def test_each_file_is_parsed_once_and_then_cached(tmp_path, parsed):
-    write(tmp_path / "data" / "train.csv")
-    write(tmp_path / "data" / "test.csv", ROWS[:20])
-    config = config_of(tmp_path / "data", tmp_path / "cache")
+    write_csv(tmp_path / "data" / "train.csv")
+    write_csv(tmp_path / "data" / "test.csv", FILE_ROWS[:20])
+    config = config_for_file(tmp_path / "data", tmp_path / "cache")
     first = read_all(config)
     assert sorted(parsed) == ["test.csv", "train.csv"]
     again = read_all(config)
@@ -66,8 +50,8 @@ def test_each_file_is_parsed_once_and_then_cached(tmp_path, parsed):
 
 
 def test_the_identity_of_data_depends_only_on_contents(tmp_path, parsed):
-    path = write(tmp_path / "one" / "a.csv")
-    config = config_of(path, tmp_path / "cache")
+    path = write_csv(tmp_path / "one" / "a.csv")
+    config = config_for_file(path, tmp_path / "cache")
     before = read_all(config).dataset
     os.utime(path, (1, 1))
     copy = tmp_path / "two" / "other name.csv"
@@ -78,7 +62,7 @@ def test_the_identity_of_data_depends_only_on_contents(tmp_path, parsed):
             before.identity
         )
     assert parsed == ["a.csv"]
-    write(path, [("an edited text", "neg"), *ROWS[1:]])
+    write_csv(path, [("an edited text", "neg"), *FILE_ROWS[1:]])
     assert read_all(config).dataset.identity != before.identity
 
 
@@ -92,11 +76,15 @@ def test_the_identity_of_data_depends_only_on_contents(tmp_path, parsed):
     ],
 )
 def test_fingerprints_depend_on_texts_and_labels_in_order(tmp_path, edit):
-    config = config_of(write(tmp_path / "a.csv"), tmp_path / "cache")
+    config = config_for_file(write_csv(tmp_path / "a.csv"), tmp_path / "cache")
     before = open_corpus(config).fingerprints(["train"])
-    write(tmp_path / "a.csv", edit(ROWS))
+    write_csv(tmp_path / "a.csv", edit(FILE_ROWS))
     assert open_corpus(config).fingerprints(["train"]) != before
-    write(tmp_path / "a.csv", [(text, label, "x") for text, label in ROWS], ("text", "label", "id"))
+    write_csv(
+        tmp_path / "a.csv",
+        [(text, label, "x") for text, label in FILE_ROWS],
+        ("text", "label", "id"),
+    )
     assert open_corpus(config).fingerprints(["train"]) == before
 
 
@@ -113,7 +101,7 @@ def test_a_named_data_set_has_a_fingerprint_per_stored_split(small_config):
 def trained(tmp_path_factory):
     """A file, its content, and the settings and the folder of a run on it."""
     folder = tmp_path_factory.mktemp("identity")
-    config = config_of(write(folder / "a.csv"), folder / "cache")
+    config = config_for_file(write_csv(folder / "a.csv"), folder / "cache")
     with StopSignals():
         train(config, folder / "run")
     return config, folder / "run"
@@ -125,11 +113,11 @@ def edited(trained):
     config, model_dir = trained
 
     def edited(examples):
-        write(model_dir.parent / "a.csv", examples)
+        write_csv(model_dir.parent / "a.csv", examples)
         return config, model_dir
 
     yield edited
-    write(model_dir.parent / "a.csv")
+    write_csv(model_dir.parent / "a.csv")
 
 
 OTHER = {"neg": "pos", "pos": "neg"}
@@ -138,9 +126,12 @@ OTHER = {"neg": "pos", "pos": "neg"}
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        ([(t, {"neg": "terrible"}.get(n, n)) for t, n in ROWS], r"labels 'pos', 'terrible', but"),
-        ([(t, OTHER[n]) for t, n in ROWS], "texts, labels or splits in "),
-        ([(t, n) for t, n in reversed(ROWS)], "texts, labels or splits in "),
+        (
+            [(t, {"neg": "terrible"}.get(n, n)) for t, n in FILE_ROWS],
+            r"labels 'pos', 'terrible', but",
+        ),
+        ([(t, OTHER[n]) for t, n in FILE_ROWS], "texts, labels or splits in "),
+        ([(t, n) for t, n in reversed(FILE_ROWS)], "texts, labels or splits in "),
     ],
 )
 def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, message):
@@ -153,7 +144,7 @@ def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, mes
 
 
 def test_another_number_of_examples_is_refused(edited):
-    config, model_dir = edited([*ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
+    config, model_dir = edited([*FILE_ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
     told = pytest.raises(UserError, match=r"trained on \{'train': \d+.*there are")
     with told, StopSignals():
         train(dataclasses.replace(config, epochs=2), model_dir)

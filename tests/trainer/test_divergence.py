@@ -24,7 +24,7 @@ def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
     trainer = make_small_loop(config, splits, tmp_path)
     before = [variable.numpy() for variable in trainer.state.model.trainable_variables]
     trainer.state.optimizer.dynamic_scale.assign(float("inf"))
-    with pytest.raises(RunError, match=r"gradient overflows float16: none of the last 2\d steps"):
+    with pytest.raises(RunError, match=r"overflows float16: the last 2\d steps .* were skipped"):
         trainer.fit(tmp_path)
     for variable, old in zip(trainer.state.model.trainable_variables, before, strict=True):
         assert (variable.numpy() == old).all()
@@ -35,7 +35,7 @@ def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, pr
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     trainer = make_small_loop(config, splits, tmp_path)
     trainer.state.model.scorers[0].logit.bias.assign([float("nan")])
-    told = r"the loss is nan: none of the last 2\d steps .* learning rate of 0\.005; try a tenth"
+    told = r"the loss is nan: the last 2\d steps .* learning rate of 0\.005; try a tenth"
     with pytest.raises(RunError, match=told):
         trainer.fit(tmp_path)
     assert not list((tmp_path / "best").glob("*.index"))
@@ -61,7 +61,7 @@ def test_only_steps_without_a_finite_gradient_are_skipped(
     assert np.isnan(weights[0]).sum() == 8
     assert all(np.isfinite(weight).all() for weight in weights[1:])
     assert math.isfinite(state.totals.result()["loss"])
-    told = re.findall(r"(\d) steps before step \d+ were not taken", caplog.text)
+    told = re.findall(r"skipped (\d) steps before step \d+", caplog.text)
     # Those of the last window are told with the epoch's end, which was not reached.
     assert sum(map(int, told)) + int(trainer._step.lost_steps) == lost
 
@@ -84,12 +84,12 @@ def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     """The second epoch starts from a model that answers the same to everything."""
     monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
     _, train, _ = splits
-    config = dataclasses.replace(small_config, dropout=0.0, learning_rate=0.02, epochs=12)
+    config = dataclasses.replace(small_config, dropout=0.0, learning_rate=0.02, epochs=3)
     trainer = make_small_loop(config, (splits[0], train, train), tmp_path)
     trainer.fit(tmp_path)
     assert "collapsed" not in caplog.text
     best = int(trainer.state.best_epoch)
-    longer = dataclasses.replace(config, epochs=13)
+    longer = dataclasses.replace(config, epochs=4)
     trainer = make_small_loop(longer, (splits[0], train, train), tmp_path)
     trainer.state.model.scorers[0].logit.kernel.assign(
         tf.zeros_like(trainer.state.model.scorers[0].logit.kernel)

@@ -9,6 +9,8 @@ from tests.helpers import StopAfterChecks, all_equal, make_small_loop, read_curv
 from trainer.monitoring.history import History
 from trainer.runtime.signals import Interrupted, use_stop
 
+slow = pytest.mark.slow
+
 
 def test_all_variables_are_restored(small_config, splits, tmp_path):
     trainer = make_small_loop(small_config, splits, tmp_path)
@@ -22,7 +24,9 @@ def test_all_variables_are_restored(small_config, splits, tmp_path):
     assert all_equal(state_arrays(make_small_loop(small_config, splits, tmp_path).state), saved)
 
 
-@pytest.mark.parametrize("checks", [0, 6, 15, 20])
+@pytest.mark.parametrize(
+    "checks", [pytest.param(0, marks=slow), 6, 15, pytest.param(20, marks=slow)]
+)
 def test_a_resumed_run_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, checks, monkeypatch
 ):
@@ -47,8 +51,15 @@ class Killed(BaseException):
     """Stands for kill -9: nothing that is written afterwards reaches the disk."""
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("epoch", "moment"),
+    [
+        (1, "before"),
+        pytest.param(1, "after", marks=slow),
+        pytest.param(2, "before", marks=slow),
+        (2, "after"),
+    ],
+)
 def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, monkeypatch, epoch, moment
 ):

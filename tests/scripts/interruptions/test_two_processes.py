@@ -8,8 +8,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.helpers import read_scalars
 
-# Two processes
-
 
 def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flags, tmp_path):
     train = ("train", f"--model_dir={tmp_path / 'run'}", *flags, "--epochs=200")
@@ -43,7 +41,7 @@ def test_tensorboard_reads_events_while_training_writes_them(run, flags, tmp_pat
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        done = run("train", f"--model_dir={tmp_path}", *flags, "--epochs=4")
+        done = run("train", f"--model_dir={tmp_path}", *flags)
     finally:
         is_trained.set()
         thread.join()

@@ -38,9 +38,10 @@ def own(tmp_path_factory):
         dataset=str(folder / "a.csv"),
         text_column="body",
         encoding="cp1252",
-        encoder="none",
-        ngrams=1,
-        epochs=2,
+        encoder="pooled_lstm",
+        units=4,
+        embedding_dim=4,
+        epochs=1,
         vocab_size=200,
         cache_dir="",
     )

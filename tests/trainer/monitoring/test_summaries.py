@@ -143,7 +143,7 @@ def test_a_sample_covers_all_columns():
 
 def test_the_graph_has_the_operations_of_the_model(trained):
     names = {node.name for node in events(trained / "train").Graph().node}
-    assert any("deep_scores" in name and "embedding" in name for name in names)
+    assert any("neural_scorer" in name and "embedding" in name for name in names)
 
 
 def test_the_branches_of_a_batch_are_named_in_the_graph(small_config, splits, tmp_path):
@@ -152,7 +152,7 @@ def test_the_branches_of_a_batch_are_named_in_the_graph(small_config, splits, tm
     model._branches = 2
     call = tf.function(model.call, input_signature=[tf.TensorSpec([None, None], tf.int32)])
     names = [operation.name for operation in call.get_concrete_function().graph.get_operations()]
-    layers = {name.split("/")[0] for name in names if "deep_scores" in name}
+    layers = {name.split("/")[0] for name in names if "neural_scorer" in name}
     assert layers == {"branch_0", "branch_1"}
 
 

@@ -116,7 +116,7 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
         make(config, folder).fit(folder)
-    monkeypatch.setattr("trainer.objectives.distillation.load", None)  # not to be asked again
+    monkeypatch.setattr("trainer.preparation.load", None)  # the teacher is not needed again
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
     resumed.fit(folder)
@@ -169,7 +169,7 @@ def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
         np.save(path, np.zeros(3, np.float32))
     else:
         path.write_bytes(content)
-    with pytest.raises(RunError, match=r"taught_labels\.npy (is gone or damaged|has 3 labels)"):
+    with pytest.raises(RunError, match=r"taught_labels\.npy (is missing or damaged|has 3 labels)"):
         resume(config, tmp_path)
 
 
