@@ -18,13 +18,13 @@ def test_padding_and_batch_mates_change_no_logit(encoder):
     together = model(token_ids.to_tensor(shape=[None, 80])).numpy()
     alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])
     np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert together.std() > 1e-3  # they are not all one number
+    assert together.std() > 1e-3  # the logits differ
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_branches_change_no_logit(encoder, count):
-    """Also where there are fewer reviews than branches."""
+    """Also with fewer examples than branches."""
     token_ids = random_token_ids(count, 30).to_tensor()
     model = make_classifier(encoder)
     logits = []
@@ -46,7 +46,7 @@ def test_every_token_counts(encoder):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_stacked_lstm_equals_masked_keras_lstms_and_their_gradients(training):
-    """The reference is the tutorial's Sequential model, with masks."""
+    """The reference is the tutorial's Sequential model with masks."""
     model = make_classifier("stacked_lstm")
     reference = keras.Sequential(
         [

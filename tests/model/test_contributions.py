@@ -22,7 +22,7 @@ def check_complete(model, token_ids, *, tolerance):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_weights_of_a_network_add_up_to_its_logit(encoder):
-    """The axiom of completeness, at a network as sure as a trained one."""
+    """The axiom of completeness, for logits as large as those of a trained network."""
     model = make_classifier(encoder)
     (part,) = model.scorers
     for variable in (part.embedding.embeddings, part.logit.kernel):
@@ -51,11 +51,11 @@ def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
 
 
 def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
-    """Over all orders in which the tokens can come, what each adds by coming."""
+    """The reference averages what a token adds over all orders of the tokens."""
     model = make_adapted_classifier(3, random_token_ids(40, 30))
     (part,), token_ids = model.scorers, [5, 9, 4, 11]
 
-    def score(present):  # of those n-grams all of whose tokens have come
+    def score(present):  # of the n-grams whose tokens are all present
         ngrams = [
             places
             for size in (1, 2, 3)

@@ -52,7 +52,7 @@ def test_an_encoder_with_a_length_reads_only_the_last_tokens(encoder):
 
 
 def test_embedding_rate_scales_the_updates_of_the_embedding():
-    """A step of the stored table, whatever its size, moves the vectors by so many times as much."""
+    """A change of the stored table changes the embeddings `embedding_rate` times as much."""
     token_ids = random_token_ids(8, 20).to_tensor()
     slow, fast = make_classifier("pooled_lstm"), make_classifier("pooled_lstm", embedding_rate=5.0)
     for model, size in ((slow, 1.0), (fast, 0.2)):

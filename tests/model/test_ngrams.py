@@ -12,7 +12,7 @@ from tests.helpers import NGRAM_LABELS, make_adapted_classifier, make_classifier
 
 @pytest.mark.parametrize("longest", [1, 2, 3])
 def test_ratios_equal_naive_bayes(longest):
-    """The reference counts n-grams with scikit-learn, and comes from posteriors by Bayes' rule.
+    """The reference counts n-grams with scikit-learn and applies Bayes' rule.
 
     P(label 1 | n-gram) is shrunk towards the share of label 1, by 2 examples that have that share.
     """
@@ -33,7 +33,7 @@ def test_ratios_equal_naive_bayes(longest):
 
 
 def counted(rows, labels):
-    """The n-gram part of a model that has counted single tokens of these rows."""
+    """Returns an n-gram scorer that has counted the single tokens of these rows."""
     model = make_classifier(ngrams=1)
     model.adapt([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
     return model.scorers[0]
@@ -45,7 +45,7 @@ def ratio_of(part, token_id):
 
 
 def rows_with(counts, sizes):
-    """Examples, `sizes` of each label, of which `counts` have each token, and their labels.
+    """Makes `sizes` examples of each label, of which `counts` have each token, and their labels.
 
     Args:
         counts: By token id, the number of examples of either label that have it.
@@ -61,7 +61,7 @@ def rows_with(counts, sizes):
 
 @pytest.mark.parametrize("sizes", [(100, 900), (900, 100), (500, 500)])
 def test_an_ngram_equally_frequent_in_both_classes_has_ratio_zero(sizes):
-    """However rare it is: smoothing must not move it towards the smaller class."""
+    """Smoothing must not move rare n-grams towards the smaller class."""
     shares = {2: 0.01, 3: 0.05, 4: 0.2, 5: 1.0}
     neutral = {token: [round(share * size) for size in sizes] for token, share in shares.items()}
     part = counted(*rows_with(neutral, sizes))
@@ -120,7 +120,7 @@ def test_an_ngram_counts_once_per_example_and_word_order_matters():
 
 
 def test_hashing_loses_few_ngrams():
-    """Hashing loses few of the n-grams of a small vocabulary."""
+    """With a small vocabulary."""
     ids = np.random.default_rng(0).integers(1, 10_000, [64, 200])
     _, features = ngram_features(tf.constant(ids, tf.int32), 2)
     different = len(set(zip(ids[:, :-1].ravel(), ids[:, 1:].ravel(), strict=True))) + len(

@@ -24,9 +24,9 @@ def make_model(encoder, *, seed):
 
 
 def random_arrays(model):
-    """The initial weights that random numbers decided, by path, each number once."""
+    """Returns the randomly initialized weights by path, without duplicates."""
     weights = {variable.path: variable.numpy().ravel() for variable in model.trainable_variables}
-    # The biases of an LSTM's input gates are those of its forget gates with another sign.
+    # An LSTM's input-gate biases are its negative forget-gate biases.
     drawn = {
         path: np.split(weight, 4)[1] if path.endswith("lstm_cell/bias") else weight
         for path, weight in weights.items()
@@ -35,14 +35,14 @@ def random_arrays(model):
 
 
 def streams(model):
-    """The first state of each of Keras' seed generators."""
+    """Returns the initial states of Keras' seed generators."""
     states = [v.numpy() for v in model.variables if v.name == "seed_generator_state"]
     return [tuple(state.tolist()) for state in states]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_no_two_initial_arrays_share_a_stream(encoder):
-    """Kernels of one stream rise and fall together, whatever their scales; also from run to run."""
+    """Arrays drawn from one stream would be correlated, whatever their scales."""
     arrays = list(random_arrays(make_model(encoder, seed=0)).items())
     assert len(arrays) > 4
     for (name, first), (other, second) in itertools.combinations(arrays, 2):
@@ -60,9 +60,9 @@ def test_neighbouring_seeds_share_no_stream(encoder):
 
 
 def is_independent(first, second):
-    """Says whether the rank correlation of the common beginning is as of independent numbers."""
+    """Returns whether the rank correlation is as small as that of independent numbers."""
     count = min(len(first), len(second), 5_000)
-    assert count >= 64  # or chance might reach a correlation of 1
+    assert count >= 64  # fewer might be correlated by chance
     # 6 standard errors: one false alarm in 10^9 pairs.
     return abs(spearmanr(first[:count], second[:count]).statistic) < 6 / np.sqrt(count - 1)
 
@@ -100,7 +100,7 @@ def test_adding_an_encoder_changes_no_other_encoder():
     )
 )
 def test_each_use_of_each_seed_derives_another_seed(uses):
-    """Also where one name is the beginning of another; 20 of 2^30 collide once in 5 million."""
+    """Also if one name is a prefix of another. By chance, 20 of 2^30 collide once in 5 million."""
     derived = [derive_seed(*use) for use in uses]
     assert len(set(derived)) == len(derived)
     assert all(0 <= seed < 2**30 for seed in derived)

@@ -18,7 +18,7 @@ from pipeline.examples import in_memory
 
 @pytest.fixture(scope="module")
 def examples():
-    """1,003 reviews whose first token is their number, with lengths as those of reviews are."""
+    """1,003 examples whose first token is their number, with lengths as in real data."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(5, 0.6, 1003), 1, 500).astype(int)
     rows = [[number + 1] + [1] * (length - 1) for number, length in enumerate(lengths)]

@@ -51,9 +51,9 @@ def test_a_damaged_data_set_error_names_the_command_that_repairs_it(
     )
     with pytest.raises(RunError) as raised:
         runs.train(config, tmp_path / "run")
-    told = str(raised.value)
-    assert "\n" not in told
-    assert re.search(r"rm -r \S+$|--data_dir=FOLDER$", told), told
+    message = str(raised.value)
+    assert "\n" not in message
+    assert re.search(r"rm -r \S+$|--data_dir=FOLDER$", message), message
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ def reviews(data_dir):
 
 
 def read(reviews, split, validation_fraction=0.2):
-    """The (text, label) of a split, by the cut that training makes."""
+    """Returns the (text, label) pairs of a split, cut as in training."""
     stored = "train" if split == "validation" else split
     read = []
     for texts, labels in reviews.read(stored):
@@ -67,7 +67,7 @@ def test_the_source_has_25000_balanced_reviews_split_by_text():
     source = imdb_offline.read_reviews()
     assert collections.Counter(label for _, label in source) == {"neg": 12_500, "pos": 12_500}
     splits = collections.Counter(imdb_offline.split_of(text) for text, _ in source)
-    # Counted by hand of the code: the cut is fixed, or every figure in README is of other data.
+    # Fixed numbers: with another cut, all results in the documentation would be of other data.
     assert splits == {"train": 20_027, "test": 4_973}
 
 
@@ -95,15 +95,15 @@ def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("builder", "told"),
+    ("builder", "message"),
     [
         ({"supervised_keys": ("image", "label")}, r"no \(text, label\) pairs"),
         ({"classes": 3}, r"no \(text, label\) pairs with two labels"),
         ({"splits": ("train",)}, "no test split"),
     ],
 )
-def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, told):
-    """A builder of TFDS' own testing kind, made for this."""
+def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, message):
+    """Uses a builder of tfds.testing."""
     form = {"supervised_keys": ("text", "label"), "classes": 2, "splits": ("train", "test")}
     form |= builder
     first = form["supervised_keys"][0]
@@ -129,12 +129,12 @@ def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, t
 
     monkeypatch.setitem(DATASETS, "other_form", None)
     monkeypatch.setattr(tfds, "builder", lambda _, data_dir: OtherForm(data_dir=data_dir))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         open_dataset("other_form", data_dir=str(tmp_path), download=True)
 
 
 def test_a_remote_data_set_is_identified_by_its_files(monkeypatch):
-    """TFDS reads gs://bucket/folder, which is no path of this machine."""
+    """TFDS reads gs://bucket/folder, which is no local path."""
     folder = "gs://bucket/imdb_reviews/plain_text/1.0.0"
     builder = types.SimpleNamespace(
         info=types.SimpleNamespace(full_name="imdb_reviews/plain_text/1.0.0"),
@@ -162,9 +162,9 @@ def test_an_unreadable_address_is_named_as_typed(monkeypatch):
     monkeypatch.setattr(tfds, "builder", fail)
     with pytest.raises(
         RunError, match=r"from gs://bucket/a/imdb_reviews .*check the address"
-    ) as told:
+    ) as raised:
         open_dataset("imdb_reviews", data_dir="gs://bucket/a", download=False)
-    assert "rm -r" not in str(told.value)
+    assert "rm -r" not in str(raised.value)
 
 
 @pytest.mark.parametrize("folder", ["/proc/none", "{}/file"])

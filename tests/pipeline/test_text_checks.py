@@ -14,7 +14,7 @@ from trainer.preparation import prepare_run
 
 @pytest.fixture
 def config_of(tmp_path):
-    """Writes texts, each of which stands there with both labels, and answers settings for them."""
+    """Writes each text with both labels to a file, and returns settings for it."""
 
     def config_of(texts, **settings):
         path = tmp_path / "texts.csv"

@@ -72,7 +72,7 @@ def test_standardize_is_idempotent(data_dir, punctuation):
 
 
 def test_the_vocabulary_equals_text_vectorization():
-    """Ties included: the reference is the layer's own adapt."""
+    """Including ties; the reference is the layer's adapt."""
     texts = [b"b a c a", b"a b", b"", b"d a b", b"caf\xc3\xa9 e"]
     layer = keras.layers.TextVectorization(max_tokens=7, standardize=None)
     layer.adapt(tf.constant(texts))

@@ -7,13 +7,11 @@ import pytest
 
 from trainer.evaluation import report
 
-# Evaluation
-
 
 def test_metrics_are_printed_if_the_report_cannot_be_written(
     trained, data_flags, call, capsys, tmp_path
 ):
-    """A file stands in the place of the folder, as nothing stops root from writing."""
+    """A file replaces the folder, because root may write anywhere."""
     model_dir = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(model_dir / "evaluation", ignore_errors=True)
     (model_dir / "evaluation").write_text("in the way")

@@ -1,4 +1,4 @@
-"""What only a GPU can show; .venv/bin/pytest -m gpu runs these, and skips them without one.
+"""Tests that need a GPU: .venv/bin/pytest -m gpu. Without a GPU they are skipped.
 
 Commands run in processes of their own, since this one sees no GPU (conftest.py).
 """
@@ -14,8 +14,7 @@ from tests.helpers import ROOT
 
 pytestmark = pytest.mark.gpu
 
-# 12,000 real reviews, an epoch or two: enough to tell a precision that learns from one that does
-# not, by a network small enough for minutes on any GPU.
+# Enough data and epochs to show whether a precision learns, in minutes on any GPU.
 SETTINGS = {
     "dataset": "imdb_offline",
     "vocab_size": 10_000,
@@ -25,14 +24,14 @@ SETTINGS = {
     "epochs": 2,
     "seed": 0,
 }
-NOISE = 0.015  # of accuracy, between runs that differ in rounding alone
+NOISE = 0.015  # of accuracy, between runs that differ only in rounding
 
 LIST_GPUS = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
 
 
 @pytest.fixture(scope="module")
 def environment():
-    """This process' environment with the GPUs in sight; skips where there is none."""
+    """The environment variables of a process that sees the GPUs; skips without a GPU."""
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     command = [sys.executable, "-c", LIST_GPUS]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
@@ -53,7 +52,7 @@ def full_data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(run_process, environment, full_data_dir, tmp_path_factory):
-    """Trains by scripts.train: train(setting=...) answers model_dir and results."""
+    """Trains in a process: train(setting=...) returns model_dir, results and stderr."""
     cache_dir = tmp_path_factory.mktemp("cache")
 
     def train(model_dir=None, env=None, **settings):
@@ -75,8 +74,8 @@ def float32(train):
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_is_as_accurate_as_float32(train, float32, precision):
     _, expected, _ = float32
-    _, results, told = train(precision=precision)
-    assert precision in told
+    _, results, stderr = train(precision=precision)
+    assert precision in stderr
     assert results["accuracy"] == pytest.approx(expected["accuracy"], abs=NOISE)
     assert expected["accuracy"] > 0.8
 
@@ -88,7 +87,7 @@ def test_the_lstm_uses_cudnn(train):
 
 
 def test_the_loss_scale_recovers_from_overflow(environment):
-    """From a scale at which every gradient overflows, within as many steps as it has halvings."""
+    """It starts at a scale at which every gradient overflows."""
     program = """
 import tensorflow as tf
 from trainer.building import build_model, build_objective, build_optimizer
@@ -118,7 +117,7 @@ assert all(bool(tf.reduce_all(tf.math.is_finite(w))) for w in model.trainable_va
 def test_a_gpu_run_resumes_on_a_cpu(train, environment):
     model_dir, started, _ = train(precision="float32", epochs=1)
     no_gpu = {**environment, "CUDA_VISIBLE_DEVICES": "-1"}
-    _, results, told = train(model_dir=model_dir, env=no_gpu, precision="float32", epochs=2)
-    assert "resuming at step" in told
+    _, results, stderr = train(model_dir=model_dir, env=no_gpu, precision="float32", epochs=2)
+    assert "resuming at step" in stderr
     assert results["epochs"] == 2
     assert results["accuracy"] > started["accuracy"] - NOISE

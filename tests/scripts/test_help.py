@@ -25,11 +25,11 @@ def test_help_is_short_and_does_not_import_tensorflow(run_process, script):
 
 
 def test_help_of_train_has_all_settings_in_groups(start_process, run):
-    told = run("train", "--help").stdout.decode()
+    text = run("train", "--help").stdout.decode()
     for field in dataclasses.fields(TrainConfig):
-        assert f"  --{field.name}=" in told
-    assert told.index("how it learns:") < told.index("--batch_size") < told.index("how it runs:")
-    assert max(map(len, told.splitlines())) <= 100
+        assert f"  --{field.name}=" in text
+    assert text.index("how it learns:") < text.index("--batch_size") < text.index("how it runs:")
+    assert max(map(len, text.splitlines())) <= 100
     reading, writing = os.pipe()
     os.close(reading)
     process = start_process("train", "--help", stdout=writing)

@@ -10,7 +10,7 @@ from tests.helpers import SMALL
 
 
 def test_a_csv_file_from_training_to_the_saved_model(train_examples, run, tmp_path):
-    """Also: by a path with a space."""
+    """The path has a space."""
     rows = [
         (number, text.decode(errors="replace"), ("thumbs down", "thumbs up")[label])
         for number, (text, label) in enumerate(train_examples)

@@ -9,11 +9,9 @@ import pytest
 
 from tests.helpers import SMALL
 
-# Other things in the same folder
-
 
 def bystanders():
-    """Paths of a user's own things, of the kinds that programs take for their own."""
+    """Returns paths of a user's files that resemble files of the program."""
     places = ("", ".git/", ".ssh/", "my.project/", "old.d/", "checkpoints.old/", "data/train/")
     files = ("notes.txt", "a.new", "a.tmp", ".hidden", "answers.tsv.new", ".answers.tsv.tmp")
     files += ("ckpt-1.index", "ckpt-2_temp", "checkpoint", "entry.json", "values.bin", "new")
@@ -26,7 +24,7 @@ def bystanders():
 
 
 def fill(folder):
-    """Writes them, old and new in turn."""
+    """Writes these files, alternately old and new."""
     for number, name in enumerate(bystanders()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,18 +40,18 @@ def fill(folder):
 
 
 def state_of(folder):
-    """What is in a folder: name, kind, permissions, time of change and content."""
+    """Returns the mode, modification time and SHA-256 of each path in a folder."""
     found = {}
     for path in folder.rglob("*"):
         about = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        time_of_change = 0 if path.is_dir() else about.st_mtime_ns  # new things make a folder new
+        time_of_change = 0 if path.is_dir() else about.st_mtime_ns  # it changes with new files
         found[path.relative_to(folder)] = (about.st_mode, time_of_change, content)
     return found
 
 
 def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, capsys):
-    """All of them in one folder full of a user's things, which is the folder of the cache too."""
+    """All commands run in one folder with a user's files, which is also the cache_dir."""
     fill(tmp_path)
     before = state_of(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -108,7 +106,7 @@ def test_a_folder_with_other_files_is_refused(
     + ["validation/words.tsv", "vocabulary.txt"],
 )
 def test_a_new_run_replaces_no_file(call, flags, tmp_path, capsys, name):
-    """Such as the events that another program has written to train/ and validation/."""
+    """Such as events that another program wrote to train/ and validation/."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     before = state_of(tmp_path)
@@ -118,7 +116,7 @@ def test_a_new_run_replaces_no_file(call, flags, tmp_path, capsys, name):
 
 
 def test_a_run_killed_after_writing_its_vocabulary_resumes(call, trained, flags, tmp_path):
-    """A process was killed after it wrote vocabulary.txt, and before config.json."""
+    """The process was killed before it wrote config.json."""
     shutil.copy(trained / "vocabulary.txt", tmp_path)
     assert call("train", f"--model_dir={tmp_path}", *flags, "--max_steps=1") == 0
 

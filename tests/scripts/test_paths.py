@@ -4,7 +4,7 @@
 def test_commands_work_from_any_folder_with_paths_from_home(
     trained, run, tmp_path, data_dir, monkeypatch
 ):
-    """A folder with a space in its name, and a home whose paths are written with ~."""
+    """The folder has a space in its name, and the path begins with ~."""
     home, elsewhere = trained.parent, tmp_path / "some where"
     elsewhere.mkdir()
     monkeypatch.setenv("HOME", str(home))

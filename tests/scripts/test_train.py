@@ -64,7 +64,7 @@ def test_log_tensorboard_history_and_results_have_the_same_numbers(train_process
     with (model_dir / "history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
     epochs = [line for line in done.stderr.decode().splitlines() if "validation loss" in line]
-    told = re.findall(r"(\w+) (\d\.\d{4})", " ".join(epochs))
+    logged = re.findall(r"(\w+) (\d\.\d{4})", " ".join(epochs))
     assert [row["epoch"] for row in history] == ["1", "2"]
     shown = []
     names = ["loss", "accuracy", "auc"]
@@ -75,7 +75,7 @@ def test_log_tensorboard_history_and_results_have_the_same_numbers(train_process
                 value = float(row[f"{split}_{name}"])
                 assert np.float32(value) == np.float32(curves[f"epoch/{name}", int(row["step"])])
                 shown.append((name, f"{value:.4f}"))
-    assert sorted(shown) == sorted(told)
+    assert sorted(shown) == sorted(logged)
     results = json.loads((model_dir / "results.json").read_text())
     best = min(history, key=lambda row: float(row["validation_loss"]))
     assert results["validation_loss"] == float(best["validation_loss"])
@@ -100,7 +100,7 @@ def test_tensorboard_has_the_curves_over_steps(trained):
 def test_the_test_split_is_not_read_before_training_has_ended(
     trained, run, flags, data_dir, tmp_path
 ):
-    """Without it, all epochs are trained and recorded as ever; only then is it missed."""
+    """If it is missing, all epochs are trained and recorded before the error."""
     shutil.copytree(data_dir, tmp_path / "data")
     for path in (tmp_path / "data").rglob("*-test.*"):
         path.unlink()
@@ -114,7 +114,7 @@ def test_the_test_split_is_not_read_before_training_has_ended(
 
 
 def test_the_vocabulary_comes_only_from_the_train_split(trained, small_config):
-    """The words of the file, and their order, follow from the training texts."""
+    """The reference counts the words of the training texts."""
     from pipeline.datasets import hash_buckets, in_validation, open_dataset
     from pipeline.vocabulary import standardize
 

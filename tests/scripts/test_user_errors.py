@@ -6,7 +6,7 @@ from pipeline import DATASETS
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "told", "code"),
+    ("script", "arguments", "message", "code"),
     [
         ("train", ["--dataset=imdb"], f"({', '.join(DATASETS)}) nor a file", 1),
         ("train", ["--epoch=3"], "Did you mean: epochs", 1),
@@ -33,7 +33,7 @@ from pipeline import DATASETS
     ],
 )
 def test_user_errors_are_one_line_and_write_nothing(
-    run, tmp_path, monkeypatch, script, arguments, told, code
+    run, tmp_path, monkeypatch, script, arguments, message, code
 ):
     arguments = [argument.format(tmp_path) for argument in arguments]
     for scheme in ("http", "https"):  # so that no machine can download a data set
@@ -43,24 +43,24 @@ def test_user_errors_are_one_line_and_write_nothing(
     assert done.returncode == code, lines
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
-    assert told in lines[0]
+    assert message in lines[0]
     assert done.stdout == b""
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("--vocab_size=600", "vocab_size (500, not 600)"),
         ("--dataset=imdb_reviews", "dataset (imdb_offline, not imdb_reviews)"),
         ("--seed=5", "seed (0, not 5)"),
     ],
 )
-def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, argument, told):
+def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, argument, message):
     model_dir = trained
     before = {path: path.stat().st_mtime_ns for path in model_dir.rglob("*")}
     done = run("train", f"--model_dir={model_dir}", *flags, argument)
     lines = done.stderr.decode().splitlines()
     assert (done.returncode, len(lines)) == (1, 1), lines
-    assert told in lines[0]
+    assert message in lines[0]
     assert {path: path.stat().st_mtime_ns for path in model_dir.rglob("*")} == before

@@ -12,7 +12,7 @@ from trainer.runtime.signals import Interrupted
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """The replicas of process 0 of three; cluster(1, 2) has the others answer these numbers."""
+    """The replicas of process 0 of three; cluster(1, 2) has the others gather these numbers."""
     replicas = one_replica()
     replicas.is_cluster, replicas._processes = True, 3
 
@@ -46,14 +46,14 @@ def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
     "error", [Interrupted(signal.SIGINT), UserError("no file"), ValueError("x")]
 )
 def test_a_failure_is_raised_after_the_other_processes_are_informed(cluster, error):
-    told = []
+    sent = []
     replicas = cluster(1000, signal.SIGTERM)
-    answer = replicas._of_each
-    replicas._of_each = lambda own: told.append(own) or answer(own)
+    gather = replicas._of_each
+    replicas._of_each = lambda own: sent.append(own) or gather(own)
     with pytest.raises(type(error)) as caught, replicas.all_or_none():
         raise error
     assert caught.value is error
-    assert told == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
+    assert sent == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
 
 
 def test_a_lost_process_does_not_hide_a_failure_of_this_one(cluster):

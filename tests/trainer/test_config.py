@@ -63,7 +63,7 @@ def test_messages_shorten_long_values(name):
 
 @pytest.fixture(params=["as they are", "one more", "another one alone"])
 def encoders(request, monkeypatch):
-    """The names of the encoders, as they may be some day."""
+    """Replaces the names of the encoders."""
     if request.param == "another one alone":
         for name in list(ENCODERS):
             monkeypatch.delitem(ENCODERS, name)

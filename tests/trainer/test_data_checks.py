@@ -39,9 +39,9 @@ def test_a_class_missing_in_a_split_is_an_error_with_counts(tmp_path, counts, me
 def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
     write_csv(tmp_path / "a" / "train.csv", examples(1, 40))
     write_csv(tmp_path / "a" / "test.csv", examples(9, 9))
-    with pytest.raises(UserError, match=r"least 2 different.*--validation_fraction") as told:
+    with pytest.raises(UserError, match=r"least 2 different.*--validation_fraction") as raised:
         check(tmp_path / "a", tmp_path / "cache")
-    assert "--test_fraction" not in str(told.value)
+    assert "--test_fraction" not in str(raised.value)
 
 
 def test_an_empty_validation_split_is_an_error(small_config):

@@ -145,8 +145,8 @@ def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, mes
 
 def test_another_number_of_examples_is_refused(edited):
     config, model_dir = edited([*FILE_ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
-    told = pytest.raises(UserError, match=r"trained on \{'train': \d+.*there are")
-    with told, StopSignals():
+    message = r"trained on \{'train': \d+.*there are"
+    with pytest.raises(UserError, match=message), StopSignals():
         train(dataclasses.replace(config, epochs=2), model_dir)
 
 

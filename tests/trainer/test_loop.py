@@ -12,12 +12,10 @@ def test_eight_examples_are_memorized(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
     eight = splits[1][:8]
     assert 0 < sum(eight.labels) < 8
-    trainer = make_small_loop(config, splits, tmp_path, training=eight)
+    loop = make_small_loop(config, splits, tmp_path, training=eight)
     for epoch in range(60):
-        trainer._step.train_steps(
-            iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1
-        )
-    measured = Evaluator(trainer.state.model).evaluate(eight)
+        loop._step.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
+    measured = Evaluator(loop.state.model).evaluate(eight)
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
 
@@ -27,10 +25,10 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
     config = dataclasses.replace(
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
     )
-    trainer = make_small_loop(config, splits, tmp_path)
-    trainer.fit(tmp_path)
-    state = trainer.state
-    assert trainer.is_finished()
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.fit(tmp_path)
+    state = loop.state
+    assert loop.is_finished()
     best = int(state.best_epoch)
     assert int(state.epoch) == best + 2 < 50
     assert caplog.messages[-1] == (
@@ -53,7 +51,7 @@ def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, t
 
 def test_max_steps_ends_an_epoch_early_and_records_it(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, max_steps=3)
-    trainer = make_small_loop(config, splits, tmp_path)
-    trainer.fit(tmp_path)
-    assert int(trainer.state.step) == 3
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.fit(tmp_path)
+    assert int(loop.state.step) == 3
     assert (tmp_path / "history.csv").read_text().splitlines()[1].startswith("1,3,")

@@ -18,9 +18,9 @@ def test_training_on_imbalanced_classes_starts_at_their_log_odds(wide_config, sp
     train = train[unequal(train.labels)]
     share = float(train.labels.mean())
     assert share > 0.8
-    trainer = make_small_loop(wide_config, (vectorizer, train, validation), tmp_path)
-    trainer._objective.adapt(train)
-    logits = trainer.state.model.scorer_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
+    loop = make_small_loop(wide_config, (vectorizer, train, validation), tmp_path)
+    loop._objective.adapt(train)
+    logits = loop.state.model.scorer_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
     np.testing.assert_allclose(logits, np.full([2, 1], logit(share)), rtol=1e-5)
 
 
@@ -36,14 +36,14 @@ def wide_config(small_config):
 
 def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_path):
     _, training, _ = splits
-    trainer = make_small_loop(wide_config, splits, tmp_path)
-    trainer.fit(tmp_path)
-    ratios = trainer.state.model.scorers[0].ratios.numpy()
+    loop = make_small_loop(wide_config, splits, tmp_path)
+    loop.fit(tmp_path)
+    ratios = loop.state.model.scorers[0].ratios.numpy()
     seen = np.zeros(FEATURES, bool)
     for position in range(len(training)):
         row = tf.constant(training.row(position)[np.newaxis], tf.int32)
         seen[ngram_features(row, 2)[1].numpy()] = True
-    assert (ratios[~seen] == ratios[~seen][0]).all()  # so nothing of the validation part is in
+    assert (ratios[~seen] == ratios[~seen][0]).all()  # so no validation text was counted
     assert np.std(ratios[seen]) > 0
 
 
@@ -65,8 +65,8 @@ def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
 
 def test_ngrams_alone_learn(wide_config, splits, tmp_path):
     longer = dataclasses.replace(wide_config, epochs=3)
-    trainer = make_small_loop(longer, splits, tmp_path)
-    trainer.fit(tmp_path)
+    loop = make_small_loop(longer, splits, tmp_path)
+    loop.fit(tmp_path)
     (*_, last) = (tmp_path / "history.csv").read_text().splitlines()
     assert float(last.split(",")[3]) > 0.9, last
 

@@ -13,12 +13,12 @@ slow = pytest.mark.slow
 
 
 def test_all_variables_are_restored(small_config, splits, tmp_path):
-    trainer = make_small_loop(small_config, splits, tmp_path)
+    loop = make_small_loop(small_config, splits, tmp_path)
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        trainer.fit(tmp_path)
-    saved = state_arrays(trainer.state)
+        loop.fit(tmp_path)
+    saved = state_arrays(loop.state)
     fresh = state_arrays(make_small_loop(small_config, splits, tmp_path / "another").state)
-    # Most variables have moved, so that they do not come back by chance.
+    # Most variables have changed, so the restored values are not the initial ones.
     moved = [not np.array_equal(*pair) for pair in zip(saved, fresh, strict=True)]
     assert sum(moved) > 0.6 * len(moved)
     assert all_equal(state_arrays(make_small_loop(small_config, splits, tmp_path).state), saved)
@@ -30,7 +30,7 @@ def test_all_variables_are_restored(small_config, splits, tmp_path):
 def test_a_resumed_run_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, checks, monkeypatch
 ):
-    """Stops in the first epoch, in its validation, and in the second epoch."""
+    """Stopped in the first epoch, in its validation, or in the second epoch."""
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         patch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
@@ -93,11 +93,11 @@ def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
 def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config, splits, tmp_path):
     make_small_loop(small_config, splits, tmp_path / "two").fit(tmp_path / "two")
     longer = dataclasses.replace(small_config, epochs=3)
-    went_on = make_small_loop(longer, splits, tmp_path / "two")
-    went_on.fit(tmp_path / "two")
+    resumed = make_small_loop(longer, splits, tmp_path / "two")
+    resumed.fit(tmp_path / "two")
     at_once = make_small_loop(longer, splits, tmp_path / "three")
     at_once.fit(tmp_path / "three")
-    assert all_equal(state_arrays(went_on.state), state_arrays(at_once.state))
+    assert all_equal(state_arrays(resumed.state), state_arrays(at_once.state))
 
 
 def test_resuming_before_validation_shows_progress(small_config, splits, tmp_path, monkeypatch):

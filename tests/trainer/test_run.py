@@ -29,7 +29,7 @@ def test_other_data_of_the_same_name_are_refused(small_config, tmp_path, trained
 
 
 def test_lost_results_are_computed_again(small_config, tmp_path, trained):
-    """As when the run is stopped while the test split is read."""
+    """As after an interruption while the test split is read."""
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
     with StopSignals():

@@ -16,7 +16,7 @@ TRAIN, VALIDATION, TEST, UNSUPERVISED = range(4)
 
 
 def rows_of(texts, labels, splits=None):
-    """Rows whose texts are not stored: cuts read hashes alone."""
+    """Rows without texts, because cuts read only hashes."""
     data = [text.encode() for text in texts]
     hashes = [hashlib.blake2b(text, digest_size=8).digest() for text in data]
     count = len(texts)
@@ -40,7 +40,7 @@ def many(count=4000):
 @pytest.mark.parametrize("test", [0.1, 0.2, 0.5, 0.8])
 @pytest.mark.parametrize("validation", [0.1, 0.2, 0.5, 0.8])
 def test_validation_is_a_fraction_of_what_test_leaves(validation, test):
-    """With one hash for both cuts, 0.2 and 0.2 gave 0.25, and 0.5 and 0.5 left nothing."""
+    """One hash for both cuts would give 0.25 for 0.2 and 0.2, and nothing for 0.5 and 0.5."""
     numbers = make_splits(many(), CutSettings(validation, test)).numbers
     of_test, of_validation = (numbers == TEST).sum(), (numbers == VALIDATION).sum()
     assert of_test / 4000 == pytest.approx(test, abs=0.03)
@@ -69,7 +69,7 @@ def test_small_files_have_each_class_in_each_split_and_copies_in_one(rows, valid
 
 
 def test_rows_keep_their_split_when_others_are_added():
-    """The cut goes by the text, not by its place."""
+    """The cut depends on the text, not on its position."""
     texts = [f"text {number}" for number in range(1000)]
     settings = CutSettings(0.2, 0.2)
     before = make_splits(rows_of(texts, [n % 2 for n in range(1000)]), settings).numbers
@@ -83,7 +83,7 @@ def test_given_splits_stay_and_their_unlabelled_copies_are_dropped():
     splits = [TRAIN, TRAIN, VALIDATION, TEST, *[UNSUPERVISED] * 202]
     made = make_splits(rows_of(texts, labels, splits), CutSettings(0.2, 0.2))
     assert made.numbers[:4].tolist() == splits[:4]
-    # Only the two copies: no share of the others is lost.
+    # Only the two copies are dropped, no other rows.
     assert made.chosen("unsupervised").tolist() == list(range(6, 206))
     assert (made.unlabelled_dropped, made.cut) == (2, frozenset())
 

@@ -54,7 +54,7 @@ def test_folders_of_runs_are_skipped_and_logged(folder, caplog):
     caplog.clear()
     assert names(folder, find_files(str(folder / "**" / "*.csv"))) == ["other/a.csv", "train.csv"]
     assert f"{run} is the folder of a run and is left out" in caplog.text
-    # What is named itself is read.
+    # A path that is given is read.
     assert len(find_files(str(run / "evaluation" / "test" / "errors.csv"))) == 1
     assert len(find_files(str(run / "evaluation" / "*" / "*.csv"))) == 1
     with pytest.raises(UserError, match="is the folder of a run"):
@@ -82,7 +82,7 @@ def test_links_to_folders_are_followed_into_each_folder_once(folder, tmp_path):
 def test_a_link_to_a_file_of_the_same_folder_is_skipped(folder):
     (folder / "a.csv").symlink_to(folder / "train.csv")
     (folder / "new").mkdir()
-    os.link(folder / "train.csv", folder / "new" / "copy.csv")  # a file of its own by its name
+    os.link(folder / "train.csv", folder / "new" / "copy.csv")  # a hard link counts as another file
     found = names(folder, find_files(str(folder)))
     assert found == ["more/deep/test.tsv", "more/x.jsonl.gz", "new/copy.csv", "train.csv"]
 

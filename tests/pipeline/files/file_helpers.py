@@ -27,14 +27,13 @@ def write(path, content):
 
 
 def read(path, file_format=None, needed=NEEDED):
-    """The records as tuples of the needed columns, None for what is no record."""
+    """Returns the records as tuples of the needed columns, and None for bad rows."""
     found = read_records(path, needed, file_format or FileFormat())
     return [record and tuple(record[name] for name in needed) for _, record in found]
 
 
-# A file of its own for each try, without a folder of its own for each.
+# All tries of a test write to one folder.
 IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-# csv writes what it reads again only with line ends it knows; the reader takes any of them.
 FIELDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

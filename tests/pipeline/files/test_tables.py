@@ -23,7 +23,7 @@ from tests.pipeline.files.file_helpers import (
 
 
 @pytest.fixture
-def told(caplog):
+def logged(caplog):
     caplog.set_level(logging.INFO)
     return lambda: caplog.text
 
@@ -90,12 +90,12 @@ STRAY = [f'"{text}' if number % 3 == 1 else text for number, (text, _) in enumer
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
-def test_stray_quotes_are_kept_in_the_text(tmp_path, name, told):
+def test_stray_quotes_are_kept_in_the_text(tmp_path, name, logged):
     delimiter = "\t" if "tsv" in name else ";"
     lines = [f"{text}{delimiter}x\n" for text in STRAY]
     path = write(tmp_path / name, f"text{delimiter}label\n" + "".join(lines))
     assert read(path) == [(text, "x") for text in STRAY]
-    assert "quotes are part of the text" in told()
+    assert "quotes are part of the text" in logged()
 
 
 def test_quotes_that_match_across_lines_do_not_merge_rows(tmp_path):
@@ -107,11 +107,11 @@ def test_quotes_that_match_across_lines_do_not_merge_rows(tmp_path):
     assert read(path, FileFormat(quoting="csv")) == [("one\tx\ntwo\tx\nthree", "y"), ("four", "x")]
 
 
-def test_a_quoted_tsv_may_have_line_breaks(tmp_path, told):
+def test_a_quoted_tsv_may_have_line_breaks(tmp_path, logged):
     rows = [("two\nlines\tand a tab", "x"), ('a "quote"', "y"), ("plain", "x")]
     path = write(tmp_path / "a.tsv", table(rows, delimiter="\t"))
     assert read(path) == rows
-    assert "quotes are around fields" in told()
+    assert "quotes are around fields" in logged()
     assert len(read(path, FileFormat(quoting="none"))) == 4
 
 
@@ -164,7 +164,7 @@ TABLES = st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6)
 def test_quoted_tables_are_read_as_written(tmp_path, rows, delimiter, quotes_all):
     quoting = csv.QUOTE_ALL if quotes_all else csv.QUOTE_MINIMAL
     content = table(rows, delimiter=delimiter, quoting=quoting)
-    # A quote inside says to csv's writer to enclose a field; nothing else here decides it.
+    # csv.writer quotes a field that has a quote; --quoting=csv reads it so.
     assert read(write(tmp_path / "a.csv", content), FileFormat("utf-8", "auto", "csv")) == rows
 
 

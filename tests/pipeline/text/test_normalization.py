@@ -30,7 +30,7 @@ def normalized(texts):
 @given(texts_with_marks)
 @settings(deadline=None)
 def test_normalize_is_nfc(texts):
-    """As a batch: texts do not mix."""
+    """In one batch, so that texts cannot affect each other."""
     assert normalized(texts) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
@@ -47,7 +47,7 @@ def test_normalize_is_nfc_of_each_character_with_each_mark():
 
 
 def normalized_by_itself(code):
-    return not 0xFF00 <= code < 0xFFF0  # other forms of a width have one spelling
+    return not 0xFF00 <= code < 0xFFF0  # width forms have one spelling
 
 
 def test_width_forms_and_invisible_characters_are_normalized():
@@ -80,7 +80,7 @@ def test_capitals_whose_lower_case_composes():
 
 
 def test_any_shape_and_a_saved_model(tmp_path):
-    """No table is lost when a graph is saved."""
+    """A saved graph keeps its tables."""
     module = tf.Module()
     signature = [tf.TensorSpec([None, None], tf.string)]
     module.standardize = tf.function(standardize, input_signature=signature)
@@ -93,6 +93,6 @@ def test_any_shape_and_a_saved_model(tmp_path):
 
 
 def test_many_marks_on_one_letter_take_linear_time():
-    """A letter with 20,000 marks in the worst order; slow is what takes minutes."""
+    """20,000 marks in the worst order; quadratic time would be minutes."""
     text = "a" + "\u0301\u0323" * 10_000
     assert normalized([text]) == [unicodedata.normalize("NFC", text)]

@@ -16,7 +16,7 @@ ESCAPED = {b"\\\\": b"\\", rb"\t": b"\t", rb"\n": b"\n", rb"\r": b"\r"}
 
 
 def read_tsv(content):
-    """The reader that predict's help describes: columns of bytes, row by row."""
+    """Reads rows of columns <bytes> as predict's help describes."""
     rows = [line.split(b"\t") for line in content.split(b"\n")[:-1]]
     unescape = re.compile(rb"\\(.)")
     return [

@@ -57,7 +57,7 @@ def test_pipes_and_devices_are_written_into(tmp_path):
     reader.join()
     assert got == [b"new"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
-    # A terminal, in whose folder a program that is wrong could make no file.
+    # A terminal; a wrong program could not create a file in its folder.
     terminal, device = pty.openpty()
     link = tmp_path / "terminal"
     link.symlink_to(os.ttyname(device))
@@ -70,7 +70,7 @@ def test_pipes_and_devices_are_written_into(tmp_path):
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_an_open_descriptor_is_appended_to(tmp_path, name):
-    """As under `>> log`: what stands in the file already stays there."""
+    """As in `>> log`: the old content stays."""
     log, link = tmp_path / "log", tmp_path / "link"
     log.write_bytes(b"old ")
     link.symlink_to("/dev/stdout")
@@ -97,7 +97,7 @@ def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
     loop.symlink_to(loop)
     with pytest.raises(UserError, match=r"leads to itself"):
         Output(str(loop))
-    # Root may write anywhere: what the system answers to others.
+    # Root may write anywhere; this is the result for other users.
     monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))
     with pytest.raises(UserError, match=r"is not writable here; name another place"):
         Output(str(tmp_path / "a.tsv"))

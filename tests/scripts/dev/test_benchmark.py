@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def measured(run_process, flags, tmp_path_factory):
-    """Some parts, once, on the small data set: the report, and what is in the JSON."""
+    """Some sections on the small data set, once: the report and the JSON."""
     path = tmp_path_factory.mktemp("benchmark") / "measured.json"
     settings = ["--parts=training,evaluation,input", "--repeats=1", "--reviews=60"]
     done = run_process("dev.benchmark", *settings, f"--json={path}", *flags)

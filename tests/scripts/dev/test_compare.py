@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def compared(run_process, flags, tmp_path_factory):
-    """Two peers and a recipe on the small data set: the table, what is in the JSON, the picture."""
+    """Two peers and a recipe on the small data set: the table, the JSON and the picture."""
     folder = tmp_path_factory.mktemp("compare")
     files = [f"--json={folder / 'measured.json'}", f"--picture={folder / 'picture.png'}"]
     done = run_process(

@@ -18,13 +18,13 @@ KILLS = 20
 
 @pytest.fixture(scope="session")
 def longer_flags(flags):
-    """A checkpoint after each step, of a model whose writing takes a while."""
+    """A checkpoint after each step, of a model that takes long to write."""
     return [*flags, "--epochs=3", "--embedding_dim=256", "--checkpoint_every=1"]
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, start_process, longer_flags):
-    """A run that was not killed, and the seconds from its config.json to its end."""
+    """An uninterrupted run, and the seconds from its config.json to its end."""
     model_dir = tmp_path_factory.mktemp("whole") / "run"
     process = start_process("train", f"--model_dir={model_dir}", *longer_flags)
     while not (model_dir / "config.json").exists():
@@ -51,13 +51,13 @@ def test_a_run_killed_at_random_resumes_to_the_same_bits(
     model_dir, (whole_dir, seconds) = tmp_path / "run", whole
     train = ("train", f"--model_dir={model_dir}", *longer_flags)
     moments, returncode = random.Random(number), 0
-    while returncode == 0:  # it may have ended before its moment came
+    while returncode == 0:  # it may have finished before the kill
         shutil.rmtree(model_dir, ignore_errors=True)
         process = start_process(*train)
         while not model_dir.exists():
             assert process.poll() is None
             time.sleep(0.01)
-        # From the vocabulary on, to the evaluation on the test split.
+        # At any time between the vocabulary and the evaluation on the test split.
         time.sleep(moments.uniform(0, seconds))
         process.kill()
         process.communicate()
@@ -71,7 +71,7 @@ def test_a_run_killed_at_random_resumes_to_the_same_bits(
 def test_a_run_killed_while_writing_checkpoints_resumes_to_the_same_bits(
     tmp_path, start_process, run_process, longer_flags, whole
 ):
-    """Three times in one run: each kill comes when TensorFlow's unfinished folder is there."""
+    """Three times in one run, each while TensorFlow's unfinished folder exists."""
     model_dir = tmp_path / "run"
     train = ("train", f"--model_dir={model_dir}", *longer_flags)
     caught = 0
@@ -81,7 +81,7 @@ def test_a_run_killed_while_writing_checkpoints_resumes_to_the_same_bits(
             if list(model_dir.glob("checkpoints/*_temp")):
                 process.kill()
         process.communicate()
-        assert process.returncode == -signal.SIGKILL, "it ended before it was caught"
+        assert process.returncode == -signal.SIGKILL, "it finished before the kill"
         caught += bool(list(model_dir.glob("checkpoints/*_temp")))
     done = run_process(*train)
     assert done.returncode == 0, done.stderr.decode()

@@ -15,7 +15,7 @@ import trainer.loop
 fit = trainer.loop.TrainingLoop.fit
 
 def fit_in_100_megabytes(trainer, *arguments, **options):
-    batch = tf.ones([2, 8], tf.int32), tf.ones([2])  # tracing has its memory already
+    batch = tf.ones([2, 8], tf.int32), tf.ones([2])  # before the limit, to trace the step
     trainer._step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
     trainer.state.step.assign(0)
     used = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
@@ -27,7 +27,7 @@ runpy.run_module("scripts.train", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc how much memory it has")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
 @pytest.mark.slow
 def test_out_of_memory_ends_the_command_with_the_settings_to_lower(flags, tmp_path):
     settings = ["--batch_size=320", "--embedding_dim=4096", "--sequence_length=500"]
@@ -35,6 +35,6 @@ def test_out_of_memory_ends_the_command_with_the_settings_to_lower(flags, tmp_pa
     command = [sys.executable, "-c", TRAIN_WITH_LITTLE_MEMORY, model_dir, *flags, *settings]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    told = done.stderr.splitlines()[-1]
-    assert "not enough memory for --batch_size=320 and --sequence_length=500" in told
+    last_line = done.stderr.splitlines()[-1]
+    assert "not enough memory for --batch_size=320 and --sequence_length=500" in last_line
     assert len(list(tmp_path.glob("run/checkpoints/*.index"))) == 1

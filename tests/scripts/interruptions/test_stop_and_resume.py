@@ -30,13 +30,13 @@ def test_a_stopped_and_killed_run_resumes_to_the_same_bits(
             time.sleep(0.02)
 
     stopped = start_process(*train)
-    wait_for(2)  # the first is of step 0
+    wait_for(2)  # the first is written at step 0
     stopped.send_signal(number)
-    _, told = stopped.communicate(timeout=120)
+    _, stderr = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number
     assert (
         f"stopped by {number.name}, everything saved; to go on: {sys.executable} -m scripts.train"
-        in (told.decode().splitlines()[-1])
+        in (stderr.decode().splitlines()[-1])
     )
     if number == signal.SIGTERM:
         killed = start_process(*train)

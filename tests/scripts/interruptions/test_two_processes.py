@@ -20,8 +20,8 @@ def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flag
     (line,) = second.stderr.decode().splitlines()
     assert line.startswith(f"error: process {first.pid} on ")
     first.send_signal(signal.SIGTERM)
-    _, told = first.communicate(timeout=60)
-    assert first.returncode == 143, told
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 143, stderr
     assert not (tmp_path / "run" / "lock").exists()
 
 

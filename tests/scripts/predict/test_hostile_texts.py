@@ -16,9 +16,9 @@ HOSTILE = [
 def test_any_bytes_get_a_probability(run, trained):
     stdin = b"\n".join([*HOSTILE, b"a fine film"]) + b"\n"
     done = run("predict", f"--model_dir={trained}", "--format=jsonl", stdin=stdin)
-    told = done.stderr.decode().splitlines()
-    assert (done.returncode, len(told)) == (0, 1), told
-    assert "2 lines of stdin are not UTF-8, the first is line 2" in told[0]
+    messages = done.stderr.decode().splitlines()
+    assert (done.returncode, len(messages)) == (0, 1), messages
+    assert "2 lines of stdin are not UTF-8, the first is line 2" in messages[0]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == len(HOSTILE) + 1
     assert all(0 < row["probability"] < 1 for row in rows)

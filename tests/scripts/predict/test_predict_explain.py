@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def explained(trained, run):
-    """Rows of predict --explain, with tabs between their columns."""
+    """The rows of predict --explain in TSV."""
     arguments = (f"--model_dir={trained}", "--explain", "A good film.", "")
     return run("predict", *arguments).stdout.decode().splitlines()
 

@@ -31,7 +31,7 @@ def table(rows, header, delimiter=";"):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """The model_dir of a run on a file with a column, a delimiter and an encoding of its own."""
+    """The model_dir of a run on a file with an unusual column, delimiter and encoding."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "a.csv").write_text(table(ROWS, ("body", "label", "id")), encoding="cp1252")
     config = TrainConfig(
@@ -52,7 +52,7 @@ def own(tmp_path_factory):
 
 @pytest.fixture
 def predict(own, call, capfdbinary):
-    """Runs predict on that run; returns its exit code, what it answered, and its messages."""
+    """Runs predict on that run; returns exit code, stdout <bytes> and stderr."""
 
     def predict(*arguments):
         code = call("predict", f"--model_dir={own}", *arguments)
@@ -92,7 +92,7 @@ def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own)
     message = err.splitlines()[-1]
     assert "has no column 'body', but 'text', 'x'" in message
     assert "--label_column" not in message
-    for arguments, told in (
+    for arguments, expected in (
         (["--keep_columns=label", f"--input={own.parent / 'a.csv'}"], "'label' of their own"),
         (["--keep_columns=id", "fine"], "--keep_columns is for the columns of a file"),
         ([f"--input={own.parent}"], "is a folder"),
@@ -102,7 +102,7 @@ def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own)
     ):
         code, out, err = predict(*arguments)
         assert (code, out) == (1, b""), err
-        assert told in err.splitlines()[-1]
+        assert expected in err.splitlines()[-1]
         assert len(err.splitlines()[-1]) < 300 + 2 * len(str(file))
     assert file.read_text() == "text,x\nfine,1\n"
 
@@ -144,7 +144,7 @@ def test_a_dash_means_stdin_and_stdout(predict, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("closed", "arguments", "code", "told"),
+    ("closed", "arguments", "code", "expected"),
     [
         ("<&-", "", 1, "stdin is closed"),
         pytest.param("<&-", "great", 0, None, marks=pytest.mark.slow),
@@ -154,7 +154,9 @@ def test_a_dash_means_stdin_and_stdout(predict, monkeypatch):
         ("<&- >&- 2>&-", "--input=no", 1, None),
     ],
 )
-def test_closed_standard_streams_cause_no_traceback(own, tmp_path, closed, arguments, code, told):
+def test_closed_standard_streams_cause_no_traceback(
+    own, tmp_path, closed, arguments, code, expected
+):
     command = f'"$0" -m scripts.predict --model_dir="$1" {arguments} {closed}'
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -165,9 +167,9 @@ def test_closed_standard_streams_cause_no_traceback(own, tmp_path, closed, argum
         check=False,
     )
     assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr.decode()
-    if told:
+    if expected:
         assert done.stderr.decode().count("\n") == 1
-        assert told in done.stderr.decode()
+        assert expected in done.stderr.decode()
     else:
         assert done.stderr == b""
     if "out.tsv" in arguments:

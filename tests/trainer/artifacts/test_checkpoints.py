@@ -23,7 +23,7 @@ def damage(path, how):
 def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     small_config, splits, tmp_path, uninterrupted, how, caplog
 ):
-    """Older ones serve as well: the run ends in the same bits. None: it does not start anew."""
+    """The run ends with the same bits. Without any undamaged checkpoint it does not start again."""
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     last = make_small_loop(small_config, splits, uninterrupted).state
@@ -32,11 +32,11 @@ def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     )
     damage(files[-1], how)
     (folder / "checkpoints" / "checkpoint").unlink()
-    trainer = make_small_loop(small_config, splits, folder)
+    loop = make_small_loop(small_config, splits, folder)
     assert files[-1].name.split(".")[0] in caplog.text
-    assert 0 < int(trainer.state.step) < int(last.step)
-    trainer.fit(folder)
-    assert all_equal(state_arrays(trainer.state), state_arrays(last))
+    assert 0 < int(loop.state.step) < int(last.step)
+    loop.fit(folder)
+    assert all_equal(state_arrays(loop.state), state_arrays(last))
     assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
 
     for file in folder.glob("checkpoints/*.data-*"):

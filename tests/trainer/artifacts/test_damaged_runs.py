@@ -82,7 +82,7 @@ def test_a_damaged_history_is_an_error_and_a_short_one_a_warning(
     ):
         make_small_loop(longer, splits, folder).fit(folder)
     (folder / "history.csv").unlink()
-    # There are checkpoints, and so it goes on.
+    # The checkpoints are complete, so the run resumes.
     make_small_loop(longer, splits, folder).fit(folder)
     assert "it has 0 of 2 and goes on without the others" in project_log.text
     assert (folder / "history.csv").read_text().splitlines()[1].startswith("3,")
@@ -107,7 +107,7 @@ def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     texts = [b"a wonderful film", b"the worst film"]
     np.testing.assert_allclose(used.predict(texts), on_cpu.predict(texts), atol=0.01)
     project_log.clear()
-    for epochs in (2, 3):  # begun anew, then gone on with from its checkpoints
+    for epochs in (2, 3):  # started again, then resumed
         config = dataclasses.replace(small_config, epochs=epochs)
         results = runs.train(config, folder)
         assert "was trained in mixed_float16 and is computed in it here as well" in project_log.text

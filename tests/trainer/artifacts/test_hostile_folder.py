@@ -67,14 +67,14 @@ def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["good", "bad", "good"], "has 'good' twice"),
         (["good", "", "bad"], "has an empty line"),
         (["[UNK]", "good"], r"has '\[UNK\]', which stands for unknown words"),
     ],
 )
-def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, told):
+def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, message):
     """It fits its config.json; it still cannot be one of ours."""
     from pipeline.vocabulary import fingerprint
 
@@ -83,7 +83,7 @@ def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, told):
     content = json.loads((folder / "config.json").read_text())
     content["vocabulary_sha256"] = fingerprint(words)
     (folder / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(RunError, match=message):
         load(folder)
 
 

@@ -71,7 +71,7 @@ def test_an_unknown_value_names_the_version_that_wrote_it(small_config, tmp_path
 
 
 def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path):
-    """It has neither versions of the format and the program nor the newest settings."""
+    """It has no version of format or program, and not the newest settings."""
 
     def change(content):
         del content["format_version"], content["program_version"]
@@ -82,7 +82,7 @@ def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path
 
 
 def test_a_missing_setting_gets_its_former_default(small_config, monkeypatch):
-    """A new setting may have a default that is not what the program did before."""
+    """The default of a new setting may differ from the former behaviour."""
     (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "punctuation")
     monkeypatch.setattr(field, "metadata", {**field.metadata, "before": "keep"})
     settings = dataclasses.asdict(small_config)

@@ -11,7 +11,7 @@ from trainer.evaluation.calibration import calibration_error, cross_calibrated, 
 
 
 def drawn(scale, *, count=200_000, seed=0):
-    """Logits whose true ones are `scale` times smaller, and labels drawn by those."""
+    """Returns overconfident logits, `scale` times the true ones, and labels drawn from these."""
     random = np.random.default_rng(seed)
     true = random.normal(0, 2, count)
     labels = random.random(count) < 1 / (1 + np.exp(-true))
@@ -51,7 +51,7 @@ def mean_probability_of_the_label(logits, labels):
     scale=st.floats(1, 50),
 )
 def test_the_number_of_examples_bounds_probabilities_without_errors(seed, counts, scale):
-    """By the estimate of Krichevsky and Trofimov, of as many decisions that were all right."""
+    """The bound is the Krichevsky-Trofimov estimate for that many correct decisions."""
     labels = np.repeat([0.0, 1.0], counts).astype(np.float32)
     sizes = scale * np.random.default_rng(seed).uniform(0.5, 2, len(labels))
     logits = np.where(labels > 0.5, sizes, -sizes).astype(np.float32)
@@ -62,7 +62,7 @@ def test_the_number_of_examples_bounds_probabilities_without_errors(seed, counts
 
 
 def test_the_loss_of_an_unseen_error_is_bounded_by_the_number_of_examples():
-    """200 examples that are all right, and then one that is not, as sure as they were."""
+    """200 correct examples, and then one wrong example of the same confidence."""
     labels = np.tile([0.0, 1.0], 100).astype(np.float32)
     logits = np.where(labels > 0.5, 40.0, -40.0).astype(np.float32)
     cost = np.logaddexp(0, 40.0 / fit_temperature(logits, labels))
@@ -96,7 +96,7 @@ def test_cross_fitting_uses_no_example_on_itself(count, seed):
     labels = (random.random(count) < expit(logits)).astype(np.float32)
     temperatures = logits / cross_calibrated(logits, labels)
     steps = np.diff(np.sort(temperatures))
-    assert np.sum(steps > 1e-4 * temperatures.max(initial=0)) <= 1  # so there are two
+    assert np.sum(steps > 1e-4 * temperatures.max(initial=0)) <= 1  # so there are two temperatures
     for place in range(count):
         changed = logits.copy()
         changed[place] += 1
@@ -106,7 +106,7 @@ def test_cross_fitting_uses_no_example_on_itself(count, seed):
 
 def test_cross_fitting_gives_each_half_the_temperature_of_the_other():
     logits, labels = drawn(3.0, count=1_000)
-    order = np.argsort(labels, kind="stable")  # so that either half is every other example
+    order = np.argsort(labels, kind="stable")  # each half is every other example
     assert np.sum(labels == 0) % 2 == 0, "the halves below would not be those of each label"
     logits, labels = logits[order], labels[order]
     calibrated = cross_calibrated(logits, labels)

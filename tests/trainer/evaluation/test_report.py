@@ -49,6 +49,6 @@ def test_examples_of_one_class_have_metrics(labels, tmp_path):
     logits = np.array([1.0, 2.0, 3.0], np.float32)
     found = report.details(logits, labels, np.array([1, 2, 3], np.int32))
     assert found["recall"] == labels[0]
-    assert np.isnan(compute_metrics(labels, logits)["auc"])  # not 0: there is none
+    assert np.isnan(compute_metrics(labels, logits)["auc"])  # undefined, not 0
     report.draw(tmp_path / "a.png", logits, labels)
     assert (tmp_path / "a.png").stat().st_size > 1000

@@ -13,13 +13,13 @@ from trainer.evaluation.scoring import Evaluator
 
 @pytest.mark.parametrize("count", [1, 100, 250])
 def test_evaluation_counts_each_example_once(small_config, splits, tmp_path, count):
-    """Against scikit-learn, on parts of the split and all of it."""
+    """The reference is scikit-learn, on a part of the split and on all of it."""
     examples = splits[1][:count]
     model = make_small_loop(small_config, splits, tmp_path).state.model
     logits = tf.concat(
         [model(ids) for ids, _ in evaluation_batches(examples, batch_size=64)], axis=0
     )
-    scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as sure as a trained one
+    scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as confident as a trained model
     model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
     model.scorers[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model)

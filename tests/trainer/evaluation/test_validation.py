@@ -18,15 +18,15 @@ from trainer.evaluation.scoring import Evaluator
 
 @pytest.fixture
 def overconfident(small_config, splits, tmp_path):
-    """A trainer whose model has learned nothing and is sure of everything."""
-    trainer = make_small_loop(small_config, splits, tmp_path)
-    model = trainer.state.model
+    """A loop whose untrained model gives extreme probabilities."""
+    loop = make_small_loop(small_config, splits, tmp_path)
+    model = loop.state.model
     examples = splits[2]
     logits = Evaluator(model).logits(examples)
     scale = 5 / logits.std()
     model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
     model.scorers[0].logit.bias.assign([-scale * float(np.median(logits))])
-    return trainer
+    return loop
 
 
 def validate(loop, examples):
@@ -60,7 +60,7 @@ def test_the_validation_calibration_error_is_out_of_sample(overconfident, splits
 
 
 def test_less_confident_mistakes_give_a_lower_validation_loss(overconfident, splits):
-    """Temperatures would make both alike; the loss that chooses the best epoch does not."""
+    """Calibration would hide the difference; the loss that chooses the best epoch shows it."""
     examples, model = splits[2], overconfident.state.model
     sure, _ = validate(overconfident, examples)
     for weight in (model.scorers[0].logit.kernel, model.scorers[0].logit.bias):
@@ -81,12 +81,12 @@ def test_evaluating_validation_again_gives_the_metrics_of_the_epoch(trained, sma
 
 
 def test_nan_logits_end_the_run_at_validation(small_config, splits, tmp_path):
-    """The last step of an epoch may leave weights that are none."""
+    """The last step of an epoch may leave NaN weights."""
     config = dataclasses.replace(small_config, epochs=1)
-    trainer = make_small_loop(config, splits, tmp_path)
-    trainer.state.model.scorers[0].logit.bias.assign([math.nan])
-    validation = trainer._objective.validate(splits[2])
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.state.model.scorers[0].logit.bias.assign([math.nan])
+    validation = loop._objective.validate(splits[2])
     assert math.isnan(validation.figures["loss"])
-    assert float(trainer.state.model.temperature) == 1.0
+    assert float(loop.state.model.temperature) == 1.0
     with pytest.raises(RunError, match="the validation loss is nan"):
-        trainer._keep_best(validation)
+        loop._keep_best(validation)

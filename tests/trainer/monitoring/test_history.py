@@ -35,7 +35,7 @@ def test_rows_of_lost_epochs_are_replaced(tmp_path):
 
 
 def test_a_prepared_row_is_added_if_its_epoch_is_saved(tmp_path):
-    """A process was killed after it saved an epoch's checkpoint, and before it wrote its row."""
+    """The process was killed after saving the epoch, before writing its row."""
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.1 + 0.2))
     history.prepare(row(2, 1 / 3))
@@ -56,7 +56,7 @@ def test_a_prepared_row_is_dropped_if_its_epoch_is_not_saved(tmp_path):
 
 
 def test_a_row_written_twice_appears_once(tmp_path):
-    """Killed after it wrote history.csv, and before it removed the row that was kept."""
+    """The process was killed after writing history.csv, before removing the prepared row."""
     history = History(tmp_path, epochs=0)
     history.append(row(1, 0.5))
     history.prepare(row(1, 0.5))

@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def lines(monkeypatch, caplog):
-    """The log of a process without a terminal, where a line is due at any time."""
+    """The log of a process without a terminal that logs progress at each step."""
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     caplog.set_level(logging.INFO)
     return caplog
@@ -37,7 +37,7 @@ def test_the_bar_shows_the_current_epoch_from_its_first_step(monkeypatch):
 
 
 def test_progress_lines_show_the_epoch_with_or_without_metrics(lines):
-    """The first figures may be long in coming, by --summary_every."""
+    """The first metrics come after --summary_every steps."""
     shown = Progress(first_step=10, last_step=30)
     shown.begin_epoch("2/3")
     shown.advance(5)

@@ -50,7 +50,7 @@ def test_settings_are_written_as_text_and_as_hparams(trained):
 
 
 def test_a_resumed_run_shows_its_current_settings(small_config, splits, tmp_path):
-    """A run goes on with more epochs: each page shows the first event of its tag."""
+    """TensorBoard shows the first event of a tag, so the old one must be dropped."""
     for epochs in (1, 2):
         config = dataclasses.replace(small_config, epochs=epochs, max_steps=0)
         make_small_loop(config, splits, tmp_path).fit(tmp_path)
@@ -61,11 +61,11 @@ def test_a_resumed_run_shows_its_current_settings(small_config, splits, tmp_path
         about = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
         assert about["epochs"].number_value == epochs
         curves = list(tensors(validation, "epoch/loss"))
-        assert len(curves) == epochs  # nothing else is dropped
+        assert len(curves) == epochs  # no other event is dropped
 
 
 def test_tags_sort_so_that_tensorboard_opens_epoch_and_step(trained):
-    """It sorts groups of tags by name and opens the first two."""
+    """TensorBoard sorts groups of tags by name and opens the first two."""
     tags = {
         tag
         for split in ("train", "validation")
@@ -118,17 +118,17 @@ def test_weights_and_gradients_have_histograms(trained, history, group):
 
 
 def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path):
-    """Of a loss of one batch, without dropout, from the weights that the step began with."""
+    """The reference computes the gradient of one batch, without dropout, before the step."""
     config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.0)
-    trainer = make_small_loop(config, splits, tmp_path)
-    model = trainer.state.model
+    loop = make_small_loop(config, splits, tmp_path)
+    model = loop.state.model
     token_ids, labels = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     with tf.GradientTape() as tape:
         losses = cross_entropies(labels, model(token_ids, training=True))
         loss = tf.reduce_sum(losses) / 16
     gradients = tape.gradient(loss, model.trainable_variables)
-    take_step(trainer, token_ids, labels)
-    for kept, gradient in zip(trainer.state.gradients, gradients, strict=True):
+    take_step(loop, token_ids, labels)
+    for kept, gradient in zip(loop.state.gradients, gradients, strict=True):
         expected = sample(tf.convert_to_tensor(gradient))
         np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-7)
 
@@ -147,7 +147,7 @@ def test_the_graph_has_the_operations_of_the_model(trained):
 
 
 def test_the_branches_of_a_batch_are_named_in_the_graph(small_config, splits, tmp_path):
-    """Not as if there were two models."""
+    """Otherwise the graph would show two models."""
     model = make_small_loop(small_config, splits, tmp_path).state.model
     model._branches = 2
     call = tf.function(model.call, input_signature=[tf.TensorSpec([None, None], tf.int32)])
@@ -161,7 +161,7 @@ def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits)
     assert list(texts) == list(history)
     best = load(trained)
     step = [int(row["step"]) for row in history.values() if int(row["epoch"]) == best.best_epoch]
-    told = texts[step[0]].item().decode().split("\n\n")
+    sections = texts[step[0]].item().decode().split("\n\n")
     vectorizer, _, validation = splits
     logits = best.evaluator.logits(validation)
     wrong = np.flatnonzero((logits > 0) != (validation.labels > 0.5))
@@ -169,14 +169,14 @@ def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits)
     words = ["▯" if i == 1 else vectorizer.words[i - 2] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
-    assert told[0] == "▯ stands for an out-of-vocabulary token."
-    assert told[1] == f"**{name}**, probability of pos {probability:.4f}"
-    assert told[2] == " ".join(words)
-    assert len(told) == 1 + 2 * min(10, len(wrong))
+    assert sections[0] == "▯ stands for an out-of-vocabulary token."
+    assert sections[1] == f"**{name}**, probability of pos {probability:.4f}"
+    assert sections[2] == " ".join(words)
+    assert len(sections) == 1 + 2 * min(10, len(wrong))
 
 
 def test_the_projector_has_the_embedding_of_the_best_model(trained):
-    """As the best model has them, read as TensorBoard reads them."""
+    """Read as TensorBoard reads them."""
     folder = trained / "validation"
     config = text_format.Parse(
         (folder / "projector_config.pbtxt").read_text(), projector.ProjectorConfig()
@@ -192,14 +192,14 @@ def test_the_projector_has_the_embedding_of_the_best_model(trained):
 
 
 def test_a_profile_covers_its_steps_and_changes_no_weight(small_config, splits, tmp_path):
-    """And the run is the same as without."""
+    """The weights are those of a run without a profile."""
     weights = []
     for steps in ("", "3,7"):
         config = dataclasses.replace(small_config, profile_steps=steps, epochs=1)
         folder = tmp_path / f"run{steps}"
-        trainer = make_small_loop(config, splits, folder)
-        trainer.fit(folder)
-        weights.append([weight.numpy() for weight in trainer.state.model.trainable_variables])
+        loop = make_small_loop(config, splits, folder)
+        loop.fit(folder)
+        weights.append([weight.numpy() for weight in loop.state.model.trainable_variables])
         profiles = list(folder.glob("train/plugins/profile/*/*.xplane.pb"))
         assert len(profiles) == bool(steps)
     for one, other in zip(*weights, strict=True):

@@ -40,7 +40,7 @@ def test_scorers_are_numbered_from_one_in_each_model():
 
 
 def test_short_names_are_unique():
-    """Two weights of cells in one layer, of an encoder that is not thought of here."""
+    """Even for a future encoder with two cells in one layer."""
     paths = ["m/part/rnn/first_cell/kernel", "m/part/rnn/second_cell/kernel"]
     assert short_names(paths) == [path[2:] for path in paths]
     assert short_names(["m/weight"]) == ["weight"]

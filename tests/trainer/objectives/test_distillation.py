@@ -20,7 +20,7 @@ STUDENT = {"encoder": "pooled_lstm", "ngrams": 2, "epochs": 2}
 
 
 class WithUnlabelled(NamedDataset):
-    """Those of a data set, and as unlabelled ones its test split and a third of its train split."""
+    """Adds unlabelled examples: the test split and a third of the train split."""
 
     splits = frozenset({"train", "test", "unsupervised"})
 
@@ -67,13 +67,13 @@ def student(config, tmp_path_factory):
 
 
 def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tmp_path):
-    trainer, data = make(config, tmp_path), open_with_unlabelled(config)
+    loop, data = make(config, tmp_path), open_with_unlabelled(config)
     best = load(teacher)
     labelled, unlabelled = (
         data.examples("train", best.vectorizer),
         data.unlabelled(best.vectorizer),
     )
-    training = trainer._training
+    training = loop._training
     assert len(training) == len(labelled) + len(unlabelled)
     np.testing.assert_array_equal(training.labels[: len(labelled)], labelled.labels)
     taught = training.labels[len(labelled) :]
@@ -85,7 +85,7 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
 
 
 def test_no_unlabelled_example_is_in_validation(config, teacher):
-    """A third of the train split is among them, its share of the validation part therefore too."""
+    """Without the filter there would be some, because a third of the train split is unlabelled."""
     data, vectorizer = open_with_unlabelled(config), load(teacher).vectorizer
     fraction = config.validation_fraction
     assert in_validation(
@@ -131,8 +131,8 @@ def test_a_student_can_be_a_teacher(config, student, tmp_path):
     third = dataclasses.replace(
         config, encoder="pooled_lstm,pooled_lstm", teacher=str(student), epochs=1
     )
-    trainer = make(third, tmp_path)
-    trainer.fit(tmp_path)
+    loop = make(third, tmp_path)
+    loop.fit(tmp_path)
     token_ids = tf.constant([[5, 6, 7]])
     logits = load(tmp_path).evaluator.model.scorer_logits(token_ids).numpy()[0]
     taught_by = load(student).evaluator.model.scorer_logits(token_ids).numpy()[0]

@@ -1,6 +1,6 @@
-"""What test_replicas.py runs in processes of its own: N replicas on logical CPUs.
+"""Run by test_replicas.py in its own process: replicas on logical CPUs.
 
-TensorFlow must be told of logical devices before it does anything else.
+TensorFlow must create logical devices before anything else.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
 
 
 class StopAtCheckpoint(StopSignals):
-    """A signal that comes when the third checkpoint has been written."""
+    """Stops after the third checkpoint, as if a signal had arrived then."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._path = folder / "ckpt-3.index"
 
     def check(self) -> None:
-        """Raises Interrupted when it is there."""
+        """Raises Interrupted if the checkpoint exists."""
         if self._path.exists():
             raise Interrupted(signal.SIGTERM)
 
@@ -75,7 +75,7 @@ def seeds(model: keras.Model) -> list[keras.Variable]:
 
 
 def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
-    """Takes single steps, or trains as scripts.train does: all of a run, or some of it."""
+    """Takes single steps (`steps`), or trains a run to its end (`all`) or not (`some`)."""
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration()] * count

@@ -41,7 +41,7 @@ def test_two_writers_do_not_disturb_each_other(tmp_path):
     with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
         first.write_text("first")
         second.write_text("second")
-    assert (tmp_path / "a").read_text() == "first"  # the last to end
+    assert (tmp_path / "a").read_text() == "first"  # the last writer to finish
     assert names(tmp_path) == ["a"]
 
 

@@ -9,8 +9,6 @@ import pytest
 
 from tests.helpers import ROOT, weights_sha256
 
-# The disk, and memory
-
 ON_A_SMALL_DISK = """
 set -e
 mount -t tmpfs -o size=$2 tmpfs "$1"
@@ -20,7 +18,7 @@ exec "$@"
 
 
 def on_a_small_disk(folder, size, *command):
-    """Runs a command that finds a disk of that size at the folder; nobody else sees that disk."""
+    """Runs a command that sees a disk of that size mounted at the folder."""
     shell = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", ON_A_SMALL_DISK]
     arguments = map(str, [*shell, "sh", folder, size, *command])
     return subprocess.run(list(arguments), cwd=ROOT, capture_output=True, text=True)
@@ -28,9 +26,9 @@ def on_a_small_disk(folder, size, *command):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A folder to put a small disk at; needs Linux' user namespaces."""
+    """A folder where a small disk can be mounted; needs Linux' user namespaces."""
     if shutil.which("unshare") is None or on_a_small_disk(tmp_path, "1m", "true").returncode:
-        pytest.skip("this system lets nobody mount a small file system")
+        pytest.skip("this system does not allow mounting a small file system")
     return tmp_path
 
 
@@ -75,8 +73,8 @@ with open(folder / "filler", "wb", buffering=0) as filler:
 for name, write in writes.items():
     try:
         write()
-    except RunError as fault:
-        print(name, fault, sep=": ")
+    except RunError as error:
+        print(name, error, sep=": ")
 assert (folder / "results.json").read_text().count("first") == 1
 (folder / "filler").unlink()
 for name, write in writes.items():
@@ -87,12 +85,12 @@ os._exit(0)
 
 
 def test_a_full_disk_error_names_the_file_and_the_free_space(disk):
-    """Every kind of file a run writes; what was there before stays, and with room all goes well."""
+    """For each kind of file of a run. Old files stay; with free space the writes succeed."""
     done = on_a_small_disk(disk, "2m", sys.executable, "-c", FILL_AND_WRITE, disk)
     assert done.returncode == 0, done.stderr
-    *told, names = done.stdout.splitlines()
+    *messages, names = done.stdout.splitlines()
     for line, name, what in zip(
-        told,
+        messages,
         ("history", "results", "events", "checkpoint"),
         ("history.csv", "results.json", "events for TensorBoard", "a checkpoint"),
         strict=True,

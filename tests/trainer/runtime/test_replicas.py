@@ -18,7 +18,7 @@ from trainer.runtime.replicas import open_replicas
 
 @pytest.fixture(scope="module")
 def program():
-    """Runs tests/replicas_program.py: program(what, replicas, config, folder)."""
+    """Runs replicas_program.py: program(what, replicas, config, folder)."""
 
     def program(what, count, config, folder):
         folder.mkdir(exist_ok=True)
@@ -55,13 +55,13 @@ def steps(program, small_config, tmp_path_factory):
 def test_replicas_take_the_steps_of_one(steps):
     """The same losses and gradient norms within rounding, at each of 20 steps.
 
-    Rounding is multiplied where Adam divides by small gradients, as n-grams have in the first step.
+    Adam amplifies rounding where it divides by small gradients, as for n-grams in the first step.
     """
     one, several = steps
     np.testing.assert_allclose(several["steps"], one["steps"], rtol=3e-4)
     np.testing.assert_allclose(several["weights"], one["weights"], atol=1e-4)
     assert np.abs(one["steps"][0] - one["steps"][-1]).max() > 0.01  # it has trained
-    assert (several["counts"] == one["counts"]).all()  # no filler is a review
+    assert (several["counts"] == one["counts"]).all()  # padding examples do not count
 
 
 def test_replicas_score_each_example_once(steps):
@@ -100,8 +100,8 @@ with open_replicas("mirrored").scope():
     base._backend_update_step = renamed
     try:
         build_optimizer(config, model, steps=100)
-    except RunError as fault:
-        print(fault)
+    except RunError as error:
+        print(error)
 """
 
 
@@ -114,7 +114,7 @@ def test_an_incompatible_keras_optimizer_is_refused():
 
 @pytest.mark.slow
 def test_a_run_resumes_with_another_number_of_replicas(program, small_config, tmp_path):
-    """A machine with two devices is taken away, one with one goes on: within rounding the same."""
+    """Started with two devices and resumed with one, within rounding the same."""
     config = dataclasses.replace(small_config, dropout=0.0)
     histories = []
     for name in ("whole", "stopped"):
@@ -135,11 +135,11 @@ def test_shards_have_equal_size_and_each_example_once():
     for make in (evaluation_batches, training_batches):
         seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
         whole = list(make(examples, batch_size=10, **seeded))
-        parts = [
+        shards = [
             list(make(examples, batch_size=10, **seeded, shards=4, local=local))
             for local in (range(1), range(1, 3), range(3, 4))
         ]
-        for batch, *pieces in zip(whole, *parts, strict=True):
+        for batch, *pieces in zip(whole, *shards, strict=True):
             assert [len(labels) for _, labels in pieces] == [3, 6, 3]
             labels = np.concatenate([labels for _, labels in pieces])
             firsts = np.concatenate([token_ids[:, 0] for token_ids, _ in pieces])
