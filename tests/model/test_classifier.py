@@ -12,8 +12,8 @@ from tests.helpers import make_classifier, random_token_ids
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_padding_and_batch_mates_change_no_logit(encoder):
     model, token_ids = make_classifier(encoder), random_token_ids(20, 60)
-    (part,) = model.scorers
-    for variable in (part.embedding.embeddings, part.logit.kernel):
+    (scorer,) = model.scorers
+    for variable in (scorer.embedding.embeddings, scorer.logit.kernel):
         variable.assign(variable * 20)  # as large as in a trained model
     together = model(token_ids.to_tensor(shape=[None, 80])).numpy()
     alone = np.concatenate([model(row[tf.newaxis]) for row in token_ids])

@@ -24,8 +24,8 @@ def check_complete(model, token_ids, *, tolerance):
 def test_weights_of_a_network_add_up_to_its_logit(encoder):
     """The axiom of completeness, for logits as large as those of a trained network."""
     model = make_classifier(encoder)
-    (part,) = model.scorers
-    for variable in (part.embedding.embeddings, part.logit.kernel):
+    (scorer,) = model.scorers
+    for variable in (scorer.embedding.embeddings, scorer.logit.kernel):
         variable.assign(variable * 20)
     model.temperature.assign(0.7)
     for token_ids in random_token_ids(5, 60):
@@ -53,7 +53,7 @@ def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
 def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     """The reference averages what a token adds over all orders of the tokens."""
     model = make_adapted_classifier(3, random_token_ids(40, 30))
-    (part,), token_ids = model.scorers, [5, 9, 4, 11]
+    (scorer,), token_ids = model.scorers, [5, 9, 4, 11]
 
     def score(present):  # of the n-grams whose tokens are all present
         ngrams = [
@@ -66,7 +66,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
 
     @functools.cache
     def alone(ngram):  # its score without the scores of the shorter n-grams in it
-        whole = float(part(tf.constant([ngram]))[0] - part.bias)
+        whole = float(scorer(tf.constant([ngram]))[0] - scorer.bias)
         shorter = {ngram[i:j] for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
         return whole - sum(map(alone, shorter - {ngram}))
 
@@ -74,7 +74,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     for order in itertools.permutations(range(4)):
         for number, token in enumerate(order):
             shares[token] += score(order[: number + 1]) - score(order[:number])
-    weights, _ = part.contributions(tf.constant(token_ids))
+    weights, _ = scorer.contributions(tf.constant(token_ids))
     np.testing.assert_allclose(weights, shares / math.factorial(4), atol=1e-4)
 
 

@@ -29,16 +29,16 @@ def test_a_window_starts_at_any_token():
 
 def test_training_reads_another_window_each_time():
     token_ids = random_token_ids(8, 40).to_tensor()
-    (part,) = make_classifier("pooled_lstm", window=3).scorers
-    windows = [part.cut(token_ids, training=True).numpy() for _ in range(2)]
+    (scorer,) = make_classifier("pooled_lstm", window=3).scorers
+    windows = [scorer.cut(token_ids, training=True).numpy() for _ in range(2)]
     assert windows[0].shape == (8, 3)
     assert (windows[0] != windows[1]).any()
-    assert part.cut(token_ids, training=False).shape == token_ids.shape
+    assert scorer.cut(token_ids, training=False).shape == token_ids.shape
 
 
 def test_word_dropout_drops_whole_embeddings():
-    (part,) = make_classifier("pooled_lstm", word_dropout=0.5).scorers
-    dropped = part._dropped(tf.ones([8, 50, 12]), training=True).numpy()
+    (scorer,) = make_classifier("pooled_lstm", word_dropout=0.5).scorers
+    dropped = scorer._dropped(tf.ones([8, 50, 12]), training=True).numpy()
     assert (dropped == dropped[..., :1]).all()
     assert 0.3 < (dropped == 0).mean() < 0.7
 

@@ -39,9 +39,9 @@ def counted(rows, labels):
     return model.scorers[0]
 
 
-def ratio_of(part, token_id):
+def ratio_of(scorer, token_id):
     _, (feature,) = ngram_features(tf.constant([[token_id]]), 1)
-    return float(part.ratios.numpy()[feature])
+    return float(scorer.ratios.numpy()[feature])
 
 
 def rows_with(counts, sizes):
@@ -64,36 +64,36 @@ def test_an_ngram_equally_frequent_in_both_classes_has_ratio_zero(sizes):
     """Smoothing must not move rare n-grams towards the smaller class."""
     shares = {2: 0.01, 3: 0.05, 4: 0.2, 5: 1.0}
     neutral = {token: [round(share * size) for size in sizes] for token, share in shares.items()}
-    part = counted(*rows_with(neutral, sizes))
+    scorer = counted(*rows_with(neutral, sizes))
     for token in (1, *neutral):
-        assert ratio_of(part, token) == pytest.approx(0, abs=1e-3), token
-    assert float(part.bias) == pytest.approx(np.log(sizes[1] / sizes[0]), abs=1e-6)
+        assert ratio_of(scorer, token) == pytest.approx(0, abs=1e-3), token
+    assert float(scorer.bias) == pytest.approx(np.log(sizes[1] / sizes[0]), abs=1e-6)
 
 
 def test_ratios_of_balanced_classes_equal_add_one_smoothing():
     counts = {2: (0, 5), 3: (7, 2), 4: (30, 29), 5: (0, 50), 6: (1, 0)}
-    part = counted(*rows_with(counts, (50, 50)))
+    scorer = counted(*rows_with(counts, (50, 50)))
     for token, (negative, positive) in counts.items():
         expected = np.log((positive + 1) / (negative + 1))
-        assert ratio_of(part, token) == pytest.approx(expected, abs=2e-3)
-    assert float(part.bias) == 0
+        assert ratio_of(scorer, token) == pytest.approx(expected, abs=2e-3)
+    assert float(scorer.bias) == 0
 
 
 def test_swapped_classes_swap_the_signs_of_ratios():
     counts, sizes = {2: (3, 40), 3: (10, 1), 4: (0, 9), 5: (2, 0)}, (20, 180)
-    part = counted(*rows_with(counts, sizes))
+    scorer = counted(*rows_with(counts, sizes))
     swapped = counted(*rows_with({token: of[::-1] for token, of in counts.items()}, sizes[::-1]))
     for token in counts:
-        assert ratio_of(part, token) == pytest.approx(-ratio_of(swapped, token), abs=2e-3)
-        assert abs(ratio_of(part, token)) > 0.1
-    assert float(part.bias) == pytest.approx(-float(swapped.bias))
+        assert ratio_of(scorer, token) == pytest.approx(-ratio_of(swapped, token), abs=2e-3)
+        assert abs(ratio_of(scorer, token)) > 0.1
+    assert float(scorer.bias) == pytest.approx(-float(swapped.bias))
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_examples_of_one_class_give_zero_ratios(label):
-    part = counted([[1, 2], [2, 3], [2]], [label] * 3)
-    assert not part.ratios.numpy().any()
-    assert float(part.bias) == 0
+    scorer = counted([[1, 2], [2, 3], [2]], [label] * 3)
+    assert not scorer.ratios.numpy().any()
+    assert float(scorer.bias) == 0
 
 
 @pytest.mark.parametrize("longest", [1, 3])

@@ -90,7 +90,7 @@ def test_adding_an_encoder_changes_no_other_encoder():
     for alone, beside in zip(one.scorers[0].variables, first.variables, strict=True):
         np.testing.assert_array_equal(alone.numpy(), beside.numpy())
     token_ids = random_token_ids(8, 20).to_tensor()
-    alone, beside = (part(token_ids, training=True).numpy() for part in (one.scorers[0], first))
+    alone, beside = (scorer(token_ids, training=True).numpy() for scorer in (one.scorers[0], first))
     np.testing.assert_array_equal(alone, beside)
 
 

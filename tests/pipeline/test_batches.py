@@ -46,9 +46,9 @@ def test_evaluation_batches_have_every_example_once_in_order(examples):
 def test_rows_are_padded_at_the_end(examples):
     for token_ids, labels in training_batches(examples, batch_size=64, seed=3, epoch=1):
         for row, label in zip(token_ids.numpy(), labels.numpy(), strict=True):
-            review = examples.row(int(label))
-            assert (row[: len(review)] == review).all()
-            assert not row[len(review) :].any()
+            tokens = examples.row(int(label))
+            assert (row[: len(tokens)] == tokens).all()
+            assert not row[len(tokens) :].any()
 
 
 def test_order_is_a_function_of_seed_and_epoch(examples):

@@ -24,13 +24,13 @@ def entries(root):
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])
 def test_damaged_examples_are_made_again_with_a_warning(tmp_path, caplog, damage, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
-    parts = [(np.arange(5, dtype=np.uint16), [2, 3], [0, 1], [7, 8])]
+    chunks = [(np.arange(5, dtype=np.uint16), [2, 3], [0, 1], [7, 8])]
 
     def get():
         return Cache(tmp_path).get(
             "r",
             {},
-            make=lambda folder: examples.write_examples(folder, parts),
+            make=lambda folder: examples.write_examples(folder, chunks),
             read=examples.read_examples,
         )
 
@@ -48,19 +48,19 @@ def test_damaged_examples_are_made_again_with_a_warning(tmp_path, caplog, damage
 
 
 def test_examples_are_read_as_written(tmp_path):
-    parts = [
+    chunks = [
         (np.array([300, 5], np.uint16), [1, 1], [0, 1], [7, 9_999]),
         (np.array([], np.uint16), [0], [1], [0]),
         (np.array([1, 2, 3], np.uint16), [3], [0], [4]),
     ]
-    examples.write_examples(tmp_path, iter(parts))
+    examples.write_examples(tmp_path, iter(chunks))
     read_back = examples.read_examples(tmp_path)
     assert [read_back.row(i).tolist() for i in range(4)] == [[300], [5], [], [1, 2, 3]]
     assert read_back.labels.tolist() == [0, 1, 1, 0]
     assert read_back.buckets.tolist() == [7, 9_999, 0, 4]
     chosen = read_back[read_back.labels == 0]
     assert [chosen.row(i).tolist() for i in range(len(chosen))] == [[300], [1, 2, 3]]
-    assert [len(part) for part in read_back.in_chunks(3)] == [3, 1]
+    assert [len(chunk) for chunk in read_back.in_chunks(3)] == [3, 1]
 
 
 def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
@@ -70,7 +70,7 @@ def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
     for _ in ("made", "from the cache"):
         examples = data.examples("test", vectorizer)
         dataset = open_dataset(config.dataset, data_dir=config.data_dir, download=False)
-        texts, labels = (np.concatenate(part) for part in zip(*dataset.read("test"), strict=True))
+        texts, labels = (np.concatenate(chunk) for chunk in zip(*dataset.read("test"), strict=True))
         expected = vectorizer(tf.constant(texts)).to_list()
         assert [examples.row(i).tolist() for i in range(len(examples))] == expected
         assert (examples.labels == labels).all()

@@ -17,50 +17,50 @@ from tests.helpers import DUPLICATES, EXAMPLES
 
 
 @pytest.fixture(scope="module")
-def reviews(data_dir):
+def dataset(data_dir):
     return open_dataset("imdb_offline", data_dir=str(data_dir), download=False)
 
 
-def read(reviews, split, validation_fraction=0.2):
+def read(dataset, split, validation_fraction=0.2):
     """Returns the (text, label) pairs of a split, cut as in training."""
     stored = "train" if split == "validation" else split
     read = []
-    for texts, labels in reviews.read(stored):
+    for texts, labels in dataset.read(stored):
         is_validation = in_validation(hash_buckets(texts), validation_fraction=validation_fraction)
         chosen = {"train": ~is_validation, "validation": is_validation, "test": ...}[split]
         read += zip(texts.numpy()[chosen].ravel(), labels.numpy()[chosen].ravel(), strict=True)
     return [(text, int(label)) for text, label in read]
 
 
-def test_splits_have_every_example_once(reviews):
-    parts = {split: read(reviews, split) for split in ("train", "validation", "test")}
-    assert sum(map(len, parts.values())) == EXAMPLES
-    everything = [review for part in parts.values() for review in part]
+def test_splits_have_every_example_once(dataset):
+    splits = {split: read(dataset, split) for split in ("train", "validation", "test")}
+    assert sum(map(len, splits.values())) == EXAMPLES
+    everything = [example for split in splits.values() for example in split]
     assert sum(n == 2 for n in collections.Counter(everything).values()) >= DUPLICATES
 
 
-def test_copies_of_a_text_are_in_one_split(reviews):
-    parts = [{text for text, _ in read(reviews, s)} for s in ("train", "validation", "test")]
-    assert not parts[0] & parts[1]
-    assert not parts[0] & parts[2]
-    assert not parts[1] & parts[2]
+def test_copies_of_a_text_are_in_one_split(dataset):
+    splits = [{text for text, _ in read(dataset, s)} for s in ("train", "validation", "test")]
+    assert not splits[0] & splits[1]
+    assert not splits[0] & splits[2]
+    assert not splits[1] & splits[2]
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
-def test_validation_has_about_the_given_fraction(reviews, fraction):
-    train, validation = (len(read(reviews, s, fraction)) for s in ("train", "validation"))
+def test_validation_has_about_the_given_fraction(dataset, fraction):
+    train, validation = (len(read(dataset, s, fraction)) for s in ("train", "validation"))
     assert validation / (train + validation) == pytest.approx(fraction, abs=0.07)
 
 
-def test_reading_twice_gives_the_same(reviews):
-    assert read(reviews, "train") == read(reviews, "train")
+def test_reading_twice_gives_the_same(dataset):
+    assert read(dataset, "train") == read(dataset, "train")
 
 
-def test_labels_are_those_of_the_source(reviews):
-    assert reviews.label_names == ("neg", "pos")
+def test_labels_are_those_of_the_source(dataset):
+    assert dataset.label_names == ("neg", "pos")
     source = dict(imdb_offline.read_reviews())
-    for text, label in read(reviews, "test"):
-        assert source[text.decode()] == reviews.label_names[label]
+    for text, label in read(dataset, "test"):
+        assert source[text.decode()] == dataset.label_names[label]
 
 
 def test_the_source_has_25000_balanced_reviews_split_by_text():

@@ -49,6 +49,18 @@ def test_user_errors_are_one_line_and_write_nothing(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--epochs=0"], 1), (["--dataset=imdb_reviews", "--nodownload", "--data_dir={}/no"], 2)],
+)
+def test_the_process_ends_with_exit_code_and_one_line(run_process, tmp_path, arguments, code):
+    arguments = [argument.format(tmp_path) for argument in arguments]
+    done = run_process("train", f"--model_dir={tmp_path / 'run'}", *arguments)
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert (done.returncode, done.stdout) == (code, b"")
+
+
+@pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("--vocab_size=600", "vocab_size (500, not 600)"),

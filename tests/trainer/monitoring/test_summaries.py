@@ -92,9 +92,9 @@ def test_the_precision_recall_curve_agrees_with_the_accuracy(trained, history):
     assert list(curves) == list(history)
     for step, curve in curves.items():
         found, false, spared, missed, precision, recall = curve[:, 100].tolist()  # above 0.5
-        reviews = found + false + spared + missed
+        count = found + false + spared + missed
         accuracy = float(history[step]["validation_accuracy"])
-        assert (found + spared) / reviews == pytest.approx(accuracy, abs=1.5 / reviews)
+        assert (found + spared) / count == pytest.approx(accuracy, abs=1.5 / count)
         assert precision == pytest.approx(found / (found + false))
         assert recall == pytest.approx(found / (found + missed))
         assert (np.diff(curve[5]) <= 0).all()

@@ -31,8 +31,8 @@ class WithUnlabelled(NamedDataset):
         if split != "unsupervised":
             return super().read(split)
         some = super().read("train").unbatch().shard(3, 0)
-        reviews = super().read("test").unbatch().concatenate(some)
-        return reviews.map(lambda text, _: (text, tf.constant(-1, tf.int64))).batch(READ_BATCH)
+        examples = super().read("test").unbatch().concatenate(some)
+        return examples.map(lambda text, _: (text, tf.constant(-1, tf.int64))).batch(READ_BATCH)
 
 
 def open_with_unlabelled(config):

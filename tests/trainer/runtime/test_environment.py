@@ -81,8 +81,8 @@ def test_changes_of_the_environment_are_named_in_one_warning(resume, tmp_path, c
     change(tmp_path, processor="An Old One", versions={"keras": "3.9.0"})
     resume(2)
     (warning,) = warnings_of(caplog)
-    for part in ("processor An Old One there", "keras 3.9.0 there", "4 branches of a batch there"):
-        assert part in warning
+    for value in ("processor An Old One there", "keras 3.9.0 there", "4 branches of a batch there"):
+        assert value in warning
 
 
 def test_no_warning_without_changes_or_without_a_record(resume, tmp_path, caplog):
