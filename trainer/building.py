@@ -94,7 +94,7 @@ def _neural_scorer(
         embedding_dim=config.embedding_dim,
         embedding_rate=config.embedding_rate,
         units=config.units,
-        longest=config.encoder_length,
+        max_length=config.encoder_length,
         window=config.window,
         word_dropout=config.word_dropout,
         dropout=config.dropout,
