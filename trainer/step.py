@@ -53,7 +53,7 @@ class TrainStep:
             batches: Yields token_ids <int32>[B, T] and labels <float32>[B].
             count: <int64>[], number of steps.
         """
-        # In a cluster, two processes that ran different iterations would wait for each other.
+        # In a cluster, workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):
             tf.autograph.experimental.set_loop_options(parallel_iterations=parallel_iterations)
