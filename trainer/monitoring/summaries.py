@@ -113,7 +113,7 @@ class Summaries:
         """
         labels = examples.labels > 0.5
         curve = pr_curve.pb("epoch/precision_recall", labels, tf.sigmoid(logits).numpy())
-        matrix = _draw_confusion_matrix(labels, logits > 0, self._label_names)
+        matrix = draw_confusion_matrix(labels, logits > 0, self._label_names)
         with (
             self._translate_errors("validation"),
             self._writers["validation"].as_default(step=step),
@@ -168,7 +168,7 @@ class Summaries:
         return translate_disk_full("events for TensorBoard", self._folders[split])
 
 
-def _draw_confusion_matrix(
+def draw_confusion_matrix(
     labels: np.ndarray, predicted: np.ndarray, names: tuple[str, str]
 ) -> np.ndarray:
     """Draws a confusion matrix.
