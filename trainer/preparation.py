@@ -178,7 +178,7 @@ def make_loop(
         validation=validation,
         replicas=replicas,
         checkpoints=checkpoints,
-        words=words,
+        vocabulary=words,
         label_names=record.label_names,
     )
 

@@ -23,7 +23,13 @@ from trainer.building import build_model
 from trainer.config import TrainConfig
 from trainer.data import check_same_data, make_vectorizer
 from trainer.evaluation import report
-from trainer.evaluation.scoring import Evaluator, compute_cross_fitted_metrics, compute_metrics
+from trainer.evaluation.metrics import (
+    compute_class_metrics,
+    compute_cross_fitted_metrics,
+    compute_metrics,
+    confident_errors,
+)
+from trainer.evaluation.scoring import Evaluator
 from trainer.runtime import devices
 
 _log = logging.getLogger(__name__)
@@ -114,7 +120,7 @@ class TrainedRun:
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and what
-            `report.details` has. `loss` is of the calibrated logits. The calibration error of
+            `compute_class_metrics` returns. `loss` is of the calibrated logits. The calibration error of
             `validation`, where the temperature was fitted, is out-of-sample by cross-fitting.
             The auc is None if the split has only one class.
 
@@ -140,18 +146,18 @@ class TrainedRun:
         compute = compute_cross_fitted_metrics if is_fitted else compute_metrics
         figures = compute(examples.labels, logits)
         about |= {name: None if math.isnan(v) else v for name, v in figures.items()}
-        return about | report.details(logits, examples.labels, examples.lengths)
+        return about | compute_class_metrics(logits, examples.labels, examples.lengths)
 
     def _report(
         self, data: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
     ) -> None:
-        chosen = report.worst(logits, labels)
+        chosen = confident_errors(logits, labels)[: report.MAX_ERRORS]
         texts = data.original_texts(split, chosen)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             of_them = (texts, logits[chosen], labels[chosen], self.label_names)
             report.write_errors(folder / report.ERRORS, *of_them)
-            report.draw(folder / report.CURVES, logits, labels)
+            report.draw_curves(folder / report.CURVES, logits, labels)
         except (OSError, RunError) as error:  # no reason to lose what was measured
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
             _log.warning("the report was not written, but the figures are complete: %s", reason)
