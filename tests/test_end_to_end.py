@@ -457,7 +457,7 @@ def test_help_of_train_has_all_settings_in_groups_and_its_reader_may_go(start, r
     told = run("train", "--help").stdout.decode()
     for field in dataclasses.fields(TrainConfig):
         assert (f"  --{field.name}=" in told) == field.metadata["is_flag"]
-    assert told.index("how it learns:") < told.index("--batch_size") < told.index("how it runs:")
+    assert told.index("training:") < told.index("--batch_size") < told.index("devices:")
     assert max(map(len, told.splitlines())) <= 100
     reading, writing = os.pipe()
     os.close(reading)
