@@ -163,7 +163,7 @@ def test_what_several_replicas_cannot_do_is_refused_by_name(small_config):
 
 
 def test_a_device_alone_and_a_missing_or_broken_tf_config_are_told(monkeypatch):
-    with pytest.raises(UserError, match="is for several GPUs, and here is one device"):
+    with pytest.raises(UserError, match="needs several GPUs, and there is one device"):
         open_replicas("mirrored")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="needs the environment variable TF_CONFIG, such as"):
@@ -243,7 +243,7 @@ def test_a_run_that_loses_a_process_ends_as_one_that_did_not(
     processes[victim].send_signal(signal.SIGKILL)
     code, _, err = ended(processes[1 - victim])
     assert code == 2
-    assert "another process of the run is gone" in err
+    assert "another worker of the run has ended" in err
     assert not (folder / "results.json").exists()
     check_goes_on(workers, folder, undisturbed)
 
@@ -265,8 +265,8 @@ def test_a_notice_to_one_process_stops_all_after_saving(workers, undisturbed, tm
 @pytest.mark.parametrize(
     ("flag", "what"),
     [
-        ("--learning_rate=0.01", "differ in --learning_rate: process 1 and process 0"),
-        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): process 1 and"),
+        ("--learning_rate=0.01", "differ in --learning_rate: worker 1 and worker 0"),
+        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): worker 1 and"),
     ],
 )
 def test_processes_that_differ_are_refused(workers, train_reviews, tmp_path, flag, what):
@@ -288,7 +288,7 @@ def test_a_process_that_cannot_begin_ends_the_other(workers, tmp_path):
         ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
     )
     assert (code, code_1) == (2, 1)
-    assert "error: process 1 of the run has failed; its own log says why" in err
+    assert "error: worker 1 of the run has failed; its own log says why" in err
     assert "error: --dataset=/nowhere.csv" in err_1
 
 
@@ -297,7 +297,7 @@ def test_a_process_that_cannot_begin_ends_the_other(workers, tmp_path):
 def test_a_signal_ends_the_wait_for_a_process_that_never_starts(workers, tmp_path, number):
     (process,) = workers(tmp_path / "run", count=1)
     lines = iter(process.stderr.readline, b"")
-    assert b"waiting for process 1 at 127.0.0.1:" in next(lines)
+    assert b"waiting for worker 1 at 127.0.0.1:" in next(lines)
     process.send_signal(number)
     code, _, err = ended(process)
     assert code == 128 + number, err

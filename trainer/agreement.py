@@ -27,7 +27,7 @@ def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
     settings = dataclasses.asdict(config)
     for name in _PLACES:
         del settings[name]
-    replicas.compare({f"--{name}": value for name, value in settings.items()})
+    replicas.check_equal({f"--{name}": value for name, value in settings.items()})
 
 
 def compare_data(
@@ -46,7 +46,7 @@ def compare_data(
     for name, examples in splits.items():
         values[f"the number of {name} examples"] = len(examples)
         values[f"the {name} examples (of this SHA-256)"] = _fingerprint(examples)
-    replicas.compare(values)
+    replicas.check_equal(values)
 
 
 def _fingerprint(examples: Examples) -> str:
@@ -69,7 +69,7 @@ def compare_start(replicas: Replicas, state: TrainState) -> None:
     weights = hashlib.sha256()
     for variable in model.variables:
         weights.update(np.ascontiguousarray(variable.numpy()))
-    replicas.compare(
+    replicas.check_equal(
         {
             "--precision": model.dtype_policy.name,
             "the step to go on from": int(state.step),

@@ -156,7 +156,7 @@ class TrainingLoop:
     def _translate_errors(self) -> Iterator[None]:
         """Translates TensorFlow's errors into a RunError that says what to do."""
         try:
-            with self._replicas.translate_lost_process():
+            with self._replicas.translate_lost_worker():
                 yield
         except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
             if not is_out_of_memory(error):

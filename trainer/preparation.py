@@ -88,14 +88,14 @@ def prepare_run(
         UserError, RunError, Interrupted: As `trainer.run.train` does.
     """
     replicas = replicas or one_replica()
-    with replicas.all_or_none():
+    with replicas.fail_together():
         if record is None:
             check_data(corpus, config)
         words = corpus.vocabulary() if record is None else load_vocabulary(model_dir, record)
         splits = _read_splits(config, corpus, make_vectorizer(words, config))
         check_stop()
     compare_data(replicas, words, splits.items())
-    with replicas.all_or_none():
+    with replicas.fail_together():
         if record is None:
             record = _begin(config, model_dir, words, corpus, splits)
         else:

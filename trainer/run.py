@@ -52,17 +52,17 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
     devices.set_threads(config.batch_size, record and record.branches)
     replicas = open_replicas(config.distribute)
     reinstall_handlers()  # with several processes, TensorFlow has installed its own
-    with replicas.translate_lost_process():
+    with replicas.translate_lost_worker():
         compare_settings(replicas, config)
         if replicas.is_chief:
             with contextlib.ExitStack() as stack:
-                with replicas.all_or_none():
+                with replicas.fail_together():
                     stack.enter_context(run_lock(model_dir))
                 return _train(config, model_dir, replicas)
         # Only the chief writes to model_dir; the others write to a temporary folder.
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with replicas.all_or_none():
+            with replicas.fail_together():
                 if model_dir.is_dir():
                     shutil.copytree(model_dir, folder, dirs_exist_ok=True, ignore=_NOT_NEEDED)
             _train(config, folder, replicas)
@@ -72,7 +72,7 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
 def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str, object]:
     """Trains as one of the processes of a run, or as the only one."""
     check_links(model_dir)
-    with replicas.all_or_none():
+    with replicas.fail_together():
         record = RunRecord.read(model_dir)
         _check_record(record, config, model_dir)
         if record is not None:

@@ -102,7 +102,7 @@ class Evaluator:
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Returns the logits <float32>[B] of all replicas' token_ids <int32>[B, T]."""
-        return self._replicas.gathered(self._replicas.run(self._score, token_ids))
+        return self._replicas.gather(self._replicas.run(self._score, token_ids))
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self.model(self._replicas.shard(token_ids), training=False)
