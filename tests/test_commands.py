@@ -114,7 +114,7 @@ def test_an_unknown_flagfile_is_told_with_all_recipes(call, capsys, monkeypatch,
 def test_one_text_in_place_of_several_is_a_type_error(trained):
     run = load(str(trained[0]))
     for text in ("one text", b"one text"):
-        with pytest.raises(TypeError, match=r"several texts; for one, write predict\(\[text\]\)"):
+        with pytest.raises(TypeError, match=r"a list of texts; for one text, write predict\(\[text\]\)"):
             run.predict(text)
     with pytest.raises(TypeError, match="not int"):
         run.predict([3])
@@ -321,7 +321,7 @@ def test_a_model_card_names_no_folder_of_the_machine(trained, small_config):
     record = dataclasses.replace(record, config=config)
     card = model_card(trained[0], record, best_epoch=1, loss=0.5)
     assert "secret" not in card
-    assert "`dataset`; reviews:" in card
+    assert "The data set is `dataset`. Numbers of examples:" in card
     assert "| teacher | teacher |" in card
     assert "cache_dir" not in card
 

@@ -115,7 +115,7 @@ def test_any_number_of_parts_answers_alike(tmp_path, monkeypatch):
 )
 def test_parts_of_a_batch_are_as_many_as_cores_and_not_tiny(monkeypatch, size, cores, parts):
     monkeypatch.setattr(processor, "cores", lambda: cores)
-    assert devices.branches(size) == parts
+    assert devices.choose_branches(size) == parts
 
 
 THREADS = """
@@ -143,7 +143,7 @@ def test_an_operation_has_the_cores_that_parts_of_a_batch_leave():
     about = {"cwd": ROOT, "env": WITHOUT_THREADS, "check": True, "stdout": subprocess.PIPE}
     *lines, late = subprocess.run(command, **about).stdout.decode().splitlines()
     assert lines == ["64 None 1", "16 None 4", "64 8 1", "64 1 8", "8 3 2", "32 None 2", "8"]
-    assert late.startswith("TensorFlow is initialized already, with 2 threads for an operation ")
+    assert late.startswith("TensorFlow is already initialized with 2 threads per operation ")
     assert late.endswith("or set TF_NUM_INTRAOP_THREADS=4")
 
 

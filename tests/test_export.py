@@ -65,7 +65,7 @@ def test_the_card_tells_the_results_and_the_settings(exported, trained):
         assert f"| {part['tokens']} | {part['examples']} | {part['accuracy']:.4f} |" in card
     assert "| learning_rate | 0.005 |" in card
     assert "| dropout |" not in card  # it is the default one
-    assert "the last 40 words" in card
+    assert "the last 40 tokens" in card
 
 
 @pytest.mark.parametrize("model", ["trained", "trained_with_ngrams"])
@@ -91,7 +91,7 @@ def no_work(monkeypatch):
 @pytest.mark.usefixtures("no_work")
 def test_what_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds something other than an export .* name another"):
+    with pytest.raises(UserError, match=r"contains something other than an export .* name another"):
         export(trained[0], tmp_path, "saved_model")
     with pytest.raises(UserError, match="is a file; name a folder"):
         export(trained[0], tmp_path / "diary.txt", "saved_model")
@@ -124,7 +124,7 @@ def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name
 @pytest.mark.usefixtures("no_work")
 def test_a_link_that_leads_nowhere_is_refused(trained, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    with pytest.raises(UserError, match="is a link that leads nowhere; name a folder"):
+    with pytest.raises(UserError, match="is a broken link; name a folder"):
         export(trained[0], tmp_path / "link", "saved_model")
 
 

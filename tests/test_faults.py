@@ -185,7 +185,7 @@ def test_another_runs_vocabulary_of_the_same_size_is_refused(small_config, tmp_p
         lambda: load(folder),
         lambda: export(folder, tmp_path / "saved", "saved_model"),
     ):
-        with pytest.raises(UserError, match=r"is not this run's vocabulary: its SHA-256"):
+        with pytest.raises(UserError, match=r"is not the vocabulary of this run: its SHA-256"):
             use()
 
 

@@ -30,8 +30,8 @@ def build_model(
         precision: The name of Keras' policy.
         branches: Parts into which it cuts a batch; None: as many as suit this machine.
     """
-    branches = branches or devices.branches(config.batch_size)
-    model = _classifier(config, vocabulary_size, devices.policy(precision), branches)
+    branches = branches or devices.choose_branches(config.batch_size)
+    model = _classifier(config, vocabulary_size, devices.make_policy(precision), branches)
     model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))
     return model
 

@@ -147,9 +147,9 @@ def make_loop(
         RunError: No checkpoint of the run can be read, or they are gone.
     """
     config = record.config
-    precision = devices.resolve_precision(config.precision, record.precision, str(model_dir))
+    devices.check_precision(config.precision, record.precision, str(model_dir))
     with replicas.scope():
-        model = build_model(config, Vectorizer.size_of(words), precision, record.branches)
+        model = build_model(config, Vectorizer.size_of(words), record.precision, record.branches)
         optimizer = build_optimizer(config, model, last_step(config, training))
     objective = build_objective(model, replicas)
     state = TrainState(
@@ -203,12 +203,12 @@ def _begin(
     _write_vocabulary(model_dir / "vocabulary.txt", words)
     record = RunRecord(
         config,
-        precision=devices.precision(config.precision),
+        precision=devices.choose_precision(config.precision),
         label_names=corpus.dataset.label_names,
         fingerprint=vocabulary.fingerprint(words),
         sizes=splits.sizes(),
         data=corpus.fingerprints(splits.fingerprinted()),
-        branches=devices.branches(config.batch_size),
+        branches=devices.choose_branches(config.batch_size),
     )
     record.write(model_dir)
     return record

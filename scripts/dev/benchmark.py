@@ -161,7 +161,7 @@ def _trainer(
 
     record = RunRecord(
         dataclasses.replace(config, epochs=1, max_steps=0),
-        precision=devices.precision(config.precision),
+        precision=devices.choose_precision(config.precision),
         label_names=("neg", "pos"),
         fingerprint=vocabulary.fingerprint(vectorizer.words),
         sizes={},
