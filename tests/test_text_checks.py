@@ -34,13 +34,13 @@ def warnings(caplog):
 
 def test_texts_without_words_are_named_with_the_column(config_of):
     texts = [" \t" * n + "<br />" for n in range(40)]
-    with pytest.raises(UserError, match=r"no text has a word .*--text_column \(it is text now\)"):
+    with pytest.raises(UserError, match=r"no text in the train split has a token .*--text_column \(it is text now\)"):
         open_corpus(config_of(texts)).vocabulary()
 
 
 def test_texts_of_punctuation_are_trained_on_where_it_is_kept(config_of):
     texts = [":)" * n + " :(" * n for n in range(1, 30)]
-    with pytest.raises(UserError, match=r"no text has a word .*add --punctuation=keep"):
+    with pytest.raises(UserError, match=r"no text in the train split has a token .*add --punctuation=keep"):
         open_corpus(config_of(texts)).vocabulary()
     words = open_corpus(config_of(texts, punctuation="keep")).vocabulary()
     assert set(words) == {":", "(", ")"}
@@ -60,7 +60,7 @@ def test_empty_texts_are_counted(config_of, caplog):
     data.vocabulary()
     (warning,) = warnings(caplog)
     assert f"{empty} of " in warning
-    assert "have no word" in warning
+    assert "have no token" in warning
 
 
 def make(config, folder):

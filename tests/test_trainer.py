@@ -44,7 +44,7 @@ def trainer_of(config, data, folder, *, training=None, replicas=None):
     return make_loop(
         record,
         folder,
-        words=vectorizer.words,
+        vocabulary=vectorizer.words,
         replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,
@@ -350,7 +350,7 @@ def test_other_reviews_of_the_same_name_are_refused(small_config, tmp_path, trai
     content = json.loads(path.read_text())
     content["reviews"]["train"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="other data of the name imdb_offline"):
+    with pytest.raises(UserError, match="other data named imdb_offline"):
         runs.train(small_config, tmp_path / "run")
 
 

@@ -69,7 +69,7 @@ class TrainingLoop:
         replicas: Replicas,
         checkpoints: Checkpoints,
         words: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
     ) -> None:
         self.config = config
         self.state = state

@@ -169,7 +169,7 @@ def _trainer(
     return make_loop(
         record,
         folder,
-        words=vectorizer.words,
+        vocabulary=vectorizer.words,
         replicas=replicas or one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],

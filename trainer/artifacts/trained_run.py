@@ -126,7 +126,7 @@ class TrainedRun:
                 f"the labels of {data.dataset.name} are {data.dataset.label_names}, but those of "
                 f"the run are {self.label_names}; open the data with label_names=run.label_names"
             )
-        check_same_data(self.data, data, [split], what="the run")
+        check_same_data(self.data, data, [split], run="the run")
         if report_dir:
             report.check_replaceable(report_dir)
         examples = data.examples(split, self.vectorizer)

@@ -46,7 +46,7 @@ class Monitor:
         model_dir: Path,
         *,
         words: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
         epoch: int,
         step: int,
         first_step: int,

@@ -47,7 +47,7 @@ class Summaries:
         *,
         first_step: int,
         words: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
     ) -> None:
         self._words, self._label_names = words, label_names
         self._model_dir = model_dir
@@ -184,7 +184,7 @@ def _precision_recall(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarra
     return np.stack([found, false, spared, missed, precision, recall]).astype(np.float32)
 
 
-def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, str]) -> np.ndarray:
+def _confusion(truth: np.ndarray, answers: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """Draws how often each answer was given for each label, <uint8>[1, H, W, 4]."""
     counts = np.bincount(2 * truth + answers, minlength=4).reshape(2, 2)
     figure = Figure(figsize=(3, 3), layout="constrained")
