@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from trainer.agreement import check_same_settings, check_same_state
-from trainer.artifacts.run_folder import check_holds_no_run, check_links
+from trainer.artifacts.run_folder import check_contains_no_run, check_links
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig, changeable
@@ -100,7 +100,7 @@ def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str
 def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
     """Checks that the folder contains a run with these settings, or no run."""
     if record is None:
-        check_holds_no_run(model_dir)
+        check_contains_no_run(model_dir)
         return
     differences = record.config.differences(config)
     if differences:

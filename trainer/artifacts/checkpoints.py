@@ -36,8 +36,8 @@ class Checkpoints:
         self._state = state
         self._fingerprint = state.fingerprint.numpy()
         best = _best_checkpoint(state.model, state.fingerprint, state.best_epoch, state.best_loss)
-        self._latest = _manager(state.checkpoint(), model_dir / "checkpoints")
-        self._best = _manager(best, model_dir / "best")
+        self._latest = _make_manager(state.checkpoint(), model_dir / "checkpoints")
+        self._best = _make_manager(best, model_dir / "best")
 
     def restore(self) -> bool:
         """Restores the newest readable state. Returns whether there was a checkpoint.
@@ -105,14 +105,15 @@ def _best_checkpoint(
     )
 
 
-def _manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
+def _make_manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
     _remove_unfinished(folder)
     _rewrite_checkpoint_list(folder)
     return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=_MAX_TO_KEEP)
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """Lists the complete checkpoints in a folder: TensorFlow writes the index file last."""
+def _list_checkpoints(folder: Path) -> list[Path]:
+    """Lists the complete checkpoints in a folder, newest first."""
+    # TensorFlow writes the index file last.
     paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
     paths = [path for path in paths if path.name[5:].isdigit()]
     return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
@@ -120,7 +121,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _remove_unfinished(folder: Path) -> None:
     """Deletes incomplete checkpoints that a killed process left behind."""
-    names = {path.name for path in _newest_first(folder)}
+    names = {path.name for path in _list_checkpoints(folder)}
     for path in folder.glob("ckpt-*"):
         if not _is_checkpoint_file(path):
             continue
@@ -142,7 +143,7 @@ def _is_checkpoint_file(path: Path) -> bool:
 
 def _rewrite_checkpoint_list(folder: Path) -> None:
     """Writes TensorFlow's list of checkpoints from the files in the folder."""
-    paths = _newest_first(folder)[::-1]
+    paths = _list_checkpoints(folder)[::-1]
     if not paths:
         (folder / "checkpoint").unlink(missing_ok=True)
         return
@@ -157,7 +158,7 @@ def _rewrite_checkpoint_list(folder: Path) -> None:
 
 def _restore_newest(checkpoint: tf.train.Checkpoint, folder: Path) -> Path | None:
     """Restores the newest readable checkpoint and returns its path; None if there is none."""
-    paths = _newest_first(folder)
+    paths = _list_checkpoints(folder)
     for path in paths:
         try:
             _restore(checkpoint, path)

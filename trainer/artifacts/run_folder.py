@@ -29,7 +29,7 @@ def check_links(model_dir: Path) -> None:
             )
 
 
-def check_holds_no_run(model_dir: Path) -> None:
+def check_contains_no_run(model_dir: Path) -> None:
     """Checks that a new run would not replace files in its folder.
 
     Raises:

@@ -57,7 +57,7 @@ class RunRecord:
             "precision": self.precision,
             "label_names": self.label_names,
             "vocabulary_sha256": self.fingerprint,
-            "reviews": self.sizes,
+            "reviews": self.sizes,  # the name since format 1
             "data_sha256": self.data,
             "versions": {
                 "python": platform.python_version(),

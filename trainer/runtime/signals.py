@@ -66,12 +66,12 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, signal._HANDLER] = {}
+        self._previous: dict[int, signal._HANDLER] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> StopSignals:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._record)
+            self._previous[number] = signal.signal(number, self._record)
         self._stack.enter_context(use_stop(self))
         return self
 
@@ -81,7 +81,7 @@ class StopSignals:
 
     def install_handlers(self) -> None:
         """Installs the handlers again, after a library has replaced them."""
-        for number in self._before:
+        for number in self._previous:
             signal.signal(number, self._record)
 
     def check(self) -> None:
@@ -95,7 +95,7 @@ class StopSignals:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 
