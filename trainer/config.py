@@ -150,9 +150,7 @@ class TrainConfig:
         10_000, "vocabulary size, including padding and out-of-vocabulary", between=(3, 10_000_000)
     )
     sequence_length: int = _setting(500, "maximum number of tokens per text", between=(1, 100_000))
-    truncate: str = _setting(
-        "tail", "end of a longer text that is kept: its head or its tail", choices=("head", "tail")
-    )
+    truncate: str = _setting("tail", "which end of a longer text to keep", choices=("head", "tail"))
     encoder: str = _setting(
         "stacked_lstm",
         f"encoder of the neural scorer: {', '.join(ENCODERS)}; several, separated by commas: an "
