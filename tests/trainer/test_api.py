@@ -22,7 +22,7 @@ def test_importing_trainer_does_not_import_tensorflow():
 
 
 def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
-    folder = shutil.copytree(trained[0], tmp_path / "run")
+    folder = shutil.copytree(trained, tmp_path / "run")
     config = RunRecord.read(folder).config
     run = trainer.train(config, str(folder))  # finished already
     results = json.loads((folder / "results.json").read_text())
@@ -34,7 +34,7 @@ def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
 
 
 def test_export_writes_a_saved_model(trained, tmp_path):
-    trainer.export(str(trained[0]), str(tmp_path / "export"))
+    trainer.export(str(trained), str(tmp_path / "export"))
     serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
     probabilities = serve(tf.constant(TEXTS))["probability"].numpy()
-    np.testing.assert_allclose(probabilities, trainer.load(trained[0]).predict(TEXTS), atol=1e-5)
+    np.testing.assert_allclose(probabilities, trainer.load(trained).predict(TEXTS), atol=1e-5)

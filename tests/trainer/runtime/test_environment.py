@@ -72,7 +72,7 @@ def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, c
     resumed = resume(cores)
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
-    assert f"4 branches of a batch there, which are kept; {cores} would suit the cores" in warning
+    assert f"4 branches per batch, which are kept; {cores} would suit the cores" in warning
     resumed.fit(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
@@ -81,7 +81,7 @@ def test_changes_of_the_environment_are_named_in_one_warning(resume, tmp_path, c
     change(tmp_path, processor="An Old One", versions={"keras": "3.9.0"})
     resume(2)
     (warning,) = warnings_of(caplog)
-    for value in ("processor An Old One there", "keras 3.9.0 there", "4 branches of a batch there"):
+    for value in ("processor An Old One there", "keras 3.9.0 there", "4 branches per batch"):
         assert value in warning
 
 
