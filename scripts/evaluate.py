@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> None:
     commands.refuse(arguments)
     model_dir = commands.model_dir()
     with commands.quiet_stderr():
-        from trainer.data import open_corpus
         from trainer.artifacts.trained_run import load
+        from trainer.data import open_corpus
     run = load(model_dir)
     # A run that was copied from elsewhere names folders of that machine: what is read of them is
     # welcome, but nothing is written where its config.json says.

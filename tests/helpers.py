@@ -103,7 +103,7 @@ def make_small_loop(config, splits, folder, *, training=None, replicas=None):
     return make_loop(
         record,
         folder,
-        words=vectorizer.tokens,
+        vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,

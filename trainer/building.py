@@ -31,7 +31,7 @@ def build_model(
         precision: The name of a Keras precision policy.
         branches: Number of branches among which a batch is split; None: chosen for this machine.
     """
-    dtype = devices.policy(precision)
+    dtype = devices.make_policy(precision)
     ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
     neural = [
         _neural_scorer(config, number, vocabulary_size, dtype)
@@ -40,7 +40,7 @@ def build_model(
     model = TextClassifier(
         [*ngrams, *neural],
         is_student=bool(config.teacher),
-        branches=branches or devices.branches(config.batch_size),
+        branches=branches or devices.choose_branches(config.batch_size),
         dtype=dtype,
     )
     model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables

@@ -69,7 +69,7 @@ class TrainingLoop:
         replicas: Replicas,
         checkpoints: Checkpoints,
         vocabulary: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
     ) -> None:
         self.config = config
         self.state = state
@@ -157,7 +157,7 @@ class TrainingLoop:
     def _translate_errors(self) -> Iterator[None]:
         """Translates TensorFlow's out-of-memory errors into a RunError with advice."""
         try:
-            with self._replicas.translate_lost_process():
+            with self._replicas.translate_lost_worker():
                 yield
         except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
             if not is_out_of_memory(error):

@@ -58,7 +58,7 @@ class TrainStep:
         for left in tf.range(count, 0, -1):
             tf.autograph.experimental.set_loop_options(parallel_iterations=parallel_iterations)
             gradients, sums, outputs = self._replicas.run(self._gradients, *next(batches))
-            loss, examples, tokens, norm = tf.unstack(self._replicas.first(sums))
+            loss, examples, tokens, norm = tf.unstack(self._replicas.first_local(sums))
             if tf.math.is_finite(norm):
                 self._replicas.run(self._apply, gradients)
                 self._state.skipped.assign(0)
@@ -67,7 +67,7 @@ class TrainStep:
                     self._keep_sample(gradients)
             else:
                 self._skip(gradients, loss)
-            outputs = tf.unstack(self._replicas.gathered(outputs), axis=1)
+            outputs = tf.unstack(self._replicas.gather(outputs), axis=1)
             if tf.math.is_finite(loss):
                 for metrics in (self._state.window, self._state.totals):
                     metrics.update(*outputs)
@@ -99,7 +99,7 @@ class TrainStep:
         is_example = labels > PADDING_LABEL
         tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
         sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_example, tf.float32)), tokens])
-        *gradients, sums = self._replicas.summed([*gradients, sums])
+        *gradients, sums = self._replicas.all_reduce_sum([*gradients, sums])
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
         return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(outputs, axis=1)
 
@@ -110,7 +110,7 @@ class TrainStep:
         """Keeps a sample of each gradient, for histograms."""
         scale = self._state.optimizer.scale_loss(1.0)
         for kept, gradient in zip(self._state.gradients, gradients, strict=True):
-            kept.assign(sample(self._replicas.first(gradient)) / scale)
+            kept.assign(sample(self._replicas.first_local(gradient)) / scale)
 
     def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
         """Counts a step whose gradient is not finite, and does not update the weights."""

@@ -161,7 +161,7 @@ def _trainer(
 
     record = RunRecord(
         dataclasses.replace(config, epochs=1, max_steps=0),
-        precision=devices.precision(config.precision),
+        precision=devices.choose_precision(config.precision),
         label_names=("neg", "pos"),
         fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
@@ -169,7 +169,7 @@ def _trainer(
     return make_loop(
         record,
         folder,
-        words=vectorizer.tokens,
+        vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],

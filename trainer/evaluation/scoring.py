@@ -101,7 +101,7 @@ class Evaluator:
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Computes the logits <float32>[B] of token_ids <int32>[B, T] on all replicas."""
-        return self._replicas.gathered(self._replicas.run(self._score, token_ids))
+        return self._replicas.gather(self._replicas.run(self._score, token_ids))
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self.model(self._replicas.shard(token_ids), training=False)

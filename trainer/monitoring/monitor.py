@@ -41,7 +41,7 @@ class Monitor:
         model_dir: Path,
         *,
         vocabulary: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
         epoch: int,
         step: int,
         first_step: int,

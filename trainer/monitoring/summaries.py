@@ -46,7 +46,7 @@ class Summaries:
         *,
         first_step: int,
         vocabulary: Sequence[str],
-        label_names: tuple[str, str],
+        label_names: tuple[str, ...],
     ) -> None:
         self._vocabulary, self._label_names = vocabulary, label_names
         self._model_dir = model_dir
@@ -169,7 +169,7 @@ class Summaries:
 
 
 def draw_confusion_matrix(
-    labels: np.ndarray, predicted: np.ndarray, names: tuple[str, str]
+    labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
 ) -> np.ndarray:
     """Draws a confusion matrix.
 

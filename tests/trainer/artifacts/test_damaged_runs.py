@@ -67,7 +67,7 @@ def test_the_vocabulary_of_another_run_is_refused(small_config, tmp_path, traine
         lambda: load(folder),
         lambda: export(folder, tmp_path / "saved"),
     ):
-        with pytest.raises(UserError, match=r"is not this run's vocabulary: its SHA-256"):
+        with pytest.raises(UserError, match=r"is not the vocabulary of this run: its SHA-256"):
             use()
 
 
@@ -110,5 +110,5 @@ def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     for epochs in (2, 3):  # started again, then resumed
         config = dataclasses.replace(small_config, epochs=epochs)
         results = runs.train(config, folder)
-        assert "was trained in mixed_float16 and is computed in it here as well" in project_log.text
+        assert "was trained in mixed_float16 and uses it here too" in project_log.text
         assert results["epochs"] == epochs

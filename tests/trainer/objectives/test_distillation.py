@@ -174,5 +174,5 @@ def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
 
 
 def test_a_student_without_its_own_scorer_is_refused(small_config):
-    with pytest.raises(UserError, match="this one has no other part"):
+    with pytest.raises(UserError, match="needs a model with a scorer besides the last encoder"):
         dataclasses.replace(small_config, teacher="runs/a")
