@@ -128,6 +128,18 @@ class StopAfterChecks(StopSignals):
             raise Interrupted(signal.SIGTERM)
 
 
+class StopAfterEpoch(StopSignals):
+    """Stops after the first epoch, as if a signal had arrived then."""
+
+    def __init__(self, loop):
+        super().__init__()
+        self._loop = loop
+
+    def check(self):
+        if int(self._loop.state.step) == self._loop._steps_per_epoch:
+            raise Interrupted(signal.SIGTERM)
+
+
 def state_arrays(state):
     """Returns the values of all variables of a TrainState but the clock."""
     kinds = (state.model, state.optimizer, state.window, state.totals, state.gradient_norm)

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import DATASETS
+from tests.helpers import copy_run
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,10 @@ def test_the_process_ends_with_exit_code_and_one_line(run_process, tmp_path, arg
         ("--seed=5", "seed (0, not 5)"),
     ],
 )
-def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, argument, message):
-    model_dir = trained
+def test_settings_that_disagree_with_the_run_are_refused(
+    trained, run, flags, tmp_path, argument, message
+):
+    model_dir = copy_run(trained, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in model_dir.rglob("*")}
     done = run("train", f"--model_dir={model_dir}", *flags, argument)
     lines = done.stderr.decode().splitlines()

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import math
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ import tensorflow as tf
 
 from pipeline.batches import training_batches
 from pipeline.errors import RunError
-from tests.helpers import make_small_loop
+from tests.helpers import StopAfterEpoch, make_small_loop
 from trainer.objectives.classification import Validation
-from trainer.runtime.signals import Interrupted, StopSignals, use_stop
+from trainer.runtime.signals import Interrupted, use_stop
 
 
 def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
@@ -64,18 +63,6 @@ def test_only_steps_without_a_finite_gradient_are_skipped(
     skipped = re.findall(r"skipped (\d) steps before step \d+", caplog.text)
     # Skipped steps of the last window are logged at the end of the epoch, which was not reached.
     assert sum(map(int, skipped)) + int(loop._step.lost_steps) == lost
-
-
-class StopAfterEpoch(StopSignals):
-    """Stops after the first epoch, as if a signal had arrived then."""
-
-    def __init__(self, loop):
-        super().__init__()
-        self._loop = loop
-
-    def check(self):
-        if int(self._loop.state.step) == self._loop._steps_per_epoch:
-            raise Interrupted(signal.SIGTERM)
 
 
 def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
