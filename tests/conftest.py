@@ -108,9 +108,9 @@ def run(start):
 @pytest.fixture
 def call(monkeypatch):
     """Runs a command in this process: call("train", "--model_dir=...") returns its exit code."""
-    from scripts.cli import commands
+    from scripts.cli import commands, streams
 
-    monkeypatch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
+    monkeypatch.setattr(streams, "quiet_stderr", contextlib.nullcontext)
     loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
     before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
 

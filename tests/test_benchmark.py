@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 def measured(run, flags, tmp_path_factory):
     """Some parts, once, on the small data set: the report, and what is in the JSON."""
     path = tmp_path_factory.mktemp("benchmark") / "measured.json"
-    settings = ["--parts=training,evaluation,input", "--repeats=1", "--reviews=60"]
-    done = run("benchmark", *settings, f"--json={path}", *flags)
+    settings = ["--sections=training,evaluation,input", "--repeats=1", "--examples=60"]
+    done = run("dev.benchmark", *settings, f"--json={path}", *flags)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode(), json.loads(path.read_text())
 
@@ -37,12 +37,12 @@ def test_ours_and_keras_read_the_same_reviews(measured):
     _, results = measured
     for part in ("training", "evaluation"):
         (ours,), (theirs,) = results[part], results[f"keras {part}"]
-        assert ours["reviews"] == theirs["reviews"] == 60
+        assert ours["examples"] == theirs["examples"] == 60
         assert ours["tokens"] == theirs["tokens"] > 60
         assert ours["gigaflops"] == pytest.approx(theirs["gigaflops"])
 
 
 def test_a_part_that_does_not_exist_is_refused(run, flags):
-    done = run("benchmark", "--parts=training,speed", *flags)
+    done = run("dev.benchmark", "--sections=training,speed", *flags)
     assert done.returncode == 1
-    assert "--parts=speed is unknown; choose from training" in done.stderr.decode()
+    assert "--sections=speed is unknown; choose from training" in done.stderr.decode()

@@ -12,7 +12,7 @@ def compared(run, flags, tmp_path_factory):
     """Two peers and a recipe on the small data set: the table, what is in the JSON, the picture."""
     folder = tmp_path_factory.mktemp("compare")
     files = [f"--json={folder / 'measured.json'}", f"--picture={folder / 'picture.png'}"]
-    done = run("compare", "--methods=TF-IDF of words,NB-SVM,tutorial", "--seeds=2", *files, *flags)
+    done = run("dev.compare", "--methods=TF-IDF of words,NB-SVM,tutorial", "--seeds=2", *files, *flags)
     assert done.returncode == 0, done.stderr.decode()
     measured = json.loads((folder / "measured.json").read_text())
     return done.stdout.decode(), measured, folder / "picture.png"
@@ -35,6 +35,6 @@ def test_each_method_has_its_row(compared):
 
 
 def test_a_method_that_does_not_exist_is_refused(run, flags):
-    done = run("compare", "--methods=fast,magic", *flags)
+    done = run("dev.compare", "--methods=fast,magic", *flags)
     assert done.returncode == 1
     assert "--methods=magic is unknown; choose from TF-IDF of words" in done.stderr.decode()

@@ -306,7 +306,7 @@ def test_a_run_that_is_stopped_and_killed_ends_in_the_same_bits(
     _, told = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number
     assert (
-        f"stopped by {number.name}, everything saved; to go on: {sys.executable} -m scripts.train"
+        f"stopped by {number.name}, everything is saved; to resume: {sys.executable} -m scripts.train"
         in (told.decode().splitlines()[-1])
     )
     if number == signal.SIGTERM:

@@ -72,7 +72,7 @@ def test_the_settings_of_the_run_are_used_unless_flags_are_given(predict, own):
         f"--input={file}", "--keep_columns=id", "--format=jsonl", "--verbosity=0"
     )
     assert code == 0, err
-    assert "is read with the run's settings: --encoding=cp1252" in err
+    assert "with the settings of the run: --encoding=cp1252" in err
     answers = [json.loads(line) for line in out.splitlines()]
     assert [(row["text"], row["id"]) for row in answers] == [(text, str(n)) for text, _, n in ROWS]
     other = own.parent / "other.tsv"
@@ -92,8 +92,8 @@ def test_what_is_wrong_with_the_input_is_told_in_a_line_without_flags_of_others(
     assert "has no column 'body', but 'text', 'x'" in message
     assert "--label_column" not in message
     for arguments, told in (
-        (["--keep_columns=label", f"--input={own.parent / 'a.csv'}"], "'label' of their own"),
-        (["--keep_columns=id", "fine"], "--keep_columns is for the columns of a file"),
+        (["--keep_columns=label", f"--input={own.parent / 'a.csv'}"], "'label' is a name that the output uses"),
+        (["--keep_columns=id", "fine"], "--keep_columns needs a file with columns"),
         ([f"--input={own.parent}"], "is a folder"),
         ([f"--output={own.parent}", "fine"], "is a folder"),
         ([f"--output={file}", f"--input={file}"], "is the --input"),
@@ -129,7 +129,7 @@ def test_texts_that_begin_with_a_dash_are_texts(predict):
     code, out, err = predict("--terrible", "great")
     assert (code, out) == (1, b"")
     assert "Unknown command line flag 'terrible'" in err
-    assert "a text that begins with a dash goes after --" in err
+    assert "put -- before a text that begins with a dash" in err
     code, out, _ = predict("--format", "jsonl", "--", "--terrible")
     assert (code, json.loads(out)["text"]) == (0, "--terrible")
 
