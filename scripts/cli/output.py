@@ -59,7 +59,7 @@ class Output:
 
     @property
     def is_stdout(self) -> bool:
-        """Whether it is the standard output."""
+        """Whether the destination is stdout."""
         return self.name in ("", "-")
 
     def is_same_file(self, other: Path) -> bool:

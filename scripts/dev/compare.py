@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 Results = dict[str, list[dict[str, float]]]  # seconds and accuracy of each seed, by method
 
 _RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-_TEACHERS = {"fast": None, "quick": "fast", "tutorial": None}  # of each recipe
+# Each recipe, and the recipe of its teacher.
+_TEACHERS: dict[str, str | None] = {"fast": None, "quick": "fast", "tutorial": None}
 
 
 def define_flags() -> None:

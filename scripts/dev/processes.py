@@ -1,4 +1,4 @@
-"""Runs a measurement in a process of its own, so that no other measurement affects it."""
+"""Runs measurements in separate processes, and measures their time and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from trainer.config import TrainConfig
 def measure_in_process(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Runs the running command again in a new process, and returns the JSON object it prints.
+    """Starts this command again in a new process, and returns the JSON object that it prints.
+
+    A new process is not affected by earlier measurements.
 
     Args:
         arguments: All arguments of the new process.

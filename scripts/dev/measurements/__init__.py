@@ -1,5 +1,5 @@
 """The measurements of scripts.dev.benchmark, by subject.
 
-`workload` has what they share: the examples, and a training loop. Each measurement is a function
-of the settings that returns values by name. These modules import TensorFlow only inside functions.
+Each measurement is a function of the settings that returns values by name. `workload` prepares the
+examples and the training loop. These modules import TensorFlow only inside functions.
 """

@@ -1,4 +1,4 @@
-"""Measures what training spends on other things than its steps: input, summaries, start-up."""
+"""Measures the overhead of training: waiting for input, writing summaries, starting up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scripts.dev.measurements.workload import (
     make_training_loop,
     train_steps,
 )
-from scripts.dev.processes import time_call
+from scripts.dev.processes import set_threads, time_call
 
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
@@ -97,6 +97,7 @@ def measure_startup(config: TrainConfig) -> Measurement:
         from pipeline.batches import training_batches
         from trainer import run  # noqa: F401 imports everything that training needs
     end_lap("imports")
+    set_threads(config)
     with tempfile.TemporaryDirectory() as name:
         config = dataclasses.replace(config, cache_dir=str(Path(name) / "cache"))
         load_examples(config, "train")

@@ -1,4 +1,4 @@
-"""Prepares what the measurements work on: examples and a training loop."""
+"""Prepares the examples and the training loop that the measurements use."""
 
 from __future__ import annotations
 
