@@ -10,7 +10,7 @@ from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from model.seeds import derive_seed
 from pipeline.errors import RunError
-from pipeline.vocabulary import UNKNOWN_ID
+from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
 from trainer.runtime import devices
@@ -32,7 +32,7 @@ def build_model(
     """
     branches = branches or devices.branches(config.batch_size)
     model = _classifier(config, vocabulary_size, devices.policy(precision), branches)
-    model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))
+    model(tf.constant([[OOV_ID, OOV_ID]]))
     return model
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 
 if TYPE_CHECKING:
     from pipeline.files.texts import Text
@@ -36,13 +36,13 @@ def check_keep_columns(names: Sequence[str], text_column: str) -> None:
     """
     for name in names:
         if name == text_column:
-            raise UserError(f"--keep_columns: {shown(name)} is the text, which is always written")
+            raise UserError(f"--keep_columns: {quote(name)} is the text, which is always written")
         if name in _RESERVED:
             raise UserError(
-                f"--keep_columns: {shown(name)} is a name that the output uses; rename that column"
+                f"--keep_columns: {quote(name)} is a name that the output uses; rename that column"
             )
         if names.count(name) > 1:
-            raise UserError(f"--keep_columns names {shown(name)} twice")
+            raise UserError(f"--keep_columns names {quote(name)} twice")
 
 
 def format_tsv(

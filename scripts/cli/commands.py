@@ -10,7 +10,7 @@ from absl import app
 from absl import logging as absl_logging
 from absl.logging import converter
 
-from pipeline.errors import RunError, UserError, cut, escaped
+from pipeline.errors import RunError, UserError, escape, shorten
 from scripts.cli import streams
 from scripts.cli.flags import FLAGS
 from scripts.cli.parsing import format_help, is_help, parse_flags
@@ -97,7 +97,7 @@ def _translate_error(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, RunError):
         return 2, str(error)
     if isinstance(error, OSError):
-        name = cut(str(error.filename or "writing"), 200)
+        name = shorten(str(error.filename or "writing"), 200)
         return 2, f"{name}: {error.strerror or error}"
     if isinstance(error, MemoryError):
         return 2, "there is not enough memory"
@@ -117,7 +117,7 @@ class _OneLineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's own name
         """Formats the message without a traceback."""
-        return escaped(super().formatMessage(record))
+        return escape(super().formatMessage(record))
 
 
 def _set_up_logging() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 
 from pipeline import DATASETS
-from pipeline.errors import UserError, cut
+from pipeline.errors import UserError, shorten
 from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
@@ -80,7 +80,7 @@ def get_local_path(name: str) -> Path:
     value: str = get_flag(name)
     if "://" in value:
         raise UserError(
-            f"--{name}={cut(value)} is not in a file system of this machine; mount it, for example "
+            f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for example "
             "with gcsfuse, or copy it here (only --data_dir may be a URL)"
         )
     return Path(value).expanduser()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipeline.errors import UserError, cut, shown
+from pipeline.errors import UserError, quote, shorten
 from scripts.cli.flags import FLAGS
 from scripts.cli.running import running_command
 from trainer.config import GROUPS, TrainConfig
@@ -47,7 +47,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     except flags.CantOpenFlagFileError as error:
         raise UserError(_describe_flagfile_error(argv, error)) from error
     except flags.Error as error:
-        message = cut(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
+        message = shorten(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
         hint = "; put -- before a text that begins with a dash" if takes_texts else ""
         raise UserError(f"{message}; --help lists the flags{hint}") from error
     originals = {placeholder: argv[position] for position, placeholder in texts.items()}
@@ -61,7 +61,7 @@ def check_no_arguments(arguments: Sequence[str]) -> None:
         UserError: There is one.
     """
     if arguments:
-        raise UserError(f"{shown(arguments[0])} is not a flag; write --name=value")
+        raise UserError(f"{quote(arguments[0])} is not a flag; write --name=value")
 
 
 def format_help() -> str:

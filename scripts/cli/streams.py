@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from pipeline.errors import escaped
+from pipeline.errors import escape
 
 _closed: set[int] = set()
 
@@ -49,7 +49,7 @@ def ignore_broken_pipe() -> Iterator[None]:
 def print_message(message: object) -> None:
     """Prints a message as one line on stderr, with control characters escaped."""
     with contextlib.suppress(BrokenPipeError):
-        print(escaped(" ".join(str(message).split())), file=sys.stderr, flush=True)
+        print(escape(" ".join(str(message).split())), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
