@@ -1,1 +1,1 @@
-"""The commands, each thin: flags, one call, output."""
+"""The commands: each defines its flags, calls the packages once, and prints the results."""

@@ -1,7 +1,7 @@
-"""Measures a trained model: python -m scripts.evaluate --model_dir=runs/a [--split=test].
+"""Evaluates a trained model: python -m scripts.evaluate --model_dir=runs/a [--split=test].
 
-Prints a line for each figure; they are those of results.json when the split is test. The surest
-mistakes (errors.csv) and the curves (curves.png) go to MODEL_DIR/evaluation/SPLIT.
+Prints one line per metric. For the test split, the values are those in results.json. Writes the
+most confident errors (errors.csv) and the curves (curves.png) to MODEL_DIR/evaluation/SPLIT.
 """
 
 from __future__ import annotations
@@ -10,73 +10,102 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pipeline.errors import UserError
-from scripts.cli import commands
-from scripts.cli.commands import FLAGS
+from scripts.cli import commands, streams
+from scripts.cli.flags import (
+    FLAGS,
+    define_model_dir_flag,
+    define_setting_flags,
+    get_local_path,
+    get_model_dir,
+)
+from scripts.cli.parsing import check_no_arguments
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    commands.define_model_dir_flag()
-    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the reviews to measure on")
-    flags.DEFINE_string("data_dir", "", "folder of tensorflow-datasets; empty for the run's own")
-    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "what is printed")
+    define_model_dir_flag()
+    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the split to evaluate on")
+    flags.DEFINE_string("data_dir", "", "folder of TensorFlow Datasets; empty: the run's folder")
+    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "the output format")
     flags.DEFINE_string(
-        "report_dir", "", "where mistakes and curves go; empty for MODEL_DIR/evaluation/SPLIT"
+        "report_dir", "", "folder for errors and curves; empty: MODEL_DIR/evaluation/SPLIT"
     )
-    commands.define_setting_flags("cache_dir", "cache_gb")
+    define_setting_flags("cache_dir", "cache_gb")
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluates, and prints names and values, divided by a tab, or as JSON."""
-    commands.refuse(arguments)
-    model_dir = commands.model_dir()
-    with commands.quiet_stderr():
+    """Evaluates, and prints the metrics: names and values with a tab between them, or JSON."""
+    check_no_arguments(arguments)
+    model_dir = get_model_dir()
+    with streams.quiet_stderr():
         from trainer.artifacts.trained_run import load
         from trainer.data import open_corpus
     run = load(model_dir)
-    # A run that was copied from elsewhere names folders of that machine: what is read of them is
-    # welcome, but nothing is written where its config.json says.
-    elsewhere = bool(run.config.data_dir) and not FLAGS.data_dir
-    places = {
-        "data_dir": FLAGS.data_dir or run.config.data_dir,
-        "download": run.config.download and not elsewhere,
-        "cache_dir": FLAGS.cache_dir,
-        "cache_gb": FLAGS.cache_gb,
-    }
-    commands.local_path("cache_dir")
-    report_dir = model_dir / "evaluation" / FLAGS.split
-    if FLAGS.report_dir:
-        report_dir = commands.local_path("report_dir")
-        report_dir.mkdir(parents=True, exist_ok=True)  # fails before the work
-    with _own_flags_alone():
-        data = open_corpus(dataclasses.replace(run.config, **places), label_names=run.label_names)
-    figures = run.evaluate(data, FLAGS.split, report_dir=report_dir)
-    if FLAGS.format == "json":
-        print(json.dumps(figures, indent=2))
-        return
-    for name, value in figures.items():
-        is_plain = isinstance(value, (str, int, float))
-        print(name, value if is_plain else json.dumps(value), sep="\t")
+    config = _data_settings(run.config)
+    report_dir = _make_report_dir(model_dir)
+    with _hide_flags_of_train():
+        corpus = open_corpus(config, label_names=run.label_names)
+    metrics = run.evaluate(corpus, FLAGS.split, report_dir=report_dir)
+    _print_metrics(metrics)
+
+
+def _data_settings(config: TrainConfig) -> TrainConfig:
+    """Returns the run's settings, with the folders that this command reads and writes."""
+    get_local_path("cache_dir")  # refuses a URL
+    # A run from another machine may name a folder of that machine. This command may read such a
+    # folder, but downloads only to a folder that its user chose.
+    is_from_run = bool(config.data_dir) and not FLAGS.data_dir
+    return dataclasses.replace(
+        config,
+        data_dir=FLAGS.data_dir or config.data_dir,
+        download=config.download and not is_from_run,
+        cache_dir=FLAGS.cache_dir,
+        cache_gb=FLAGS.cache_gb,
+    )
+
+
+def _make_report_dir(model_dir: Path) -> Path:
+    """Returns the folder of the report; makes --report_dir, so that errors come before the work."""
+    if not FLAGS.report_dir:
+        return model_dir / "evaluation" / FLAGS.split
+    report_dir = get_local_path("report_dir")
+    report_dir.mkdir(parents=True, exist_ok=True)
+    return report_dir
 
 
 @contextlib.contextmanager
-def _own_flags_alone() -> Iterator[None]:
-    """Rewords what names flags of train: evaluate reads the data by the run's settings."""
+def _hide_flags_of_train() -> Iterator[None]:
+    """Rewrites errors that suggest flags of scripts.train, which this command does not have."""
     try:
         yield
-    except UserError as mistake:
-        what = str(mistake)
-        if all(name in FLAGS for name in re.findall(r"--([a-z]\w*)", what)):
+    except UserError as error:
+        message = str(error)
+        if all(name in FLAGS for name in re.findall(r"--([a-z]\w*)", message)):
             raise
+        reason = message.partition("; ")[0].removeprefix("--dataset=")
         raise UserError(
-            f"{what.partition('; ')[0].removeprefix('--dataset=')}; the run's settings are used, "
-            "so put the data back as they were in training, or train another run on them"
-        ) from mistake
+            f"{reason}; evaluate uses the settings of the run, so restore the data as it was in "
+            "training, or train a new run on it"
+        ) from error
+
+
+def _print_metrics(metrics: Mapping[str, object]) -> None:
+    if FLAGS.format == "json":
+        print(json.dumps(metrics, indent=2))
+        return
+    for name, value in metrics.items():
+        is_scalar = isinstance(value, (str, int, float))
+        print(name, value if is_scalar else json.dumps(value), sep="\t")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Exports a trained model: python -m scripts.export --model_dir=runs/a [--export_dir=DIR].
 
-Makes a SavedModel, which takes texts and needs only TensorFlow, and a model card. Prints their
+Writes a SavedModel, which takes texts and needs only TensorFlow, and a model card. Prints the
 folder.
 """
 
@@ -9,26 +9,28 @@ from __future__ import annotations
 from absl import flags
 
 from pipeline.errors import UserError
-from scripts.cli import commands
-from scripts.cli.commands import FLAGS
+from scripts.cli import commands, streams
+from scripts.cli.flags import FLAGS, define_model_dir_flag, get_local_path, get_model_dir
+from scripts.cli.parsing import check_no_arguments
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    commands.define_model_dir_flag()
-    flags.DEFINE_string("export_dir", "", "where it goes; empty for MODEL_DIR/export")
+    define_model_dir_flag()
+    flags.DEFINE_string("export_dir", "", "folder to write to; empty: MODEL_DIR/export")
 
 
 def main(arguments: list[str]) -> None:
-    """Exports, and prints where to."""
-    commands.refuse(arguments)
-    model_dir = commands.model_dir()
-    export_dir = commands.local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
-    if not FLAGS.export_dir and export_dir.is_symlink():  # the folder may come from a stranger
+    """Exports the model, and prints the folder."""
+    check_no_arguments(arguments)
+    model_dir = get_model_dir()
+    export_dir = get_local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
+    if not FLAGS.export_dir and export_dir.is_symlink():
+        # A model_dir from someone else must not choose where this command writes.
         raise UserError(
             f"{export_dir} is a link; to write to its target, type --export_dir={export_dir}"
         )
-    with commands.quiet_stderr():
+    with streams.quiet_stderr():
         from trainer.artifacts.export import export
     export(model_dir, export_dir)
     print(export_dir)

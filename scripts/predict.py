@@ -1,8 +1,9 @@
-r"""Scores reviews: python -m scripts.predict --model_dir=runs/a ["a review" ...].
+r"""Predicts the labels of texts: python -m scripts.predict --model_dir=runs/a ["a text" ...].
 
-Without a text it reads --input, or stdin, one text per line. It answers in the order of its input,
-one row per text: label, probability of the second label, text, and the columns of --keep_columns. A
-backslash, tab, line feed or carriage return in them is written as \\, \t, \n or \r.
+Without a text on the command line, it reads --input, or stdin with one text per line. It writes
+one row per text, in the order of the input: label, probability of the second label, text, and the
+columns of --keep_columns. A backslash, tab, line feed or carriage return in them is written as
+\\, \t, \n or \r.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from absl import flags
 from tqdm import tqdm
@@ -21,138 +22,167 @@ from tqdm import tqdm
 from pipeline.errors import UserError
 from pipeline.files.file_format import AUTO, FileFormat
 from scripts.cli import answers, commands, streams
-from scripts.cli.commands import FLAGS
+from scripts.cli.flags import (
+    FLAGS,
+    define_model_dir_flag,
+    define_setting_flags,
+    get_flag,
+    get_local_path,
+    get_model_dir,
+    is_given,
+)
 from scripts.cli.output import Output
 
 if TYPE_CHECKING:
-    from pipeline.files.texts import Text, TextFile
+    from pathlib import Path
+
+    from pipeline.files.texts import Text
+    from trainer.artifacts.trained_run import TrainedRun
     from trainer.config import TrainConfig
 
 TAKES_TEXTS = True  # arguments may begin with a dash
-_CHUNK = 1024  # reviews that are read, scored and answered together
+_CHUNK = 1024  # texts that are read, scored and written together
+_FORMAT_SETTINGS = ("encoding", "delimiter", "quoting")
 
-_log = logging.getLogger("scripts.predict")  # its __name__ is __main__ where it is the command
+_log = logging.getLogger("scripts.predict")  # __name__ is __main__ if this is the command
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    commands.define_model_dir_flag()
-    flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "what a row looks like")
+    define_model_dir_flag()
+    flags.DEFINE_enum("format", "tsv", ("tsv", "jsonl"), "the output format")
     flags.DEFINE_string(
         "input",
         "",
-        ".csv, .tsv, .jsonl or a .txt file with one text per line, compressed or not; - for stdin",
+        ".csv, .tsv or .jsonl file, or a .txt file with one text per line, compressed or not; "
+        "-: stdin",
     )
     flags.DEFINE_list(
-        "keep_columns", [], "columns of --input, with commas between them, that go into the answers"
+        "keep_columns", [], "columns of --input, separated by commas, to copy to the output"
     )
     flags.DEFINE_boolean(
         "explain",
         False,
-        "tell what each word added to the log-odds of the second label: in colours on a terminal, "
-        "where NO_COLOR is not set, and in a further column elsewhere",
+        "show how much each word added to the log-odds of the second label: as colours on a "
+        "terminal if NO_COLOR is not set, else as numbers in an additional column",
     )
-    flags.DEFINE_string(
-        "output", "", "file for the answers, whole or not at all; empty or -: stdout"
-    )
-    commands.define_setting_flags(
-        "text_column", "skip_bad_rows", "encoding", "delimiter", "quoting"
-    )
+    flags.DEFINE_string("output", "", "file to write, complete or not at all; empty or -: stdout")
+    define_setting_flags("text_column", "skip_bad_rows", *_FORMAT_SETTINGS)
 
 
 def main(arguments: list[str]) -> None:
-    """Writes a row for each review."""
-    model_dir = commands.model_dir()
+    """Writes one row per text."""
+    model_dir = get_model_dir()
     if arguments and FLAGS.input:
-        raise UserError(f"give texts, or --input={FLAGS.input}, not both")
+        raise UserError(f"give texts or --input={FLAGS.input}, not both")
     is_stdin = not arguments and FLAGS.input in ("", "-")
-    _check_streams(is_stdin=is_stdin, has_file=not arguments and not is_stdin)
+    _check_input(is_stdin=is_stdin, is_file=not arguments and not is_stdin)
     output = Output(FLAGS.output)
-    with commands.quiet_stderr():
-        from trainer.artifacts.trained_run import load, read_record
+    with streams.quiet_stderr():
+        from trainer.artifacts.trained_run import load
     if arguments:
-        texts = _typed(arguments)
+        texts = _encode_texts(arguments)
     elif is_stdin:
-        texts = _piped()
+        texts = _read_stdin()
     else:
-        file = _text_file(read_record(model_dir).config, output)
-        file.check()
-        texts = file.read()
+        texts = _read_input_file(model_dir, output)
     run = load(model_dir)
-    row = _row(output)
     is_typed = is_stdin and sys.stdin.isatty()
-    with output.open() as file, tqdm(unit=" reviews", leave=False, disable=not _has_bar()) as bar:
-        for part in _chunks(texts, 1 if is_typed or FLAGS.explain else _CHUNK):
-            probabilities = run.predict([text.text for text in part])
-            for text, probability in zip(part, probabilities, strict=True):
-                label = run.label_names[int(probability > 0.5)]
-                explanation = run.explain(text.text) if FLAGS.explain else None
-                file.write(row(label, float(probability), text, explanation) + b"\n")
-            file.flush()
-            bar.update(len(part))
+    chunk_size = 1 if is_typed or FLAGS.explain else _CHUNK
+    format_row = _row_format(output)
+    with output.open() as file, tqdm(unit=" texts", leave=False, disable=not _shows_bar()) as bar:
+        for chunk in _split_chunks(texts, chunk_size):
+            _write_rows(file, run, chunk, format_row)
+            bar.update(len(chunk))
 
 
-def _check_streams(*, is_stdin: bool, has_file: bool) -> None:
-    if is_stdin and streams.is_closed(0):
+def _check_input(*, is_stdin: bool, is_file: bool) -> None:
+    if is_stdin and streams.was_closed(0):
         raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
-    if FLAGS.keep_columns and not has_file:
-        raise UserError("--keep_columns is for the columns of a file; name it: --input=FILE.csv")
+    if FLAGS.keep_columns and not is_file:
+        raise UserError("--keep_columns needs a file with columns: add --input=FILE.csv")
 
 
-def _row(output: Output) -> Callable[..., bytes]:
-    if FLAGS.format == "jsonl":
-        return answers.jsonl
-    is_coloured = answers.has_colours(is_stdout=output.is_stdout)
-    return functools.partial(answers.tsv, is_coloured=is_coloured)
-
-
-def _has_bar() -> bool:
-    """Says whether someone waits who sees nothing else."""
-    is_seen = sys.stdout.isatty() and FLAGS.output in ("", "-")
-    return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not is_seen
-
-
-def _text_file(config: TrainConfig, output: Output) -> TextFile:
-    """Opens --input; settings that no flag gives are the run's."""
-    from pipeline.files.texts import TextFile
-
-    names = ("text_column", "encoding", "delimiter", "quoting")
-    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
-    column, *of_format = (given.get(name, getattr(config, name)) for name in names)
-    of_run = [
-        f"--{name}={getattr(config, name)}"
-        for name in names[1:]
-        if name not in given and getattr(config, name) != getattr(AUTO, name)
-    ]
-    path = commands.local_path("input")
-    if of_run:
-        _log.info("%s is read with the run's settings: %s", path, " ".join(of_run))
-    answers.check_kept(FLAGS.keep_columns, column)
-    if output.is_file(path):
-        raise UserError(f"--output={output.name} is the --input; name another file")
-    keep = tuple(FLAGS.keep_columns)
-    return TextFile(path, column, keep, FileFormat(*of_format), FLAGS.skip_bad_rows)
-
-
-def _typed(arguments: list[str]) -> Iterator[Text]:
+def _encode_texts(arguments: list[str]) -> Iterator[Text]:
     from pipeline.files.texts import Text
 
     return (Text(os.fsencode(text)) for text in arguments)
 
 
-def _piped() -> Iterator[Text]:
+def _read_stdin() -> Iterator[Text]:
     from pipeline.files.texts import read_lines
 
     if sys.stdin.isatty():
-        print("type a review a line, and Ctrl-D at the end", file=sys.stderr)
-    # The run's settings are about its files, not about what is typed or piped.
+        print("type one text per line, and Ctrl-D at the end", file=sys.stderr)
+    # The run's settings describe its files, not typed or piped text.
     return read_lines(sys.stdin.buffer, FileFormat(encoding=FLAGS.encoding), "stdin")
 
 
-def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
+def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
+    """Checks --input, and reads its texts; the run's settings apply unless flags override them."""
+    from pipeline.files.texts import TextFile
+    from trainer.artifacts.trained_run import read_record
+
+    config = read_record(model_dir).config
+    path = get_local_path("input")
+    text_column = FLAGS.text_column if is_given("text_column") else config.text_column
+    answers.check_keep_columns(FLAGS.keep_columns, text_column)
+    if output.is_same_file(path):
+        raise UserError(f"--output={output.name} is the --input; name another file")
+    file = TextFile(
+        path,
+        text_column,
+        tuple(FLAGS.keep_columns),
+        _input_format(config, path),
+        FLAGS.skip_bad_rows,
+    )
+    file.check()
+    return file.read()
+
+
+def _input_format(config: TrainConfig, path: Path) -> FileFormat:
+    """Returns the format of --input from the flags, or from the run, which is logged."""
+    values: dict[str, str] = {}
+    from_run = []
+    for name in _FORMAT_SETTINGS:
+        values[name] = get_flag(name) if is_given(name) else getattr(config, name)
+        if not is_given(name) and values[name] != getattr(AUTO, name):
+            from_run.append(f"--{name}={values[name]}")
+    if from_run:
+        _log.info("reading %s with the settings of the run: %s", path, " ".join(from_run))
+    return FileFormat(**values)
+
+
+def _row_format(output: Output) -> Callable[..., bytes]:
+    """Returns the function that formats a row."""
+    if FLAGS.format == "jsonl":
+        return answers.format_json
+    use_colors = answers.supports_colors(is_stdout=output.is_stdout)
+    return functools.partial(answers.format_tsv, use_colors=use_colors)
+
+
+def _shows_bar() -> bool:
+    """Returns whether to show a progress bar: on a terminal that shows no rows meanwhile."""
+    shows_rows = sys.stdout.isatty() and FLAGS.output in ("", "-")
+    return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
+
+
+def _split_chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
     texts = iter(texts)
-    while part := list(itertools.islice(texts, size)):
-        yield part
+    while chunk := list(itertools.islice(texts, size)):
+        yield chunk
+
+
+def _write_rows(
+    file: BinaryIO, run: TrainedRun, texts: list[Text], format_row: Callable[..., bytes]
+) -> None:
+    """Scores texts, and writes their rows."""
+    probabilities = run.predict([text.text for text in texts])
+    for text, probability in zip(texts, probabilities, strict=True):
+        label = run.label_names[int(probability > 0.5)]
+        explanation = run.explain(text.text) if FLAGS.explain else None
+        file.write(format_row(label, float(probability), text, explanation) + b"\n")
+    file.flush()
 
 
 if __name__ == "__main__":

@@ -1,22 +1,54 @@
-"""Trains a model, or goes on training: python -m scripts.train --model_dir=runs/a [flags].
+"""Trains a model, or resumes a run: python -m scripts.train --model_dir=runs/a [flags].
 
-All that the run makes is in --model_dir; type the same command again to go on after a stop.
+Everything that the run produces is in --model_dir. After an interruption, type the same command
+again to resume.
 """
 
 from __future__ import annotations
 
-from scripts.cli import commands
+import json
+import shlex
+import sys
+
+from scripts.cli import commands, streams
+from scripts.cli.flags import (
+    define_model_dir_flag,
+    define_setting_flags,
+    get_model_dir,
+    get_settings,
+)
+from scripts.cli.parsing import check_no_arguments
+from scripts.cli.running import running_command
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    commands.define_model_dir_flag()
-    commands.define_setting_flags()
+    define_model_dir_flag()
+    define_setting_flags()
 
 
 def main(arguments: list[str]) -> int:
-    """Trains, and prints results.json on stdout."""
-    return commands.train(arguments)
+    """Trains, and prints the content of results.json.
+
+    Returns:
+        The exit code: 0, or 128 + n after signal n.
+    """
+    check_no_arguments(arguments)
+    config, model_dir = get_settings(), get_model_dir()
+    with streams.quiet_stderr():
+        from trainer.run import train
+        from trainer.runtime.signals import Interrupted, StopSignals
+    try:
+        with StopSignals():
+            results = train(config, model_dir)
+    except Interrupted as interrupted:
+        command = running_command()
+        resume = shlex.join([sys.executable, "-m", command.name, *command.arguments])
+        streams.print_message(f"{interrupted}, everything is saved; to resume: {resume}")
+        return 128 + interrupted.signal
+    if results:  # empty in a worker that is not the chief
+        print(json.dumps(results, indent=2))
+    return 0
 
 
 if __name__ == "__main__":

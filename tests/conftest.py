@@ -156,9 +156,9 @@ def _call(name: str, *arguments: object) -> int:
 @pytest.fixture
 def call(monkeypatch):
     """Runs a command in this process: call("train", "--model_dir=...") returns its exit code."""
-    from scripts.cli import commands
+    from scripts.cli import streams
 
-    monkeypatch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
+    monkeypatch.setattr(streams, "quiet_stderr", contextlib.nullcontext)
     with _restored_loggers():
         yield _call
 
@@ -169,7 +169,7 @@ def run():
 
     run("predict", ..., stdin=b"...") returns its exit code, stdout and stderr, as `run_process`.
     """
-    from scripts.cli import commands
+    from scripts.cli import streams
 
     def run(name: str, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess:
         with contextlib.ExitStack() as stack:
@@ -181,7 +181,7 @@ def run():
             for stream, mode, file in zip(("stdin", "stdout", "stderr"), "rww", files, strict=True):
                 opened = os.fdopen(os.dup(file.fileno()), mode, encoding="utf-8")
                 patch.setattr(sys, stream, stack.enter_context(opened))
-            patch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
+            patch.setattr(streams, "quiet_stderr", contextlib.nullcontext)
             code = _call(name, *arguments)
             sys.stdout.flush()
             sys.stderr.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dev.settings_page import PAGE, settings_page
+from scripts.dev.settings_page import PAGE, format_page
 from trainer.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that names what is gone
 COMMANDS = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts" / "dev").glob("*.py")]
 
-# Flags that are not settings: of all commands, by absl and by scripts/cli/commands.py.
+# Flags that are not settings: of all commands, by absl and by scripts/cli/flags.py.
 COMMON_FLAGS = {"help", "flagfile", "verbosity", "model_dir"}
 # Flags of other programs that the pages call.
 FOREIGN_FLAGS = {
@@ -111,4 +111,4 @@ def test_no_page_names_a_folder_of_a_developers_machine(page):
 
 
 def test_the_settings_page_is_current():
-    assert text_of(PAGE) == settings_page(), "run: python -m scripts.dev.settings_page"
+    assert text_of(PAGE) == format_page(), "run: python -m scripts.dev.settings_page"

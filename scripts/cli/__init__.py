@@ -1,4 +1,5 @@
-"""What the commands share: flags, help, exit codes, standard streams, and the answers of predict.
+"""Code that the commands share: flags, help, exit codes, standard streams, and predict's output.
 
-Nothing heavy is imported at the top of these modules: `--help` and a wrong flag answer at once.
+These modules import TensorFlow only inside functions, so that `--help` and a mistyped flag return
+immediately.
 """

@@ -1,4 +1,4 @@
-r"""What predict writes for each text: a row of TSV or a line of JSON.
+r"""Formats the output of predict: a row of TSV or a line of JSON for each text.
 
 In TSV, a backslash, tab, line feed or carriage return in a label, a text or another column is
 written as two characters: `\\`, `\t`, `\n`, `\r`. All other bytes are unchanged.
@@ -19,56 +19,57 @@ if TYPE_CHECKING:
     from trainer.artifacts.trained_run import Explanation
 
 _ESCAPES = ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r"))
-_OWN_NAMES = ("label", "probability", "probabilities", "text", "baseline", "words")
-_GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)  # of 256 terminal colours; 0: none
+_RESERVED = ("label", "probability", "probabilities", "text", "baseline", "words")
+# Numbers of xterm's 256 colours, from weak to strong; 0 is no colour.
+_GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
 
-def check_kept(names: Sequence[str], text_column: str) -> None:
-    """Refuses kept columns whose names an answer uses already.
+def check_keep_columns(names: Sequence[str], text_column: str) -> None:
+    """Checks that the names of the copied columns are free in the output.
 
     Args:
         names: The names in --keep_columns.
-        text_column: The column of the text, which an answer has too.
+        text_column: The column of the text.
 
     Raises:
-        UserError: There is such a name, or a name occurs twice.
+        UserError: A name is in the output already, or occurs twice.
     """
     for name in names:
         if name == text_column:
-            raise UserError(f"--keep_columns: {quote(name)} is the text, which each answer has")
-        if name in _OWN_NAMES:
+            raise UserError(f"--keep_columns: {quote(name)} is the text, which is always written")
+        if name in _RESERVED:
             raise UserError(
-                f"--keep_columns: answers have a {quote(name)} of their own; rename that column"
+                f"--keep_columns: {quote(name)} is a name that the output uses; rename that column"
             )
         if names.count(name) > 1:
             raise UserError(f"--keep_columns names {quote(name)} twice")
 
 
-def tsv(
+def format_tsv(
     label: str,
     probability: float,
     text: Text,
     explanation: Explanation | None = None,
     *,
-    is_coloured: bool = False,
+    use_colors: bool = False,
 ) -> bytes:
-    """Makes a row: label, probability, text, kept columns, explanation; without its line end."""
-    start = f"{probability:.6f}".encode()
-    shown_text = escaped(text.text)
-    if explanation and is_coloured:
-        shown_text = _coloured(explanation).encode()
-    kept = [escaped(_plain(value).encode()) for value in text.kept.values()]
-    row = [escaped(label.encode(errors="replace")), start, shown_text, *kept]
-    if explanation and not is_coloured:
+    """Formats a row: label, probability, text, kept columns, explanation; without a line end."""
+    if explanation and use_colors:
+        shown_text = _color_words(explanation).encode()
+    else:
+        shown_text = _escape(text.text)
+    row = [_escape(label.encode(errors="replace")), f"{probability:.6f}".encode(), shown_text]
+    row += [_escape(_format_value(value).encode()) for value in text.kept.values()]
+    if explanation and not use_colors:
         pairs = zip(explanation.words, explanation.weights, strict=True)
-        row.append(escaped(" ".join(f"{w}={x:+.3f}" for w, x in pairs).encode()))
+        row.append(_escape(" ".join(f"{word}={weight:+.3f}" for word, weight in pairs).encode()))
     return b"\t".join(row)
 
 
-def jsonl(
+def format_json(
     label: str, probability: float, text: Text, explanation: Explanation | None = None
 ) -> bytes:
-    """Makes a JSON object, without its line end; bytes that are not UTF-8 become U+FFFD."""
+    """Formats a JSON object, without a line end; bytes that are not UTF-8 become U+FFFD."""
     decoded = text.text.decode(errors="replace")
     content = {"label": label, "probability": probability, "text": decoded, **text.kept}
     if explanation:
@@ -78,30 +79,30 @@ def jsonl(
     return json.dumps(content, ensure_ascii=False).encode(errors="replace")
 
 
-def escaped(text: bytes) -> bytes:
-    """Escapes what would end a column or a row, as two characters."""
+def supports_colors(*, is_stdout: bool) -> bool:
+    """Returns whether explanations are shown as colours: on a terminal, without NO_COLOR."""
+    return is_stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _escape(text: bytes) -> bytes:
+    """Escapes the characters that would end a column or a row."""
     for character, escape in _ESCAPES:
         text = text.replace(character, escape)
     return text
 
 
-def has_colours(*, is_stdout: bool) -> bool:
-    """Says whether explanations are shown by colours."""
-    return is_stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _plain(value: Any) -> str:  # noqa: ANN401 JSON is of any type
+def _format_value(value: Any) -> str:  # noqa: ANN401 a JSON value may have any type
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _coloured(explanation: Explanation) -> str:
-    """Marks words that speak for the second label in green, for the first in red."""
-    most = max(abs(explanation.weights).max(), 1e-9)
+def _color_words(explanation: Explanation) -> str:
+    """Colours the words: green if they raise the probability of the second label, red if not."""
+    largest = max(abs(explanation.weights).max(), 1e-9)
     words = []
     for word, weight in zip(explanation.words, explanation.weights, strict=True):
-        shade = int(abs(weight) / most * len(_GREENS) - 1e-6)
+        shade = int(abs(weight) / largest * len(_GREENS) - 1e-6)
         color = (_GREENS if weight > 0 else _REDS)[shade]
         words.append(f"\x1b[30;48;5;{color}m{word}\x1b[0m" if color else word)
     return " ".join(words)

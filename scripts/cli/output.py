@@ -1,4 +1,4 @@
-"""Where answers go: stdout, a file that is replaced whole, or a pipe or device to write into."""
+"""Writes output to stdout, to a file that is replaced as a whole, or into a pipe or device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.errors import UserError
 from scripts.cli import streams
 
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/(?:self|\d+)/fd/(\d+)")
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """The place that --output names, checked before there is anything to write.
+    """The destination that --output names; checked before there is anything to write.
 
     Args:
         name: A path; empty or `-` for stdout.
@@ -35,8 +35,8 @@ class Output:
     def __post_init__(self) -> None:
         """Checks that it can be written."""
         if self.is_stdout:
-            if streams.is_closed(1):
-                raise UserError("stdout is closed; name a file for the answers: --output=FILE")
+            if streams.was_closed(1):
+                raise UserError("stdout is closed; name a file: --output=FILE")
             return
         path = self._target()
         if path.is_dir() or self.name.endswith("/"):
@@ -44,42 +44,46 @@ class Output:
                 f"--output={self.name} is a folder; name a file in it, such as "
                 f"{Path(self.name) / 'answers.tsv'}"
             )
-        if (descriptor := _descriptor(path)) is not None:
-            self._check_descriptor(descriptor)
-        elif self._is_special(path):
-            self._refuse(path)
+        if (descriptor := _descriptor_number(path)) is not None:
+            self._check_open(descriptor)
+        elif _is_special(path):
+            self._check_writable(path)
         elif not path.parent.is_dir():
             raise UserError(
                 f"--output={self.name}: there is no folder {path.parent}; make it first"
             )
         else:
-            self._refuse(path.parent)
-            self._refuse(path if path.exists() else None)
+            self._check_writable(path.parent)
+            if path.exists():
+                self._check_writable(path)
 
     @property
     def is_stdout(self) -> bool:
-        """Says whether it is the standard output."""
+        """Whether the destination is stdout."""
         return self.name in ("", "-")
 
-    def is_file(self, other: Path) -> bool:
-        """Says whether it is the same regular file as another."""
-        path = None if self.is_stdout else self._target()
-        return bool(path) and path.is_file() and other.is_file() and path.samefile(other)
+    def is_same_file(self, other: Path) -> bool:
+        """Returns whether it is the same regular file as another path."""
+        if self.is_stdout:
+            return False
+        path = self._target()
+        return path.is_file() and other.is_file() and path.samefile(other)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Opens it to write.
+        """Opens it for writing.
 
-        A regular file is created or replaced only when everything is written. Links are followed:
-        their target is replaced, and the links stay. Pipes and devices are written into.
+        A regular file is created or replaced at the end, when everything is written. Links are
+        followed: their target is replaced, and the links stay. Pipes and devices are written
+        directly.
         """
         if self.is_stdout:
             yield sys.stdout.buffer
             return
         path = self._target()
-        if self._is_special(path):
-            descriptor = _descriptor(path)
-            # A duplicate shares the descriptor's position, which >> needs.
+        if _is_special(path):
+            descriptor = _descriptor_number(path)
+            # A duplicate shares the position of the descriptor, so that `>>` appends.
             target = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
             with os.fdopen(target, "wb") as file:
                 yield file
@@ -90,37 +94,37 @@ class Output:
             yield file
 
     def _target(self) -> Path:
-        """Follows links, but no further than to an open descriptor."""
+        """Follows links up to a file or an open descriptor."""
         path = Path(self.name).expanduser().absolute()
-        for _ in range(_MOST_LINKS):
-            if _descriptor(path) is not None or not path.is_symlink():
+        for _ in range(_MAX_LINKS):
+            if _descriptor_number(path) is not None or not path.is_symlink():
                 return path
             path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
         raise UserError(f"--output={self.name} is a link that leads to itself; name a file")
 
-    def _is_special(self, path: Path) -> bool:
-        if _descriptor(path) is not None:
-            return True
-        try:
-            return not stat.S_ISREG(path.stat().st_mode)
-        except OSError:
-            return False
-
-    def _check_descriptor(self, descriptor: int) -> None:
+    def _check_open(self, descriptor: int) -> None:
         try:
             os.fstat(descriptor)
         except OSError as error:
             raise UserError(f"--output={self.name} is not open; name a file") from error
 
-    def _refuse(self, path: Path | None) -> None:
-        if path and not os.access(path, os.W_OK):
-            raise UserError(
-                f"--output={self.name}: {path} is not writable here; name another place"
-            )
+    def _check_writable(self, path: Path) -> None:
+        if not os.access(path, os.W_OK):
+            raise UserError(f"--output={self.name}: {path} is not writable; name another file")
 
 
-def _descriptor(path: Path) -> int | None:
-    """Returns the number of the open file that a path such as /dev/stdout stands for."""
+def _is_special(path: Path) -> bool:
+    """Returns whether a path is a pipe, a device or an open descriptor."""
+    if _descriptor_number(path) is not None:
+        return True
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _descriptor_number(path: Path) -> int | None:
+    """Returns the descriptor that a path such as /dev/stdout names; None for other paths."""
     found = _DESCRIPTOR.fullmatch(str(path))
     if not found:
         return None

@@ -1,22 +1,28 @@
-"""Standard streams that were closed when the command started."""
+"""Standard streams: closed ones, broken pipes, one-line messages, and TensorFlow's own output."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+
+from pipeline.errors import escape
 
 _closed: set[int] = set()
 
 
-def is_closed(descriptor: int) -> bool:
-    """Says whether stdin (0), stdout (1) or stderr (2) was closed when the command started."""
+def was_closed(descriptor: int) -> bool:
+    """Returns whether stdin (0), stdout (1) or stderr (2) was closed when the command started."""
     return descriptor in _closed
 
 
-def open_closed() -> None:
-    """Opens /dev/null in the place of closed standard streams.
+def replace_closed_streams() -> None:
+    """Opens /dev/null in place of each standard stream that is closed.
 
-    Otherwise the next opened file would get their number, and what libraries print.
+    Otherwise the next file that is opened would get the stream's number, and prints of libraries
+    would go into that file.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -28,3 +34,44 @@ def open_closed() -> None:
             stream = os.fdopen(descriptor, "r" if name == "stdin" else "w", closefd=False)
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+
+@contextlib.contextmanager
+def ignore_broken_pipe() -> Iterator[None]:
+    """Ends the context quietly if the reader of stdout has exited, as in `| head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes stdout once more when it exits, and would report the error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_message(message: object) -> None:
+    """Prints a message as one line on stderr, with control characters escaped."""
+    with contextlib.suppress(BrokenPipeError):
+        print(escape(" ".join(str(message).split())), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hides stderr while TensorFlow is imported, and shows it if the import fails.
+
+    TensorFlow 2.21 writes about CUDA and CPU features before TF_CPP_MIN_LOG_LEVEL takes effect.
+    Set TF_CPP_MIN_LOG_LEVEL=0 to see all of its messages.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

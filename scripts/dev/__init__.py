@@ -1,1 +1,1 @@
-"""Commands for the developers of this project: speed, comparisons, pictures and pages."""
+"""Commands for the developers of this project: speed, comparisons, screenshots, settings page."""

@@ -1,32 +1,32 @@
-"""Sets the recipes against what one would pick instead: python -m scripts.dev.compare [flags].
+"""Compares the recipes with other methods: python -m scripts.dev.compare [flags].
 
-Official train split to official test split of --dataset. Each method has a process of its own. The
-clock runs from texts in memory to a fitted model: vocabulary, vectorizing, tracing, validation and
-checkpoints are in it, and so is all that of its teacher; imports, reading the data set and scoring
-the test split are not. What draws random numbers runs once for each seed. Progress goes to stderr;
-a Markdown table to stdout.
+Trains each method on the official train split of --dataset, and measures its accuracy on the test
+split. The time goes from texts in memory to a fitted model. It includes the vocabulary, tracing,
+validation, checkpoints and training the teacher. It excludes imports, reading the data set and
+scoring the test split. Methods with random numbers run once per seed, each in its own process.
+Progress goes to stderr, a Markdown table to stdout.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
 import json
-import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pipeline.errors import UserError
-from scripts.cli import commands
-from scripts.cli.commands import FLAGS
+from scripts.cli import commands, streams
+from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
+from scripts.cli.parsing import check_no_arguments
+from scripts.dev.baselines import BASELINES, DETERMINISTIC, Predict, import_for
+from scripts.dev.measurements.workload import open_named_dataset
+from scripts.dev.processes import measure_in_process, set_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,233 +35,166 @@ if TYPE_CHECKING:
     from pipeline.datasets import NamedDataset
     from trainer.config import TrainConfig
 
-_RECIPES = Path(__file__).parent / "recipes"
-# Recipes, and the one that teaches each.
-_COMPARED = {"fast": None, "quick": "fast", "tutorial": None}
+Results = dict[str, list[dict[str, float]]]  # seconds and accuracy of each seed, by method
 
-Fitted = Callable[[Sequence[bytes]], "np.ndarray"]  # texts to whether each is positive
+_RECIPES_DIR = Path(__file__).parents[1] / "recipes"
+# Each recipe, and the recipe of its teacher.
+_TEACHERS: dict[str, str | None] = {"fast": None, "quick": "fast", "tutorial": None}
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_list("methods", "", "what to measure; empty for all")
-    flags.DEFINE_integer("seeds", 3, "how many seeds; they count from 0", lower_bound=1)
-    flags.DEFINE_string("picture", "", "file that a picture of accuracy against time is written to")
-    flags.DEFINE_string("json", "", "file that all that was measured is written to as well")
-    flags.DEFINE_string("measure", "", "measure this alone, once, in this process, and print JSON")
-    flags.DEFINE_string("folder", "", "where --measure has its cache and runs")
-    commands.define_setting_flags()
+    flags.DEFINE_list("methods", "", "methods to compare; empty: all")
+    flags.DEFINE_integer("seeds", 3, "number of seeds, from 0", lower_bound=1)
+    flags.DEFINE_string("picture", "", "file for a picture of accuracy against time")
+    flags.DEFINE_string("json", "", "file to write all measurements to")
+    flags.DEFINE_string("measure", "", "run only this method, in this process, and print JSON")
+    flags.DEFINE_string("folder", "", "folder for the cache and the runs of --measure")
+    define_setting_flags()
 
 
 def main(arguments: list[str]) -> None:
     """Measures each method with each seed, and prints a table."""
-    commands.refuse(arguments)
+    check_no_arguments(arguments)
     if FLAGS.measure:
-        config = commands.settings()
-        commands.set_threads(config)
-        print(json.dumps(_measure(config)))
+        config = get_settings()
+        set_threads(config)
+        print(json.dumps(_measure(FLAGS.measure, config, Path(FLAGS.folder))))
         return
-    known = [*_PEERS, *_COMPARED]
-    unknown = set(FLAGS.methods) - set(known)
+    known = [*BASELINES, *_TEACHERS]
+    unknown = [method for method in FLAGS.methods if method not in known]
     if unknown:
         raise UserError(f"--methods={','.join(unknown)} is unknown; choose from {','.join(known)}")
-    measured: dict[str, list[dict[str, float]]] = {}
-    for method in FLAGS.methods or known:
-        for seed in range(FLAGS.seeds if method not in _EXACT else 1):
-            with tempfile.TemporaryDirectory() as folder:
-                result = _measured_apart(method, seed, Path(folder))
-            commands.note(f"{method}, seed {seed}: {result}")
-            measured.setdefault(method, []).append(result)
-    print(_table(measured))
+    results = _measure_all(FLAGS.methods or known)
+    print(_format_table(results))
     if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        Path(FLAGS.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if FLAGS.picture:
-        _draw(measured, Path(FLAGS.picture))
+        _draw(results, Path(FLAGS.picture))
 
 
-def _measured_apart(method: str, seed: int, folder: Path) -> dict[str, float]:
-    """Measures a method, after its teachers, each in a process of its own; adds up the seconds."""
-    chosen, seconds = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"], 0.0
-    teacher = _COMPARED.get(method)
+def _measure_all(methods: list[str]) -> Results:
+    results: Results = {}
+    for method in methods:
+        for seed in range(1 if method in DETERMINISTIC else FLAGS.seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                result = _measure_in_process(method, seed, Path(folder))
+            streams.print_message(f"{method}, seed {seed}: {result}")
+            results.setdefault(method, []).append(result)
+    return results
+
+
+def _measure_in_process(method: str, seed: int, folder: Path) -> dict[str, float]:
+    """Measures a method, and first its teacher, each in its own process; adds up the seconds."""
+    arguments, teacher_seconds = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"], 0.0
+    teacher = _TEACHERS.get(method)
     if teacher:
-        seconds = _measured_apart(teacher, seed, folder)["seconds"]
-        chosen.append(f"--teacher={folder / teacher}")
-    if method in _COMPARED:
-        chosen.insert(0, f"--flagfile={_RECIPES / method}.flags")
-    result = commands.measured_apart([*chosen, f"--folder={folder}"])
-    return result | {"seconds": seconds + result["seconds"]}
+        teacher_seconds = _measure_in_process(teacher, seed, folder)["seconds"]
+        arguments.append(f"--teacher={folder / teacher}")
+    if method in _TEACHERS:
+        arguments.insert(0, f"--flagfile={_RECIPES_DIR / method}.flags")
+    result = measure_in_process([*arguments, f"--folder={folder}"])
+    return result | {"seconds": teacher_seconds + result["seconds"]}
 
 
-def _measure(config: TrainConfig) -> dict[str, float]:
-    import numpy as np
-
-    with commands.quiet_stderr():
-        from trainer.data import open_corpus
-    _import_for(FLAGS.measure)
-    dataset = open_corpus(config).dataset
-    folder = Path(FLAGS.folder)
-    texts, labels = (np.concatenate(parts) for parts in zip(*dataset.read("train"), strict=True))
-    if FLAGS.measure in _PEERS:
-        fit = functools.partial(_PEERS[FLAGS.measure], texts.tolist(), labels, config, folder)
+def _measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
+    """Fits a method, and returns its seconds and its accuracy on the test split."""
+    dataset = open_named_dataset(config)
+    if method in BASELINES:
+        import_for(method)
+        texts, labels = _read_split(dataset, "train")
+        start = time.monotonic()
+        predict = BASELINES[method](texts.tolist(), labels, config.seed, folder)
     else:
-        fit = functools.partial(_train, _held_in_memory(dataset, config), config, folder)
-    start = time.monotonic()
-    positive = fit()
+        import trainer.run  # noqa: F401 so that the import is not timed
+
+        in_memory = _load_into_memory(dataset, config)
+        start = time.monotonic()
+        predict = _train(in_memory, config, folder / method)
     seconds = time.monotonic() - start
-    tested, truth = (np.concatenate(p) for p in zip(*dataset.read("test"), strict=True))
-    accuracy = float(np.mean(positive(tested.tolist()) == (truth == 1)))
+    texts, labels = _read_split(dataset, "test")
+    accuracy = float((predict(texts.tolist()) == (labels == 1)).mean())
     return {"seconds": seconds, "accuracy": accuracy}
 
 
-def _import_for(method: str) -> None:
-    """Imports what the method will, before the clock runs."""
-    modules = ["sklearn.linear_model", "sklearn.svm", "sklearn.feature_extraction.text"]
-    if method in _COMPARED:
-        modules = ["trainer.run"]
-    elif method.startswith("fastText"):
-        modules = ["fasttext"]
-    try:
-        for module in modules:
-            importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"{method} needs {error.name}: pip install -e '.[peers]'") from error
+def _read_split(dataset: NamedDataset, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the texts <object>[N] and the labels <int64>[N] of a split."""
+    import numpy as np
+
+    texts, labels = zip(*dataset.read(split).as_numpy_iterator(), strict=True)
+    return np.concatenate(texts), np.concatenate(labels)
 
 
-def _held_in_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDataset:
-    """Reads what training will, so that the clock does without."""
+def _load_into_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDataset:
+    """Reads the splits that training needs, so that reading them is not timed."""
     from pipeline.datasets import NamedDataset
 
     splits = ("train", "unsupervised") if config.teacher else ("train",)
-    held = {split: dataset.read(split).cache() for split in splits}
-    for batches in held.values():
-        for _ in batches:  # the cache is whole when they have gone by
+    cached = {split: dataset.read(split).cache() for split in splits}
+    for batches in cached.values():
+        for _ in batches:  # a full pass completes the cache
             pass
 
-    class Held(NamedDataset):
+    class CachedDataset(NamedDataset):
+        """A data set in memory."""
+
         def read(self, split: str) -> tf.data.Dataset:
-            return held[split]
+            """Returns the batches of a split."""
+            return cached[split]
 
-    return Held(dataset.name, dataset.label_names, dataset.builder)
+    return CachedDataset(dataset.name, dataset.label_names, dataset.builder)
 
 
-def _train(dataset: NamedDataset, config: TrainConfig, folder: Path) -> Fitted:
-    """Trains as scripts.train does, up to the test split."""
+def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predict:
+    """Trains as scripts.train does, without the test split."""
     from trainer.artifacts.trained_run import load
     from trainer.data import make_corpus
     from trainer.preparation import prepare_run
 
-    config = dataclasses.replace(config, cache_dir=str(folder / "cache"))
-    model_dir = folder / FLAGS.measure
+    config = dataclasses.replace(config, cache_dir=str(model_dir.parent / "cache"))
     model_dir.mkdir()
-    trainer = prepare_run(config, make_corpus(config, dataset), model_dir)
-    trainer.fit(model_dir)
-    best = load(model_dir)
-    return lambda texts: best.predict(texts) > 0.5
+    loop = prepare_run(config, make_corpus(config, dataset), model_dir)
+    loop.fit(model_dir)
+    run = load(model_dir)
+    return lambda texts: run.predict(texts) > 0.5
 
 
-def _tf_idf(words: int | None, longest: int) -> Callable[..., Fitted]:
-    def fit(texts: list[bytes], labels: np.ndarray, *_: object) -> Fitted:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-
-        vectorizer = TfidfVectorizer(
-            max_features=words, ngram_range=(1, longest), min_df=2, sublinear_tf=True
-        )
-        model = make_pipeline(
-            vectorizer, LogisticRegression(C=10 if longest > 1 else 1, max_iter=1000)
-        )
-        model.fit(texts, labels)
-        return lambda texts: model.predict(texts) == 1
-
-    return fit
-
-
-def _nb_svm(texts: list[bytes], labels: np.ndarray, *_: object) -> Fitted:
-    """Fits NB-SVM on n-grams of up to three words (Wang & Manning, 2012)."""
-    import numpy as np
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.svm import LinearSVC
-
-    vectorizer = CountVectorizer(binary=True, ngram_range=(1, 3), token_pattern=r"\w+|[^\w\s]")
-    present = vectorizer.fit_transform(texts)
-    counts = [present[labels == label].sum(axis=0) + 1 for label in (0, 1)]
-    ratios = np.log(counts[1] / counts[1].sum()) - np.log(counts[0] / counts[0].sum())
-    model = LinearSVC(C=0.01).fit(present.multiply(ratios).tocsr(), labels)
-    return lambda texts: model.predict(vectorizer.transform(texts).multiply(ratios).tocsr()) == 1
-
-
-def _fast_text(longest: int) -> Callable[..., Fitted]:
-    def fit(texts: list[bytes], labels: np.ndarray, config: TrainConfig, folder: Path) -> Fitted:
-        import fasttext
-        import numpy as np
-
-        lines = [
-            f"__label__{label} {text}\n"
-            for label, text in zip(labels, map(_words, texts), strict=True)
-        ]
-        (folder / "train.txt").write_text("".join(lines), encoding="utf-8")
-        model = fasttext.train_supervised(
-            str(folder / "train.txt"), wordNgrams=longest, lr=0.5, verbose=0, seed=config.seed
-        )
-        return lambda texts: np.array(
-            [found == ["__label__1"] for found in model.predict(list(map(_words, texts)))[0]]
-        )
-
-    return fit
-
-
-def _words(text: bytes) -> str:
-    """Prepares a text as fastText's own tutorial does."""
-    text = re.sub(r"<[^>]*>", " ", text.decode(errors="replace").lower())
-    return " ".join(re.sub(r"([.!?,'/()])", r" \1 ", text).split())
-
-
-_PEERS: dict[str, Callable[..., Fitted]] = {
-    "TF-IDF of words": _tf_idf(10_000, 1),
-    "TF-IDF of words and pairs": _tf_idf(None, 2),
-    "NB-SVM": _nb_svm,
-    "fastText": _fast_text(1),
-    "fastText of pairs": _fast_text(2),
-}
-_EXACT = ("TF-IDF of words", "TF-IDF of words and pairs", "NB-SVM")  # draw no random numbers
-
-
-def _summary(results: list[dict[str, float]]) -> tuple[float, float, float]:
-    """Returns the median of the seconds, the mean accuracy and its standard deviation."""
+def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
+    """Returns the median of the seconds, and mean and standard deviation of the accuracy."""
     accuracies = [result["accuracy"] for result in results]
     deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     seconds = statistics.median(result["seconds"] for result in results)
     return seconds, statistics.mean(accuracies), deviation
 
 
-def _table(measured: dict[str, list[dict[str, float]]]) -> str:
+def _format_table(results: Results) -> str:
     lines = ["| | seconds to train | test accuracy | seeds |", "|---|---|---|---|"]
-    for method, results in sorted(measured.items(), key=lambda item: _summary(item[1])[0]):
-        seconds, accuracy, deviation = _summary(results)
-        spread = f" ± {deviation:.4f}" if len(results) > 1 else ""
-        name = f"**`{method}.flags`**" if method in _COMPARED else method
-        lines.append(f"| {name} | {seconds:.1f} | {accuracy:.4f}{spread} | {len(results)} |")
+    for method, of_seeds in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
+        seconds, accuracy, deviation = _summarize(of_seeds)
+        spread = f" ± {deviation:.4f}" if len(of_seeds) > 1 else ""
+        name = f"**`{method}.flags`**" if method in _TEACHERS else method
+        lines.append(f"| {name} | {seconds:.1f} | {accuracy:.4f}{spread} | {len(of_seeds)} |")
     return "\n".join(lines)
 
 
-def _draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
+def _draw(results: Results, path: Path) -> None:
+    """Draws accuracy against seconds, with one standard deviation as error bars."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for method, results in measured.items():
-        seconds, accuracy, deviation = _summary(results)
-        is_ours = method in _COMPARED
-        color = "tab:orange" if is_ours else "tab:gray"
+    for method, of_seeds in results.items():
+        seconds, accuracy, deviation = _summarize(of_seeds)
+        is_recipe = method in _TEACHERS
+        color = "tab:orange" if is_recipe else "tab:gray"
         axes.errorbar(seconds, accuracy, yerr=deviation, fmt="o", color=color, capsize=3)
         axes.annotate(
-            f"{method}.flags" if is_ours else method,
+            f"{method}.flags" if is_recipe else method,
             (seconds, accuracy),
             xytext=(6, 4),
             textcoords="offset points",
-            fontweight="bold" if is_ours else "normal",
+            fontweight="bold" if is_recipe else "normal",
         )
     axes.set(xscale="log", xlabel="seconds to train", ylabel="test accuracy")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

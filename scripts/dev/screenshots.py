@@ -1,7 +1,7 @@
-"""Pictures of TensorBoard: python -m scripts.dev.screenshots --logdir=runs --output_dir=DIR.
+"""Takes screenshots of TensorBoard: python -m scripts.dev.screenshots --logdir=runs.
 
-Starts TensorBoard on the folder of some runs, and has a browser of the Chromium family, without a
-window, draw its pages: a PNG each, PAGE.png. Prints their paths.
+Starts TensorBoard on a folder of runs, and opens its pages in a headless browser of the Chromium
+family. Writes OUTPUT_DIR/PAGE.png for each page, and prints the paths.
 """
 
 from __future__ import annotations
@@ -16,104 +16,106 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from absl import flags
 
 from pipeline.errors import RunError, UserError
 from scripts.cli import commands
-from scripts.cli.commands import FLAGS
+from scripts.cli.flags import FLAGS, get_local_path
+from scripts.cli.parsing import check_no_arguments
 
 _PAGES = ("scalars", "text", "pr_curves", "hparams")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_LONGEST_START = 120  # seconds
-_LONGEST_DRAWING = 120
+_START_SECONDS = 120  # maximum
+_SCREENSHOT_SECONDS = 120  # maximum
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_string("logdir", "runs", "folder of the runs")
-    flags.DEFINE_string("output_dir", "screenshots", "folder of the pictures")
+    flags.DEFINE_string("output_dir", "screenshots", "folder for the screenshots")
     flags.DEFINE_list(
-        "pages", ",".join(_PAGES), "what stands after # in the addresses of the pages"
+        "pages", ",".join(_PAGES), "pages to capture, as TensorBoard's addresses name them after #"
     )
     flags.DEFINE_string(
-        "browser", "", f"the browser; empty for the first of {', '.join(_BROWSERS)}"
+        "browser", "", f"browser to use; empty: the first that exists of {', '.join(_BROWSERS)}"
     )
-    flags.DEFINE_string("size", "1600,900", "width and height, in pixels")
+    flags.DEFINE_string("size", "1600,900", "width and height in pixels")
 
 
 def main(arguments: list[str]) -> None:
-    """Makes the pictures, and prints where they are."""
-    commands.refuse(arguments)
-    logdir, output_dir = map(commands.local_path, ("logdir", "output_dir"))
-    browser = _browser()
+    """Takes the screenshots, and prints their paths."""
+    check_no_arguments(arguments)
+    logdir, output_dir = get_local_path("logdir"), get_local_path("output_dir")
+    browser = _find_browser()
     if not logdir.is_dir():
-        raise UserError(f"--logdir={logdir} is no folder; name that of some runs")
+        raise UserError(f"--logdir={logdir} is not a folder; name a folder of runs")
     output_dir.mkdir(parents=True, exist_ok=True)
-    with _served(logdir) as address:
+    with _serve(logdir) as address:
         for page in FLAGS.pages:
             path = output_dir / f"{page}.png"
-            _draw(browser, f"{address}#{page}", path)
+            _take_screenshot(browser, f"{address}#{page}", path)
             print(path)
 
 
-def _browser() -> str:
+def _find_browser() -> str:
+    """Returns the path of --browser, or of the first known browser."""
     names = [FLAGS.browser] if FLAGS.browser else _BROWSERS
     for name in names:
         if path := shutil.which(name):
             return path
     raise UserError(
-        f"no browser is found as {' or '.join(names)}; install Chromium, or name it: --browser=PATH"
+        f"no browser found as {' or '.join(names)}; install Chromium, or name it: --browser=PATH"
     )
 
 
 @contextlib.contextmanager
-def _served(logdir: Path) -> Iterator[str]:
-    """Runs TensorBoard on a port of its own choice, until it has read all runs."""
+def _serve(logdir: Path) -> Iterator[str]:
+    """Runs TensorBoard on a free port, and yields its address when it has read all runs."""
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir}", "--port=0"]
-    with tempfile.TemporaryFile("w+") as told:
-        server = subprocess.Popen(command, stdout=told, stderr=told)
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            yield _address_once_read(server, told)
+            yield _wait_for_runs(server, log, logdir)
         finally:
             server.terminate()
             server.wait()
 
 
-def _address_once_read(server: subprocess.Popen[bytes], told: TextIO) -> str:
-    address, runs, until = "", b"", time.monotonic() + _LONGEST_START
-    while time.monotonic() < until and server.poll() is None:
+def _wait_for_runs(server: subprocess.Popen[bytes], log: IO[str], logdir: Path) -> str:
+    """Waits until TensorBoard lists the same runs twice in a row, and returns its address."""
+    runs, deadline = b"", time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
         time.sleep(1)
-        told.seek(0)
-        if found := re.search(r" at (http://\S+)", told.read()):
+        log.seek(0)
+        if found := re.search(r" at (http://\S+)", log.read()):
             address = found[1]
-            with urllib.request.urlopen(f"{address}data/runs") as answer:
-                before, runs = runs, answer.read()
-            if runs.strip() != b"[]" and runs == before:
+            with urllib.request.urlopen(f"{address}data/runs") as response:
+                previous, runs = runs, response.read()
+            if runs.strip() != b"[]" and runs == previous:
                 return address
-    told.seek(0)
-    raise RunError(
-        f"TensorBoard shows no run of {FLAGS.logdir}: {told.read()[-500:] or 'no reason'}"
-    )
+    log.seek(0)
+    raise RunError(f"TensorBoard shows no run of {logdir}: {log.read()[-500:] or 'no reason'}")
 
 
-def _draw(browser: str, address: str, path: Path) -> None:
+def _take_screenshot(browser: str, address: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as profile:
         command = [
             *(browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
             f"--user-data-dir={profile}",
             f"--window-size={FLAGS.size}",
-            "--virtual-time-budget=30000",  # milliseconds that pass in the page, not outside
+            "--virtual-time-budget=30000",  # milliseconds on the page's clock, not of real time
             f"--screenshot={path.absolute()}",
             address,
         ]
         path.unlink(missing_ok=True)
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_LONGEST_DRAWING, check=False
+            command, capture_output=True, text=True, timeout=_SCREENSHOT_SECONDS, check=False
         )
     if not path.exists():
-        raise RunError(f"{browser} made no {path}: {done.stderr.strip()[-500:] or 'no reason'}")
+        reason = done.stderr.strip()[-500:] or "no reason"
+        raise RunError(f"{browser} did not write {path}: {reason}")
 
 
 if __name__ == "__main__":

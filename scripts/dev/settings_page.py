@@ -1,7 +1,7 @@
 """Writes docs/settings.md: python -m scripts.dev.settings_page [--check].
 
-The page lists the settings of `TrainConfig`, a table for each group. --check writes nothing; it
-ends with exit code 1 if the page is not current.
+The page has a table of settings for each group in `TrainConfig`. --check writes nothing, and exits
+with code 1 if the page is out of date.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from absl import flags
 
 from pipeline.errors import UserError
 from scripts.cli import commands
-from scripts.cli.commands import FLAGS
+from scripts.cli.flags import FLAGS
+from scripts.cli.parsing import check_no_arguments
 from trainer.config import GROUPS, TrainConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -37,59 +38,59 @@ _HEADER = """\
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_boolean("check", False, "check that the page is current, and write nothing")
+    flags.DEFINE_boolean("check", False, "only check that the page is up to date")
 
 
 def main(arguments: list[str]) -> None:
     """Writes the page, or checks it."""
-    commands.refuse(arguments)
-    page = settings_page()
+    check_no_arguments(arguments)
+    page = format_page()
     if not FLAGS.check:
         PAGE.write_text(page, encoding="utf-8")
         print(PAGE)
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        raise UserError("docs/settings.md is not current; run: python -m scripts.dev.settings_page")
+        raise UserError("docs/settings.md is out of date; run: python -m scripts.dev.settings_page")
 
 
-def settings_page() -> str:
-    """Returns the page, in Markdown."""
+def format_page() -> str:
+    """Returns the page as Markdown."""
     lines = [_INTRODUCTION.rstrip("\n")]
     for field in dataclasses.fields(TrainConfig):
         if field.name in GROUPS:  # the first setting of its group
             title = GROUPS[field.name]
             lines += ["", f"## {title[:1].upper()}{title[1:]}", "", _HEADER]
-        lines.append(_row(field))
+        lines.append(_format_row(field))
     return "\n".join(lines) + "\n"
 
 
-def _row(field: dataclasses.Field[Any]) -> str:
+def _format_row(field: dataclasses.Field[Any]) -> str:
     may_change = "yes" if field.metadata["may_change"] else ""
     cells = (
         f"`--{field.name}`",
-        _code(field.default),
-        _values(field),
+        _format_code(field.default),
+        _format_values(field),
         may_change,
         field.metadata["help"].replace("|", r"\|"),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _values(field: dataclasses.Field[Any]) -> str:
-    """Returns the choices or the range of a setting, or else its type."""
+def _format_values(field: dataclasses.Field[Any]) -> str:
+    """Returns the choices of a setting, its range, or its type."""
     choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
     if choices:
-        return ", ".join(map(_code, choices))
+        return ", ".join(map(_format_code, choices))
     if isinstance(field.default, bool):
         return "`true`, `false`"
     if minimum is None:
         return {str: "text", int: "integer", float: "number"}[type(field.default)]
     if maximum is None:
-        return f"at least {_number(minimum)}"
-    return f"{_number(minimum)} to {_number(maximum)}"
+        return f"at least {_format_number(minimum)}"
+    return f"{_format_number(minimum)} to {_format_number(maximum)}"
 
 
-def _code(value: object) -> str:
-    """Writes a default or a choice as it is typed."""
+def _format_code(value: object) -> str:
+    """Formats a default or a choice as the user types it."""
     if value == "":
         return "empty"
     if isinstance(value, bool):
@@ -97,7 +98,7 @@ def _code(value: object) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
 
 

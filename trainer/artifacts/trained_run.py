@@ -118,9 +118,9 @@ class TrainedRun:
 
         Returns:
             dataset, split, examples, loss, accuracy, auc, calibration_error, and the figures of
-            `compute_class_metrics`. `loss` is that of the calibrated logits. The temperature is fitted on
-            `validation`, so that the calibration error there is cross-fitted. A figure that is
-            undefined, such as the AUC of a split with one class, is None.
+            `compute_class_metrics`. `loss` is that of the calibrated logits. The temperature is
+            fitted on `validation`, so that the calibration error there is cross-fitted. A figure
+            that is undefined, such as the AUC of a split with one class, is None.
 
         Raises:
             UserError: The labels differ from those of the run, the run was trained on other data,

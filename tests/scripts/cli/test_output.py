@@ -99,7 +99,7 @@ def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
         Output(str(loop))
     # Root may write anywhere; this is the result for other users.
     monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))
-    with pytest.raises(UserError, match=r"is not writable here; name another place"):
+    with pytest.raises(UserError, match=r"is not writable; name another file"):
         Output(str(tmp_path / "a.tsv"))
     assert list(tmp_path.iterdir()) == [loop]
 
@@ -108,6 +108,6 @@ def test_the_same_file_under_another_name_is_recognized(tmp_path):
     path, link = tmp_path / "a.csv", tmp_path / "link"
     path.write_bytes(b"text\n")
     link.symlink_to(path)
-    assert Output(str(link)).is_file(path)
-    assert not Output(str(tmp_path / "b.csv")).is_file(path)
-    assert not Output("-").is_file(path)
+    assert Output(str(link)).is_same_file(path)
+    assert not Output(str(tmp_path / "b.csv")).is_same_file(path)
+    assert not Output("-").is_same_file(path)

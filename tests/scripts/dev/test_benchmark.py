@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 def measured(run_process, flags, tmp_path_factory):
     """Some sections on the small data set, once: the report and the JSON."""
     path = tmp_path_factory.mktemp("benchmark") / "measured.json"
-    settings = ["--parts=training,evaluation,input", "--repeats=1", "--reviews=60"]
+    settings = ["--sections=training,evaluation,input", "--repeats=1", "--examples=60"]
     done = run_process("dev.benchmark", *settings, f"--json={path}", *flags)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode(), json.loads(path.read_text())
@@ -37,12 +37,12 @@ def test_both_programs_read_the_same_examples(measured):
     _, results = measured
     for part in ("training", "evaluation"):
         (ours,), (theirs,) = results[part], results[f"keras {part}"]
-        assert ours["reviews"] == theirs["reviews"] == 60
+        assert ours["examples"] == theirs["examples"] == 60
         assert ours["tokens"] == theirs["tokens"] > 60
         assert ours["gigaflops"] == pytest.approx(theirs["gigaflops"])
 
 
 def test_an_unknown_section_is_refused(run_process, flags):
-    done = run_process("dev.benchmark", "--parts=training,speed", *flags)
+    done = run_process("dev.benchmark", "--sections=training,speed", *flags)
     assert done.returncode == 1
-    assert "--parts=speed is unknown; choose from training" in done.stderr.decode()
+    assert "--sections=speed is unknown; choose from training" in done.stderr.decode()

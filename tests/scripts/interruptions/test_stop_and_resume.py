@@ -34,10 +34,9 @@ def test_a_stopped_and_killed_run_resumes_to_the_same_bits(
     stopped.send_signal(number)
     _, stderr = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number
-    assert (
-        f"stopped by {number.name}, everything saved; to go on: {sys.executable} -m scripts.train"
-        in (stderr.decode().splitlines()[-1])
-    )
+    last_line = stderr.decode().splitlines()[-1]
+    command = f"{sys.executable} -m scripts.train"
+    assert f"stopped by {number.name}, everything is saved; to resume: {command}" in last_line
     if number == signal.SIGTERM:
         killed = start_process(*train)
         wait_for(newest() + 2)
@@ -66,5 +65,5 @@ def test_a_signal_ends_training_after_saving(run, flags, tmp_path, number):
     thread.join()
     assert done.returncode == 128 + number
     (line,) = done.stderr.decode().splitlines()
-    assert line.startswith(f"stopped by {number.name}, everything saved; to go on: ")
+    assert line.startswith(f"stopped by {number.name}, everything is saved; to resume: ")
     assert not (tmp_path / "run" / "results.json").exists()

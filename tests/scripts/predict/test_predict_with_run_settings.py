@@ -73,7 +73,7 @@ def test_flags_override_the_settings_of_the_run(predict, own):
         f"--input={file}", "--keep_columns=id", "--format=jsonl", "--verbosity=0"
     )
     assert code == 0, err
-    assert "is read with the run's settings: --encoding=cp1252" in err
+    assert "with the settings of the run: --encoding=cp1252" in err
     answers = [json.loads(line) for line in out.splitlines()]
     assert [(row["text"], row["id"]) for row in answers] == [(text, str(n)) for text, _, n in ROWS]
     other = own.parent / "other.tsv"
@@ -93,8 +93,8 @@ def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own)
     assert "has no column 'body', but 'text', 'x'" in message
     assert "--label_column" not in message
     for arguments, expected in (
-        (["--keep_columns=label", f"--input={own.parent / 'a.csv'}"], "'label' of their own"),
-        (["--keep_columns=id", "fine"], "--keep_columns is for the columns of a file"),
+        (["--keep_columns=label", f"--input={own.parent / 'a.csv'}"], "'label' is a name that"),
+        (["--keep_columns=id", "fine"], "--keep_columns needs a file with columns"),
         ([f"--input={own.parent}"], "is a folder"),
         ([f"--output={own.parent}", "fine"], "is a folder"),
         ([f"--output={file}", f"--input={file}"], "is the --input"),
@@ -130,7 +130,7 @@ def test_texts_may_begin_with_a_dash(predict):
     code, out, err = predict("--terrible", "great")
     assert (code, out) == (1, b"")
     assert "Unknown command line flag 'terrible'" in err
-    assert "a text that begins with a dash goes after --" in err
+    assert "put -- before a text that begins with a dash" in err
     code, out, _ = predict("--format", "jsonl", "--", "--terrible")
     assert (code, json.loads(out)["text"]) == (0, "--terrible")
 

@@ -94,7 +94,7 @@ def test_a_signal_to_one_process_stops_all_after_saving(workers, undisturbed, tm
     processes[noticed].send_signal(signal.SIGTERM)
     for code, _, err in map(ended, processes):
         assert code == 143, err
-        assert "stopped by SIGTERM, everything saved" in err
+        assert "stopped by SIGTERM, everything is saved" in err
     check_goes_on(workers, folder, undisturbed)
 
 

@@ -1,0 +1,96 @@
+"""Defines flags, one for each setting of a run, and reads their values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from pipeline import DATASETS
+from pipeline.errors import UserError, shorten
+from trainer.config import TrainConfig
+
+FLAGS = flags.FLAGS
+
+_DEFINE: dict[type, Callable[..., object]] = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+
+flags.disclaim_key_flags()  # --help lists a flag under the command that calls these functions
+
+
+def define_model_dir_flag() -> None:
+    """Defines --model_dir."""
+    flags.DEFINE_string("model_dir", "", "folder that contains the whole run")
+
+
+def define_setting_flags(*names: str) -> None:
+    """Defines a flag for each of the named fields of TrainConfig, or for all fields."""
+    for field in dataclasses.fields(TrainConfig):
+        if names and field.name not in names:
+            continue
+        default: Any = field.default
+        choices, help_text = field.metadata["choices"], field.metadata["help"]
+        if choices:
+            flags.DEFINE_enum(field.name, default, choices, help_text)
+        else:
+            _DEFINE[type(default)](field.name, default, help_text)
+
+
+def get_settings() -> TrainConfig:
+    """Returns the settings that the flags give.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+    values = {field.name: get_flag(field.name) for field in dataclasses.fields(TrainConfig)}
+    if not values["dataset"]:
+        raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
+    if values["dataset"] not in DATASETS:
+        # Absolute, because later commands may run in another folder.
+        values["dataset"] = str(get_local_path("dataset").absolute())
+    for name in ("cache_dir", "teacher"):
+        get_local_path(name)
+    return TrainConfig(**values)
+
+
+def get_model_dir() -> Path:
+    """Returns --model_dir.
+
+    Raises:
+        UserError: It was not given.
+    """
+    if not FLAGS.model_dir:
+        raise UserError("name the folder of the run: --model_dir=runs/NAME")
+    return get_local_path("model_dir")
+
+
+def get_local_path(name: str) -> Path:
+    """Returns the path that a flag gives, with `~` expanded.
+
+    Raises:
+        UserError: The path is a URL. Locks and atomic renames need a local file system.
+    """
+    value: str = get_flag(name)
+    if "://" in value:
+        raise UserError(
+            f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for "
+            "example with gcsfuse, or copy it here (only --data_dir may be a URL)"
+        )
+    return Path(value).expanduser()
+
+
+def get_flag(name: str) -> Any:  # noqa: ANN401 a flag may have any type
+    """Returns the value of a flag."""
+    return FLAGS[name].value
+
+
+def is_given(name: str) -> bool:
+    """Returns whether a flag is on the command line or in a flag file."""
+    return bool(FLAGS[name].present)
