@@ -234,8 +234,9 @@ def test_lists_and_objects_are_no_labels(tmp_path, label, kind):
 
 def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path):
     write_csv(tmp_path / "a.csv")
-    dataset = opened(tmp_path / "a.csv")
-    is_raised = pytest.raises(RunError, match=r"a\.csv cannot be read")
-    with is_raised as raised, translate_dataset_errors(dataset):
+    with (
+        pytest.raises(RunError, match=r"a\.csv cannot be read") as raised,
+        translate_dataset_errors(opened(tmp_path / "a.csv")),
+    ):
         raise tf.errors.NotFoundError(None, None, "gone")
     assert "rm -r" not in str(raised.value)
