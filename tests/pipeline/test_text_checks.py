@@ -66,7 +66,7 @@ def test_empty_texts_are_counted(config_of, caplog):
     empty = sum(not text for text in data.texts("train").texts())
     assert empty
     check_data(data, config)
-    (warning,) = [text for text in warnings(caplog) if "no word" in text]
+    (warning,) = [text for text in warnings(caplog) if "no token" in text]
     assert f"{empty} of " in warning
     assert "have no token" in warning
 
