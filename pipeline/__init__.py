@@ -1,11 +1,11 @@
-"""From texts to batches of token ids: a data set, its vocabulary, its cached splits, its batches.
+"""From texts to batches of token ids: data sets, vocabulary, cached splits, batches.
 
-A reader follows `datasets`, `text`, `vocabulary`, `corpus`, `batches` in this order. This package
+Read the modules in this order: `datasets`, `text`, `vocabulary`, `corpus`, `batches`. This package
 imports neither `model` nor `trainer`.
 """
 
-# Each data set that --dataset knows, and the module whose TFDS builder registers it
-# (None: the builder comes with tensorflow-datasets). Here, so that --help imports nothing heavy.
+# The names that --dataset accepts, and the module whose import registers the TFDS builder (None:
+# the builder is in tensorflow-datasets). It is here so that --help need not import TensorFlow.
 DATASETS: dict[str, str | None] = {
     "imdb_reviews": None,
     "imdb_offline": "pipeline.imdb_offline.imdb_offline_dataset_builder",

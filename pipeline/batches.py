@@ -9,45 +9,44 @@ import tensorflow as tf
 
 from pipeline.datasets import disable_autotune
 from pipeline.examples import Examples
-from pipeline.vocabulary import PADDING_ID, UNKNOWN_ID
+from pipeline.vocabulary import OOV_ID, PADDING_ID
 
-_POOL_BATCHES = (
-    50  # batches whose reviews are sorted by length together: more pads less, mixes less
-)
-_READ_AHEAD = 8  # batches; one takes 1 ms to make
-_PAD_MULTIPLE = 8  # a batch is as long as its longest review, rounded up for tensor cores
-PADDING_LABEL = -2.0  # the label of a row that only makes the parts of a batch equal
+# Batches in a pool, whose examples are sorted by length. A larger pool pads less and shuffles less.
+_POOL_BATCHES = 50
+_READ_AHEAD = 8  # batches; making one takes 1 ms
+_PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple, for tensor cores
+PADDING_LABEL = -2.0  # the label of a row that is no example and only fills up a shard
 
 
 def batches_per_epoch(examples: Examples, batch_size: int) -> int:
-    """Counts the batches of an epoch, the smaller last one included."""
+    """Returns the number of batches in an epoch, with the smaller last one."""
     return math.ceil(len(examples) / batch_size)
 
 
 def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Decides which reviews make up each batch of an epoch.
+    """Returns which examples are in each batch of an epoch, in random order.
 
-    The reviews are shuffled and cut into pools; each pool is sorted by length and cut into
-    batches, so that a batch holds reviews of nearly one length; the batches are shuffled. The
-    order is a function of its arguments: a resumed run finds its place by counting batches.
+    The examples are shuffled and divided into pools. Each pool is sorted by length and divided into
+    batches, so that the examples of a batch have similar lengths. The batches are shuffled. The
+    order depends only on the arguments: a resumed run skips the batches that it has seen.
 
     Args:
-        lengths: <int64>[N], tokens in each review.
-        batch_size: Examples a batch; the last batch drawn has what is left.
-        seed: The run's seed.
-        epoch: Counts from 0.
+        lengths: <int64>[N], tokens of each example.
+        batch_size: Examples per batch; the last batch that is made may have fewer.
+        seed: The seed of the run.
+        epoch: The epoch, from 0.
 
     Returns:
-        The batches in order, each the positions <int64>[≤ batch_size] of its reviews.
+        The positions <int64>[≤ batch_size] of the examples of each batch.
     """
     random = np.random.default_rng([seed, epoch])
     shuffled = random.permutation(len(lengths))
-    pool = batch_size * _POOL_BATCHES
-    batches = []
-    for start in range(0, len(shuffled), pool):
-        in_pool = shuffled[start : start + pool]
-        in_pool = in_pool[np.argsort(lengths[in_pool], kind="stable")]
-        batches += np.split(in_pool, range(batch_size, len(in_pool), batch_size))
+    pool_size = batch_size * _POOL_BATCHES
+    batches: list[np.ndarray] = []
+    for start in range(0, len(shuffled), pool_size):
+        pool = shuffled[start : start + pool_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += np.split(pool, range(batch_size, len(pool), batch_size))
     return [batches[i] for i in random.permutation(len(batches))]
 
 
@@ -61,21 +60,22 @@ def training_batches(
     shards: int = 1,
     local: range = range(1),
 ) -> tf.data.Dataset:
-    """Makes the batches of one epoch.
+    """Returns the batches of one epoch, in `epoch_order`.
 
     Args:
-        examples: The training split.
-        batch_size: Examples a batch.
-        seed: The run's seed.
-        epoch: Counts from 0.
-        first_batch: How many batches of the epoch to leave out, for a run that goes on.
-        shards: Into how many shards of equal size a batch is split.
+        examples: The train split.
+        batch_size: Examples per batch, over all shards.
+        seed: The seed of the run.
+        epoch: The epoch, from 0.
+        first_batch: The number of batches to skip, for a resumed run.
+        shards: The number of shards that each batch is split into.
         local: The numbers of the shards that this process reads.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. Parts
-        are equal in all batches (gathering what processes made of them needs it): in the smaller
-        last one, rows without a review are of one unknown token and have the label PADDING_LABEL.
+        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. With more
+        than one shard, all shards of all batches have the same size, as gathering across processes
+        requires. Rows that fill up the last batch have one out-of-vocabulary token and the label
+        PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
     return _gather(
@@ -84,23 +84,23 @@ def training_batches(
 
 
 def evaluation_order(lengths: np.ndarray) -> np.ndarray:
-    """Returns the positions <int64>[N] of reviews of these lengths, shortest first."""
+    """Returns the positions <int64>[N] of examples of these lengths, shortest first."""
     return np.argsort(lengths, kind="stable")
 
 
 def evaluation_batches(
     examples: Examples, *, batch_size: int, shards: int = 1, local: range = range(1)
 ) -> tf.data.Dataset:
-    """Makes batches in which every review stands once, in `evaluation_order`.
+    """Returns batches with every example once, in `evaluation_order`.
 
     Args:
         examples: Any split.
-        batch_size: Examples a batch.
-        shards: Into how many shards of equal size a batch is split.
+        batch_size: Examples per batch, over all shards.
+        shards: The number of shards that each batch is split into.
         local: The numbers of the shards that this process reads.
 
     Returns:
-        Batches as those of `training_batches`.
+        Batches like those of `training_batches`.
     """
     by_length = evaluation_order(examples.lengths)
     order = np.split(by_length, range(batch_size, len(by_length), batch_size))
@@ -108,7 +108,7 @@ def evaluation_batches(
 
 
 def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range) -> np.ndarray:
-    """Returns the positions of the local shards of a batch; -1 stands for no example."""
+    """Returns the positions in the local shards of a batch, with -1 for rows without an example."""
     if shards == 1:
         return batch
     size = -(-batch_size // shards)
@@ -117,13 +117,14 @@ def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range)
 
 
 def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
+    """Reads the examples at the positions of each batch."""
     positions = tf.RaggedTensor.from_row_lengths(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )
 
     def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         token_ids, labels = tf.numpy_function(
-            lambda chosen: _padded(examples, chosen), [batch], (tf.int32, tf.float32)
+            lambda chosen: _pad(examples, chosen), [batch], (tf.int32, tf.float32)
         )
         return tf.ensure_shape(token_ids, [None, None]), tf.ensure_shape(labels, [None])
 
@@ -131,13 +132,14 @@ def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
     return disable_autotune(batches)
 
 
-def _padded(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns padded token ids <int32>[B, T] and labels <float32>[B]; position -1 is at the end."""
     chosen = examples[positions[positions >= 0]]
     longest = int(chosen.lengths.max(initial=1))
-    length = longest + -longest % _PAD_MULTIPLE
-    token_ids = np.full([len(positions), length], PADDING_ID, np.int32)
+    padded_length = longest + -longest % _PAD_MULTIPLE
+    token_ids = np.full([len(positions), padded_length], PADDING_ID, np.int32)
     for row, length in enumerate(chosen.lengths):
         token_ids[row, :length] = chosen.row(row)
-    token_ids[len(chosen) :, 0] = UNKNOWN_ID
-    nothing = np.full(len(positions) - len(chosen), PADDING_LABEL, np.float32)
-    return token_ids, np.concatenate([chosen.labels, nothing])
+    token_ids[len(chosen) :, 0] = OOV_ID
+    no_labels = np.full(len(positions) - len(chosen), PADDING_LABEL, np.float32)
+    return token_ids, np.concatenate([chosen.labels, no_labels])

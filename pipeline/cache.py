@@ -1,13 +1,13 @@
-"""Work that is done once and kept on disk: vocabularies, and splits as token ids.
+"""Keeps results of slow work on disk: parsed files, vocabularies, token ids.
 
 Layout of a cache folder, which may be any folder, even one with other files:
 
     CACHE_DIR/text-sentiment-cache/
-        CACHEDIR.TAG                 tells backup programs to skip the folder
+        CACHEDIR.TAG                 makes backup programs skip the folder
         texts-0123456789abcdef0123/  an entry
-            entry.json               its key; the file's time is the time of the entry's last use
+            entry.json               its key; modified whenever the entry is used
             …
-        unfinished/                  entries that are being made or removed
+        unfinished/                  entries that are being written or removed
 
 Only folders below `text-sentiment-cache` that have an `entry.json` are ever removed.
 """
@@ -35,22 +35,24 @@ _T = TypeVar("_T")
 
 _FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.json"
 _TAG = """Signature: 8a477f597d28d172789f06886806bc55
-# This folder is a cache of text-sentiment: it may be deleted, and is made again when needed.
+# This folder is a cache of text-sentiment. You may delete it; it is made again when needed.
 """
-_ABANDONED_SECONDS = 24 * 3600  # an unfinished entry older than this belongs to a process that died
-_IN_USE_SECONDS = 3600  # an entry that was read since then is not removed
+_ABANDONED_SECONDS = 24 * 3600  # the process that wrote an older unfinished entry has died
+_IN_USE_SECONDS = 3600  # entries used more recently than this are not removed
 
 
 class Cache:
-    """Folders of what was computed, each under the hash of all that it was computed from.
+    """Folders with computed results, each named by a hash of everything that the result depends on.
 
-    An entry appears whole or not at all: it is written elsewhere and renamed. Two processes may
-    make the same entry at once; the first to finish wins, and both use its entry.
+    An entry is written to another folder and then renamed, so no process sees a half-written entry.
+    If two processes write the same entry at the same time, both use that of the first to finish.
 
     Args:
-        root: The folder of the cache; None for a temporary one, removed when the process ends.
-        limit: The largest total size of the entries, in bytes. Beyond it, the least recently used
-            are removed, except those used in the last hour. None: no limit.
+        root: The folder of the cache; None for a temporary folder that the process removes when it
+            ends.
+        limit: The largest total size of the entries, in bytes; None for no limit. When it is
+            exceeded, the least recently used entries are removed, except those used in the last
+            hour.
     """
 
     def __init__(self, root: Path | None, *, limit: int | None = None) -> None:
@@ -69,57 +71,62 @@ class Cache:
         make: Callable[[Path], None],
         read: Callable[[Path], _T],
     ) -> _T:
-        """Reads an entry, and makes it first where it is not there or is damaged.
+        """Reads an entry, and writes it first if it is missing or damaged.
 
         Args:
-            kind: What it is, the first part of its folder's name.
-            key: All that it depends on.
-            make: Fills an empty folder with it.
-            read: Reads it from its folder; raises where it is damaged.
+            kind: The prefix of the entry's folder name.
+            key: Everything that the entry depends on, in JSON types.
+            make: Writes the entry into an empty folder.
+            read: Reads the entry from its folder; raises an error if it is damaged.
 
         Returns:
             What `read` returns.
 
         Raises:
-            RunError: A folder that is not a cache entry has the entry's name.
+            RunError: Another file or folder has the entry's name.
             UserError: The cache cannot be written.
         """
-        about = json.dumps(key, sort_keys=True)
-        name = hashlib.sha256(about.encode()).hexdigest()[:20]
+        key_json = json.dumps(key, sort_keys=True)
+        name = hashlib.sha256(key_json.encode()).hexdigest()[:20]
         folder = self._folder / f"{kind}-{name}"
         if _is_entry(folder):
-            _set_used(folder)  # before it is read, so that no other process removes it
+            _set_used(folder)  # before reading, so that no other process removes it
             try:
                 return read(folder)
             except (ValueError, OSError, RunError, UserError) as error:
                 _log.warning("%s is damaged (%s) and is made again", folder, error)
                 self._remove(folder)
-        self._make(folder, about, make)
+        self._make(folder, key_json, make)
         return read(folder)
 
-    def _make(self, folder: Path, about: str, make: Callable[[Path], None]) -> None:
+    def _make(self, folder: Path, key_json: str, make: Callable[[Path], None]) -> None:
+        """Writes an entry, unless another process is faster.
+
+        Raises:
+            RunError: Another file or folder has the entry's name.
+            UserError: The cache cannot be written.
+        """
         new = self._new_folder(f"{folder.name}.")
         try:
             self._remove_abandoned(new.parent)
-            (new / _MARKER).write_text(about + "\n", encoding="utf-8")
+            (new / _MARKER).write_text(key_json + "\n", encoding="utf-8")
             make(new)
             for path in new.iterdir():
                 _flush(path)
             _set_used(new)
-            # Fails where another process was faster; its entry is as good.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # another process was faster; its entry is the same
                 new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
         if not _is_entry(folder):
             raise RunError(
-                f"{folder} is not an entry of the cache, but has the name of one; move it away, or "
-                "name another --cache_dir"
+                f"{folder} has the name of a cache entry, but is none; move it away, or name "
+                "another folder: --cache_dir=FOLDER"
             )
         self._remove_least_recently_used()
 
     def _new_folder(self, prefix: str) -> Path:
-        """Makes a folder among the unfinished ones.
+        """Makes an empty folder in `unfinished`.
 
         Raises:
             UserError: The cache cannot be written.
@@ -136,11 +143,11 @@ class Cache:
                 raise
             raise UserError(
                 f"the cache {self.root} cannot be written ({error.strerror}); name another folder, "
-                "--cache_dir=FOLDER, or none: --cache_dir="
+                "--cache_dir=FOLDER, or use none: --cache_dir="
             ) from error
 
     def _remove_least_recently_used(self) -> None:
-        """Removes entries until the others fit into the limit."""
+        """Removes entries until the rest fits into the limit."""
         if self._limit is None:
             return
         entries = sorted(_entries(self._folder), key=lambda entry: entry.used_at)
@@ -152,15 +159,15 @@ class Cache:
             removed += entry.size
         if removed:
             _log.info(
-                "cache %s: removed %.1f MB, the least recently used of %.1f MB; --cache_gb sets "
-                "the limit",
+                "cache %s: removed the least recently used %.1f MB of %.1f MB; --cache_gb sets the "
+                "limit",
                 self._folder,
                 removed / 1e6,
                 total / 1e6,
             )
 
     def _remove(self, folder: Path) -> None:
-        """Removes an entry; other processes see it whole or not at all."""
+        """Removes an entry. It is renamed first, so that no other process reads half of it."""
         unfinished = self._new_folder("removed.")
         with contextlib.suppress(OSError):  # another process was faster
             folder.rename(unfinished)
@@ -169,6 +176,7 @@ class Cache:
             unfinished.rmdir()
 
     def _remove_abandoned(self, unfinished: Path) -> None:
+        """Removes unfinished entries of processes that died."""
         for entry in _entries(unfinished):
             if time.time() - entry.written_at > _ABANDONED_SECONDS:
                 with contextlib.suppress(OSError):  # another process was faster
@@ -177,7 +185,14 @@ class Cache:
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """An entry on disk: its size in bytes, and times in seconds since 1970."""
+    """An entry on disk.
+
+    Attributes:
+        folder: Its folder.
+        size: Bytes of all its files.
+        used_at: When it was last used, in seconds since 1970.
+        written_at: When its newest file was written, in seconds since 1970.
+    """
 
     folder: Path
     size: int
@@ -186,10 +201,11 @@ class _Entry:
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
+    """Yields the entries in a folder."""
     for path in folder.iterdir():
         if not _is_entry(path):
             continue
-        with contextlib.suppress(FileNotFoundError):  # another process has removed it meanwhile
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
             stats = [file.lstat() for file in path.iterdir()]
             used_at = (path / _MARKER).stat().st_mtime
             written_at = max(stat.st_mtime for stat in stats)
@@ -197,7 +213,7 @@ def _entries(folder: Path) -> Iterator[_Entry]:
 
 
 def _is_entry(folder: Path) -> bool:
-    """Says whether a folder is a cache entry: it has a marker, and is not a link."""
+    """Returns whether a folder is a cache entry: it has a marker, and is not a link."""
     return (folder / _MARKER).is_file() and not folder.is_symlink()
 
 
@@ -208,7 +224,7 @@ def _set_used(folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes an entry, its marker last: if interrupted, what is left is still an entry."""
+    """Deletes an entry. Its marker is last, so that an interrupted deletion can be completed."""
     for path in folder.iterdir():
         if path.name != _MARKER:
             path.unlink()
@@ -217,6 +233,6 @@ def _delete(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Flushes a file to disk, before its folder is renamed."""
+    """Flushes a file to disk, so that it is complete before its folder is renamed."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

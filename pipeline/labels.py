@@ -1,4 +1,4 @@
-"""The order of a data set's labels, and labels that look alike."""
+"""Orders the labels of a data set, and finds labels that look alike."""
 
 from __future__ import annotations
 
@@ -7,43 +7,42 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 
 
 def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
-    """Sorts labels: numbers by value, words alphabetically.
+    """Sorts labels: numbers by value, other labels alphabetically.
 
     For example, -1 comes before 0 and +1. In the pairs 0 and 1, neg and pos, no and yes, false and
     true, the second label is the positive one.
 
     Args:
-        labels: Different labels.
-        positive: The label that comes last; empty for none in particular.
+        labels: Distinct labels.
+        positive: The label to put last; empty to sort all labels.
 
     Raises:
-        UserError: There is no label of that name.
+        UserError: `positive` is not one of the labels.
     """
     labels = list(labels)
     values = {label: _number(label) for label in labels}
-    if all(value is not None for value in values.values()):
-        ordered = sorted(labels, key=lambda label: (values[label], label))
-    else:
+    if None in values.values():
         ordered = sorted(labels, key=lambda label: (label.lower(), label))
+    else:
+        ordered = sorted(labels, key=lambda label: (values[label], label))
     if not positive:
         return tuple(ordered)
     if positive not in ordered:
         raise UserError(
-            f"--positive_label={shown(positive)} is not a label of the data set; it has "
-            f"{', '.join(map(shown, ordered))}"
+            f"--positive_label={quote(positive)} is not a label of the data set; it has "
+            f"{', '.join(map(quote, ordered))}"
         )
     return (*(label for label in ordered if label != positive), positive)
 
 
 def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Lists the pairs of labels that look like one label.
+    """Returns the pairs of labels that probably mean the same class.
 
-    Such labels differ only in case, spaces, invisible characters or Unicode form, or are the same
-    number.
+    They differ only in case, spaces, invisible characters or Unicode form, or are the same number.
     """
     return [
         pair
@@ -54,6 +53,7 @@ def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _number(label: str) -> float | None:
+    """Returns the finite number that a label is, or None."""
     try:
         value = float(label)
     except ValueError:
@@ -62,6 +62,7 @@ def _number(label: str) -> float | None:
 
 
 def _skeleton(label: str) -> str:
+    """Returns a label without case, spaces and invisible characters, in one Unicode form."""
     letters = unicodedata.normalize("NFKC", label).casefold()
     visible = (c for c in letters if unicodedata.category(c) not in ("Cf", "Cc"))
     return unicodedata.normalize("NFKC", "".join(visible)).replace(" ", "")

@@ -15,72 +15,78 @@ from pipeline.errors import RunError, UserError
 from pipeline.text.standardization import standardize
 
 PADDING_ID = 0
-UNKNOWN_ID = 1
-FIRST_WORD_ID = 2  # the id of the token on line 1 of vocabulary.txt
-_UNKNOWN = "[UNK]"  # TextVectorization's own word of id 1; standardized texts have no brackets
+OOV_ID = 1
+FIRST_TOKEN_ID = 2  # the id of the token on line 1 of vocabulary.txt
+_OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts have no brackets
 
 
 class Vectorizer:
     """Turns texts into token ids, the same way in training, prediction and export.
 
+    Args:
+        tokens: The vocabulary.
+        sequence_length: Tokens that are kept of each text.
+        truncate: Which tokens of a longer text are kept: `head` or `tail`.
+        punctuation: `drop` or `keep`; see `standardize`.
+
     Attributes:
-        words: The vocabulary; `words[i]` has id `i + FIRST_WORD_ID`.
-        vocabulary_size: Number of ids: the words, padding and unknown.
-        layer: The TextVectorization layer, which an export has to track.
+        tokens: The vocabulary; `tokens[i]` has id `i + FIRST_TOKEN_ID`.
+        vocabulary_size: Number of token ids, with padding and out-of-vocabulary.
+        layer: The TextVectorization layer, which an export must track.
     """
 
     def __init__(
         self,
-        words: Sequence[str],
+        tokens: Sequence[str],
         *,
         sequence_length: int,
         truncate: str,
         punctuation: str = "drop",
     ) -> None:
-        self.words = list(words)
-        self.vocabulary_size = self.size_of(words)
+        self.tokens = list(tokens)
+        self.vocabulary_size = self.size_of(tokens)
         self.layer = keras.layers.TextVectorization(
-            vocabulary=self.words, standardize=None, ragged=True
+            vocabulary=self.tokens, standardize=None, ragged=True
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
         self._punctuation = punctuation
 
     @staticmethod
-    def size_of(words: Sequence[str]) -> int:
-        """Returns the number of token ids with this vocabulary."""
-        return len(words) + FIRST_WORD_ID
+    def size_of(tokens: Sequence[str]) -> int:
+        """Returns the number of token ids with a vocabulary."""
+        return len(tokens) + FIRST_TOKEN_ID
 
     @property
     def identity(self) -> list[object]:
-        """All that its answers depend on, the code apart."""
+        """Returns a cache key: all that the token ids of a text depend on, except the code."""
         return [
-            fingerprint(self.words),
+            fingerprint(self.tokens),
             self._sequence_length,
             self._truncate,
             self._punctuation,
         ]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Vectorizes a batch of texts <string>[B]; see `look_up` for what it returns."""
+        """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
         return self.look_up(standardize(texts, punctuation=self._punctuation))
 
-    def read_of(self, text: bytes) -> list[str]:
-        """Returns the standardized words of a text that its token ids stand for, one each."""
+    def tokens_of(self, text: bytes) -> list[str]:
+        """Returns the tokens that the token ids of a text stand for, in their order."""
         standard = standardize(tf.constant(text), punctuation=self._punctuation)
-        words = standard.numpy().decode().split(" ")  # of no words: one that is empty
+        tokens = standard.numpy().decode().split(" ")  # of an empty text: one empty token
         length = self._sequence_length
-        return words[:length] if self._truncate == "head" else words[-length:]
+        return tokens[:length] if self._truncate == "head" else tokens[-length:]
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Vectorizes a batch of texts that are standardized already.
+        """Vectorizes texts that are already standardized.
 
         Args:
             texts: <string>[B].
 
         Returns:
-            Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without words is one unknown
-            token, so that no row is empty: cuDNN has no use for those, and neither has a mean.
+            Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without tokens becomes one
+            out-of-vocabulary token, because cuDNN and means need rows that are not empty.
         """
         token_ids = tf.cast(self.layer(texts), tf.int32)
         length = self._sequence_length
@@ -88,40 +94,40 @@ class Vectorizer:
         token_ids = token_ids[:, kept]
         is_empty = tf.equal(token_ids.row_lengths(), 0)
         filler = tf.RaggedTensor.from_row_lengths(
-            tf.fill([tf.math.count_nonzero(is_empty)], UNKNOWN_ID), tf.cast(is_empty, tf.int64)
+            tf.fill([tf.math.count_nonzero(is_empty)], OOV_ID), tf.cast(is_empty, tf.int64)
         )
         return tf.concat([token_ids, filler], axis=1)
 
 
-def count(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
-    """Collects the vocabulary of the training texts, as TextVectorization.adapt does.
+def most_frequent(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
+    """Returns the vocabulary of training texts, as TextVectorization.adapt would.
 
-    Counted here in a tenth of its time; of words that are as frequent as each other, the one that
-    is later in the alphabet comes first, as there.
+    This takes a tenth of the time of `adapt`. As there, of two equally frequent tokens the
+    alphabetically later one comes first.
 
     Args:
-        texts: Standardized texts, some at a time.
-        vocab_size: Number of ids, padding and unknown included.
+        texts: Chunks of standardized texts.
+        vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
 
     Returns:
-        The most frequent words, most frequent first, `vocab_size - FIRST_WORD_ID` at most.
+        At most `vocab_size - FIRST_TOKEN_ID` tokens, the most frequent first.
     """
     counts: collections.Counter[bytes] = collections.Counter()
-    for some in texts:
-        counts.update(b" ".join(some).split())
-    by_count = heapq.nlargest(
-        vocab_size - FIRST_WORD_ID, counts.items(), key=lambda item: (item[1], item[0])
+    for chunk in texts:
+        counts.update(b" ".join(chunk).split())
+    most_frequent = heapq.nlargest(
+        vocab_size - FIRST_TOKEN_ID, counts.items(), key=lambda item: (item[1], item[0])
     )
-    return [word.decode() for word, _ in by_count]
+    return [token.decode() for token, _ in most_frequent]
 
 
-def save(words: Sequence[str], path: Path) -> None:
-    """Writes one word a line; the word on line 1 has id `FIRST_WORD_ID`."""
-    path.write_bytes(_encode(words))
+def save(tokens: Sequence[str], path: Path) -> None:
+    """Writes one token per line; the token on line 1 has id `FIRST_TOKEN_ID`."""
+    path.write_bytes(_encode(tokens))
 
 
 def load(path: Path) -> list[str]:
-    """Reads what `save` wrote.
+    """Reads the tokens that `save` wrote.
 
     Raises:
         UserError: There is no such file.
@@ -130,25 +136,26 @@ def load(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"there is no vocabulary at {path}; train a model there first")
     try:
-        words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        tokens = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise RunError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start})"
         ) from error
-    if not all(words):
-        raise RunError(f"{path} has an empty line ({words.index('') + 1}); it is damaged")
-    if _UNKNOWN in words:
-        raise RunError(f"{path} has {_UNKNOWN!r}, which stands for unknown words; it is damaged")
-    if len(set(words)) < len(words):
-        word, _ = collections.Counter(words).most_common(1)[0]
-        raise RunError(f"{path} has {word!r} twice; it is damaged")
-    return words
+    if not all(tokens):
+        raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
+    if _OOV_TOKEN in tokens:
+        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is no token of a text; it is damaged")
+    if len(set(tokens)) < len(tokens):
+        token, _ = collections.Counter(tokens).most_common(1)[0]
+        raise RunError(f"{path} has {token!r} twice; it is damaged")
+    return tokens
 
 
-def fingerprint(words: Sequence[str]) -> str:
-    """Returns the SHA-256 of the file that `save` writes, as sha256sum tells it."""
-    return hashlib.sha256(_encode(words)).hexdigest()
+def fingerprint(tokens: Sequence[str]) -> str:
+    """Returns the SHA-256 of the vocabulary file, as sha256sum prints it."""
+    return hashlib.sha256(_encode(tokens)).hexdigest()
 
 
-def _encode(words: Sequence[str]) -> bytes:
-    return "".join(f"{word}\n" for word in words).encode("utf-8")
+def _encode(tokens: Sequence[str]) -> bytes:
+    """Returns the content of the vocabulary file."""
+    return "".join(f"{token}\n" for token in tokens).encode("utf-8")

@@ -1,4 +1,4 @@
-"""Small real data, a small real run, and commands run as users run them."""
+"""Fixtures: a small data set of real texts, small trained runs, and the commands."""
 
 from __future__ import annotations
 
@@ -8,49 +8,56 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
 import pytest
 
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and bounds here are a CPU's
-os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as commands run, or the bits differ
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and tolerances of these tests are a CPU's
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as in the commands; otherwise the bits differ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-ROOT = Path(__file__).parents[1]
-REVIEWS = 400
-DUPLICATES = 40  # texts of the small data set that stand in it twice
-
-# Settings small enough for seconds, on the small data set.
-SMALL = {
-    "dataset": "imdb_offline",
-    "vocab_size": 500,
-    "sequence_length": 40,
-    "embedding_dim": 8,
-    "batch_size": 16,
-    "epochs": 2,
-    "learning_rate": 0.005,
-    "summary_every": 5,
-    "checkpoint_every": 4,
-}
+from tests.helpers import DUPLICATES, EXAMPLES, ROOT, SMALL, only_one_process
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A TFDS folder with a small imdb_offline: prepared by its own builder, from fewer reviews."""
+def shared(tmp_path_factory):
+    """Makes a folder once for all test processes: shared("name", make) returns its path.
+
+    `make` gets the path of the folder, which does not exist yet.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def shared(name, make):
+        folder, done = base / "shared" / name, base / f"{name} is done"
+        folder.parent.mkdir(exist_ok=True)
+        with only_one_process(base / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def data_dir(shared):
+    """A TFDS folder with a small imdb_offline, prepared by its builder from fewer texts."""
     from pipeline.datasets import open_dataset
     from pipeline.imdb_offline import imdb_offline_dataset_builder as module
 
-    by_length = sorted(module.read_reviews(), key=lambda review: len(review[0]))
-    few = by_length[: REVIEWS - DUPLICATES]
-    folder = tmp_path_factory.mktemp("tensorflow_datasets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "read_reviews", lambda: few + few[-DUPLICATES:])
-        open_dataset("imdb_offline", data_dir=str(folder), download=True)
-    return folder
+    def make(folder):
+        by_length = sorted(module.read_reviews(), key=lambda example: len(example[0]))
+        few = by_length[: EXAMPLES - DUPLICATES]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "read_reviews", lambda: few + few[-DUPLICATES:])
+            open_dataset("imdb_offline", data_dir=str(folder), download=True)
+
+    return shared("tensorflow_datasets", make)
 
 
 @pytest.fixture(scope="session")
-def train_reviews(data_dir):
+def train_examples(data_dir):
     """The (text <bytes>, label) pairs of its train split."""
     from pipeline.datasets import open_dataset
 
@@ -59,9 +66,9 @@ def train_reviews(data_dir):
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory):
-    """A cache of the session's own; what is in it was made by commands and by the tests."""
-    return tmp_path_factory.mktemp("cache")
+def cache_dir(shared):
+    """A cache that commands and tests share."""
+    return shared("cache", lambda folder: folder.mkdir())
 
 
 @pytest.fixture(scope="session")
@@ -80,29 +87,68 @@ def flags(data_dir, cache_dir):
 
 
 @pytest.fixture(scope="session")
-def start():
-    """Starts a command: start("train", "--model_dir=...") is python -m scripts.train."""
+def data_flags(data_dir, cache_dir):
+    """The flags that name the folders of data and cache."""
+    return [f"--data_dir={data_dir}", f"--cache_dir={cache_dir}"]
 
-    def start(script: str, *arguments: object, **popen: object) -> subprocess.Popen:
+
+@pytest.fixture(scope="session")
+def splits(small_config):
+    """The vectorizer, the train split and the validation split of the small data set."""
+    from trainer.data import make_vectorizer, open_corpus
+
+    corpus = open_corpus(small_config)
+    vectorizer = make_vectorizer(corpus.vocabulary(), small_config)
+    return vectorizer, *(corpus.examples(split, vectorizer) for split in ("train", "validation"))
+
+
+# Commands
+
+
+@pytest.fixture(scope="session")
+def start_process():
+    """Starts a command: start_process("train", "--model_dir=...") is python -m scripts.train."""
+
+    def start_process(script: str, *arguments: object, **popen: object) -> subprocess.Popen:
         command = [sys.executable, "-m", f"scripts.{script}", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE}
         environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
         where = {"cwd": ROOT, "env": environment}
         return subprocess.Popen(command, **{**pipes, **where, **popen})
 
-    return start
+    return start_process
 
 
 @pytest.fixture(scope="session")
-def run(start):
-    """Runs a command to its end and answers its exit code, stdout and stderr."""
+def run_process(start_process):
+    """Runs a command in a new process to its end: exit code, stdout and stderr.
 
-    def run(script: str, *arguments: object, stdin: bytes = b"", **popen: object):
-        process = start(script, *arguments, **popen)
+    Importing TensorFlow costs seconds; use `run` where the process is not what is tested.
+    """
+
+    def run_process(script: str, *arguments: object, stdin: bytes = b"", **popen: object):
+        process = start_process(script, *arguments, **popen)
         out, err = process.communicate(stdin, timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
-    return run
+    return run_process
+
+
+@contextlib.contextmanager
+def _restored_loggers():
+    loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
+    before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
+    yield
+    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+def _call(name: str, *arguments: object) -> int:
+    from scripts.cli import commands
+
+    command = importlib.import_module(f"scripts.{name}")
+    return commands.call(command.main, command.define_flags, list(map(str, arguments)))
 
 
 @pytest.fixture
@@ -111,23 +157,90 @@ def call(monkeypatch):
     from scripts.cli import commands
 
     monkeypatch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
-    loggers = [logging.getLogger(name) for name in ("pipeline", "model", "trainer", "scripts")]
-    before = [(logger.level, logger.handlers, logger.propagate) for logger in loggers]
-
-    def call(name, *arguments):
-        command = importlib.import_module(f"scripts.{name}")
-        return commands.call(command.main, command.define_flags, list(map(str, arguments)))
-
-    yield call
-    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers, logger.propagate = handlers, propagate
+    with _restored_loggers():
+        yield _call
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, run, flags):
-    """The model_dir of a run by scripts.train, and what the command answered."""
-    model_dir = tmp_path_factory.mktemp("runs with a space") / "small"
-    done = run("train", f"--model_dir={model_dir}", *flags)
-    assert done.returncode == 0, done.stderr.decode()
-    return model_dir, done
+def run():
+    """Runs a command in this process, with standard streams of its own.
+
+    run("predict", ..., stdin=b"...") returns its exit code, stdout and stderr, as `run_process`.
+    """
+    from scripts.cli import commands
+
+    def run(name: str, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess:
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            stack.enter_context(_restored_loggers())
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            files[0].write(stdin)
+            files[0].seek(0)
+            for stream, mode, file in zip(("stdin", "stdout", "stderr"), "rww", files, strict=True):
+                opened = os.fdopen(os.dup(file.fileno()), mode, encoding="utf-8")
+                patch.setattr(sys, stream, stack.enter_context(opened))
+            patch.setattr(commands, "quiet_stderr", contextlib.nullcontext)
+            code = _call(name, *arguments)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for file in files[1:]:
+                file.seek(0)
+            return subprocess.CompletedProcess(name, code, *(file.read() for file in files[1:]))
+
+    return run
+
+
+# Trained runs; each is trained once for all test processes
+
+
+@pytest.fixture(scope="session")
+def train_process(shared, run_process, flags):
+    """The model_dir of a small LSTM run, and the exit code, stdout and stderr of its process."""
+
+    def make(folder):
+        model_dir = folder / "runs with a space" / "small"
+        done = run_process("train", f"--model_dir={model_dir}", *flags)
+        assert done.returncode == 0, done.stderr.decode()
+        (folder / "stdout").write_bytes(done.stdout)
+        (folder / "stderr").write_bytes(done.stderr)
+
+    folder = shared("trained", make)
+    streams = ((folder / name).read_bytes() for name in ("stdout", "stderr"))
+    done = subprocess.CompletedProcess("train", 0, *streams)
+    return folder / "runs with a space" / "small", done
+
+
+@pytest.fixture(scope="session")
+def trained(train_process):
+    """The model_dir of a small LSTM run."""
+    return train_process[0]
+
+
+@pytest.fixture(scope="session")
+def trained_with_ngrams(shared, run, flags):
+    """The model_dir of a run with n-grams and an LSTM, and punctuation among the tokens."""
+    settings = ["--ngrams=2", "--punctuation=keep", "--checkpoint_every=1000", "--epochs=1"]
+
+    def make(folder):
+        done = run("train", f"--model_dir={folder}", *flags, *settings)
+        assert done.returncode == 0, done.stderr.decode()
+
+    return shared("trained_with_ngrams", make)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(shared, small_config, splits):
+    """The folder of a finished training loop on `splits` that was not interrupted."""
+    from tests.helpers import make_small_loop
+
+    return shared(
+        "uninterrupted", lambda folder: make_small_loop(small_config, splits, folder).fit(folder)
+    )
+
+
+@pytest.fixture
+def project_log(caplog, monkeypatch):
+    """What the project logs."""
+    for name in ("trainer", "pipeline"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+    return caplog

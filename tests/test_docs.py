@@ -1,4 +1,4 @@
-"""README and docs name only what exists."""
+"""README and docs name only existing things."""
 
 import dataclasses
 import re

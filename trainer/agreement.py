@@ -52,7 +52,7 @@ def compare_data(
 def _fingerprint(examples: Examples) -> str:
     """Hashes the labels, the lengths and the hashes of the texts of a split."""
     digest = hashlib.sha256()
-    for array in (examples.labels, examples.lengths, examples.buckets):
+    for array in (examples.labels, examples.lengths, examples.hash_buckets):
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from model.seeds import derive_seed
 from pipeline.errors import RunError
-from pipeline.vocabulary import UNKNOWN_ID
+from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification, Loss
 from trainer.runtime import devices
@@ -43,7 +43,7 @@ def build_model(
         branches=branches or devices.branches(config.batch_size),
         dtype=dtype,
     )
-    model(tf.constant([[UNKNOWN_ID, UNKNOWN_ID]]))  # the first call creates the variables
+    model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
     return model
 
 

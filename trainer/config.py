@@ -9,7 +9,7 @@ from typing import Any
 
 from model import ENCODERS
 from pipeline import DATASETS
-from pipeline.errors import UserError, cut, shown
+from pipeline.errors import UserError, quote, shorten
 from pipeline.files.file_format import QUOTING, FileFormat
 
 # What --help calls the settings from the one that is named on.
@@ -258,20 +258,20 @@ class TrainConfig:
         _ = self.file_format  # checks its values
         columns = (self.text_column, self.label_column)
         if not all(columns) or len(set(columns)) < len(columns):
-            text, label = map(cut, columns)
+            text, label = map(shorten, columns)
             raise UserError(
                 f"--text_column={text} and --label_column={label} do not name two columns; name "
                 "that of the texts and that of the labels"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
-                f"--encoder={cut(self.encoder)} is unknown; choose none, or one or "
+                f"--encoder={shorten(self.encoder)} is unknown; choose none, or one or "
                 f"several of {', '.join(ENCODERS)}, with commas between them"
             )
         is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):
             raise UserError(
-                f"--profile_steps={cut(self.profile_steps)} is not understood; write the step to "
+                f"--profile_steps={shorten(self.profile_steps)} is not understood; write the step to "
                 "begin at and the one to end at, such as --profile_steps=100,110"
             )
         if not self.encoders and not self.ngrams:
@@ -343,11 +343,11 @@ def changeable() -> list[str]:
 def _check(field: dataclasses.Field, value: object) -> None:
     expected = type(field.default)
     if type(value) is not expected and not (expected is float and type(value) is int):
-        raise UserError(f"--{field.name}={shown(value)} is not of type {expected.__name__}")
+        raise UserError(f"--{field.name}={quote(value)} is not of type {expected.__name__}")
     choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
     if choices and value not in choices:
         raise UserError(
-            f"--{field.name}={cut(str(value))} is unknown; choose {' or '.join(choices)}"
+            f"--{field.name}={shorten(str(value))} is unknown; choose {' or '.join(choices)}"
         )
     too_small = minimum is not None and not value >= minimum  # not: also true of NaN
     too_large = maximum is not None and not value <= maximum

@@ -12,8 +12,8 @@ import numpy as np
 from pipeline import DATASETS
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, code_hash
-from pipeline.datasets import NamedDataset, open_dataset
-from pipeline.errors import UserError, shown, translate_disk_full
+from pipeline.datasets import Dataset, open_dataset
+from pipeline.errors import UserError, quote, translate_disk_full
 from pipeline.examples import Examples
 from pipeline.file_dataset.cuts import CutSettings
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
@@ -46,7 +46,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
     """
     cache = _open_cache(config)
     if config.dataset in DATASETS:
-        dataset: NamedDataset | FileDataset = open_dataset(
+        dataset: Dataset = open_dataset(
             config.dataset,
             data_dir=config.data_dir or None,
             download=config.download,
@@ -61,7 +61,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
 
 def make_corpus(
     config: TrainConfig,
-    dataset: NamedDataset | FileDataset,
+    dataset: Dataset,
     *,
     cache: Cache | None = None,
 ) -> Corpus:
@@ -123,7 +123,7 @@ def check_data(data: Corpus, config: TrainConfig) -> None:
         UserError: A split has too few examples, or lacks a class.
     """
     names = data.dataset.label_names
-    order = ", ".join(f"{number} = {shown(name)[1:-1]}" for number, name in enumerate(names))
+    order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
     _log.info("labels: %s (positive)", order)
     data.log_findings()
     counts = data.class_counts()
@@ -191,22 +191,23 @@ def _check_classes(data: Corpus, counts: dict[str, list[int]], config: TrainConf
         for name, count in zip(names, of_each, strict=True):
             if count:
                 continue
-            if split != "train" and split not in data.cut:
-                _log.warning("the %s split has no example with label %s", split, shown(name))
+            if split != "train" and split not in data.cut_splits:
+                _log.warning("the %s split has no example with label %s", split, quote(name))
                 continue
             raise UserError(
-                f"{config.dataset} has too few examples with label {shown(name)}: "
+                f"{config.dataset} has too few examples with label {quote(name)}: "
                 f"{_listed(names, counts)}; each split needs one of each label, so give at least "
-                f"{1 + len(data.cut)} different texts of each, or {_advice(split, data, config)}"
+                f"{1 + len(data.cut_splits)} different texts of each, or "
+                f"{_advice(split, data, config)}"
             )
 
 
 def _advice(split: str, data: Corpus, config: TrainConfig) -> str:
     """Says what to type if a split has too few examples."""
     if split == "train":
-        flags = [_FLAGS[cut] for cut in sorted(data.cut)]
+        flags = [_FLAGS[cut] for cut in sorted(data.cut_splits)]
         return f"a smaller {' or '.join(flags)}" if flags else "give more of them for training"
-    if split not in data.cut:
+    if split not in data.cut_splits:
         return f"give more of them for {split}"
     flag = _FLAGS[split]
     return (
@@ -226,14 +227,14 @@ def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainCo
                 count,
                 total,
                 100 * count / total,
-                shown(name),
+                quote(name),
             )
 
 
 def _listed(names: Sequence[str], counts: dict[str, list[int]]) -> str:
     return ", ".join(
         f"{split} has "
-        + " and ".join(f"{n} {shown(name)}" for name, n in zip(names, of_each, strict=True))
+        + " and ".join(f"{n} {quote(name)}" for name, n in zip(names, of_each, strict=True))
         for split, of_each in counts.items()
     )
 
@@ -242,7 +243,7 @@ def _count(number: int) -> str:
     return f"{number} example{'' if number == 1 else 's'}"
 
 
-def _check_texts(texts: Examples, dataset: NamedDataset | FileDataset, config: TrainConfig) -> None:
+def _check_texts(texts: Examples, dataset: Dataset, config: TrainConfig) -> None:
     """Checks that the training texts have words, and warns if some have none.
 
     Args:
@@ -302,13 +303,13 @@ def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
     )
 
 
-def _remedy(dataset: NamedDataset | FileDataset, config: TrainConfig) -> str:
+def _remedy(dataset: Dataset, config: TrainConfig) -> str:
     if config.punctuation == "drop" and _has_punctuation(dataset):
         return "all punctuation is dropped, and there are no other tokens; add --punctuation=keep"
     return f"name the column of the texts with --text_column (it is {config.text_column} now)"
 
 
-def _has_punctuation(dataset: NamedDataset | FileDataset) -> bool:
+def _has_punctuation(dataset: Dataset) -> bool:
     """Says whether the train split has tokens if punctuation is kept."""
     batches = dataset.read("train").as_numpy_iterator()
     return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)

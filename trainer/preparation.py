@@ -64,7 +64,7 @@ class _Splits:
 
     def joined(self) -> Examples:
         """Returns all examples that are trained on."""
-        return self.train.joined(self.unlabelled) if self.unlabelled else self.train
+        return self.train.concatenate(self.unlabelled) if self.unlabelled else self.train
 
 
 def prepare_run(
@@ -224,7 +224,7 @@ def _compute_soft_labels(
     """Writes the teacher's probabilities for the unlabelled examples to the student's folder."""
     teacher = _load_teacher(config)
     check_teacher(teacher.config, config)
-    check_vocabulary(teacher.vectorizer.words, words, config)
+    check_vocabulary(teacher.vectorizer.tokens, words, config)
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, what="scoring with the teacher")
     SoftLabels(model_dir).write(probabilities)

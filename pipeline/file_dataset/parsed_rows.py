@@ -1,4 +1,4 @@
-"""Rows of files that were parsed once: their texts, labels and splits as a cache entry."""
+"""Stores the rows of the user's files after parsing: texts, labels and splits in a cache entry."""
 
 from __future__ import annotations
 
@@ -8,142 +8,169 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from pipeline.datasets import READ_BATCH, hash_buckets
-from pipeline.errors import UserError, shown
-from pipeline.examples import Examples, read_examples, write_examples
+from pipeline.errors import UserError, quote
+from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.rows import Row
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
 _NUMBERS = {name: number for number, name in enumerate(SPLIT_NAMES)}
-_MOST_LABELS = 1000  # with more, the column has texts or row numbers
-_SHOWN_FAULTS = 5
+_MOST_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
+_SHOWN_ROWS = 5
+
+
+class Statistics(TypedDict):
+    """Statistics of rows, in JSON types.
+
+    Attributes:
+        labels: Each label with the file (its number) and line of its first row.
+        bad_rows: The number of rows that cannot be used.
+        first_bad_rows: The file, line and problem of the first of them.
+        empty_texts: The number of empty texts.
+        spaced_labels: The number of labels with spaces around them.
+        split_columns: Unused columns in which each row has the name of a split.
+        sha256: The SHA-256 of all texts, labels and splits, in their order.
+    """
+
+    labels: list[tuple[str, int, int]]
+    bad_rows: int
+    first_bad_rows: list[tuple[int, int, str]]
+    empty_texts: int
+    spaced_labels: int
+    split_columns: list[str]
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
 class ParsedRows:
-    """The rows of files.
+    """The usable rows of files.
 
     Attributes:
-        examples: Their texts as bytes; the labels index `about["labels"]`, -1 for none.
-        splits: <uint8>[N], the split that a row's file or column gives: an index into SPLIT_NAMES.
-        hashes: <uint64>[N], a hash of each text.
-        about: What `write_rows` found: labels (name, file, line), faults, first_faults (file, line,
-            what), empty (texts), spaced (labels), split_columns, sha256.
+        examples: The texts as bytes. A label is an index into `statistics["labels"]`; -1 for none.
+        splits: <uint8>[N], an index into SPLIT_NAMES, from the file name or the split column.
+        hashes: <uint64>[N], of the texts.
+        statistics: Statistics of all rows.
     """
 
     examples: Examples
     splits: np.ndarray
     hashes: np.ndarray
-    about: dict[str, Any]
+    statistics: Statistics
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
-    """Writes rows as they are read; their texts are not kept in memory.
+    """Writes rows to a folder; the texts are not kept in memory.
 
     Args:
-        folder: Where the files go.
-        rows: The rows, including those that cannot be used.
+        folder: Where the files are written.
+        rows: All rows. Those that cannot be used are only counted.
 
     Raises:
-        UserError: There are far too many labels.
+        UserError: There are too many distinct labels.
     """
-    found = _Findings()
+    collector = _Collector()
     splits, hashes = [np.empty(0, np.uint8)], [np.empty(0, np.uint64)]
 
-    def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        usable = found.usable(rows)
-        while part := list(itertools.islice(usable, READ_BATCH)):
-            texts = [row.text for row in part]
-            splits.append(np.array([_NUMBERS[row.split] for row in part], np.uint8))
+    def chunks() -> Iterator[Chunk]:
+        usable = collector.usable(rows)
+        while chunk := list(itertools.islice(usable, READ_BATCH)):
+            texts = [row.text for row in chunk]
+            splits.append(np.array([_NUMBERS[row.split] for row in chunk], np.uint8))
             hashes.append(np.array([_hash(text) for text in texts], np.uint64))
-            labels = [found.number(row.label) for row in part]
+            labels = np.array([collector.number(row.label) for row in chunk])
             lengths = np.array([len(text) for text in texts])
             buckets = hash_buckets(np.array(texts, object)).numpy()
             yield np.frombuffer(b"".join(texts), np.uint8), lengths, labels, buckets
 
-    write_examples(folder, parts())
+    write_examples(folder, chunks())
     np.save(folder / "splits.npy", np.concatenate(splits), allow_pickle=False)
     np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
-    content = json.dumps(found.about())
-    (folder / "about.json").write_text(content, encoding="utf-8")
+    content = json.dumps(collector.statistics())
+    (folder / "statistics.json").write_text(content, encoding="utf-8")
 
 
 def read_rows(folder: Path) -> ParsedRows:
-    """Opens what `write_rows` wrote.
+    """Opens the rows that `write_rows` wrote.
 
     Raises:
         ValueError: A file is damaged.
-        OSError: One is missing.
+        OSError: A file is missing.
     """
     examples = read_examples(folder)
     splits, hashes = (
         np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("splits", "hashes")
     )
     if not len(splits) == len(hashes) == len(examples):
-        raise ValueError("its arrays are of different lengths")
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    return ParsedRows(examples, splits, hashes, about)
+        raise ValueError("its arrays have different lengths")
+    statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
+    return ParsedRows(examples, splits, hashes, statistics)
 
 
-class _Findings:
-    """Collects what is found in rows while they are read."""
+class _Collector:
+    """Collects statistics of rows while they are read."""
 
     def __init__(self) -> None:
-        self._labels: dict[str, tuple[int, int, int]] = {}  # number; first file and line
-        self._faults = self._empty = self._spaced = 0
-        self._first_faults: list[tuple[int, int, str]] = []
+        self._labels: dict[str, tuple[int, int, int]] = {}  # number; file and line of the first
+        self._bad_rows = self._empty_texts = self._spaced_labels = 0
+        self._first_bad_rows: list[tuple[int, int, str]] = []
         self._split_columns: set[str] = set()
         self._other_columns: set[str] = set()
         self._content = hashlib.sha256()
 
     def usable(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Yields the rows that can be used, and counts all."""
+        """Yields the rows that can be used, and adds all rows to the statistics."""
         for row in rows:
-            if row.fault:
-                self._faults += 1
-                if len(self._first_faults) < _SHOWN_FAULTS:
-                    self._first_faults.append((row.file, row.line, row.fault))
+            if row.problem:
+                self._bad_rows += 1
+                if len(self._first_bad_rows) < _SHOWN_ROWS:
+                    self._first_bad_rows.append((row.file, row.line, row.problem))
                 continue
-            self._count(row)
+            self._add(row)
             yield row
 
     def number(self, label: str | None) -> int:
         """Returns the number of a label, in the order of first rows; -1 for None."""
         return -1 if label is None else self._labels[label][0]
 
-    def about(self) -> dict[str, Any]:
-        """Returns all findings in types that JSON has."""
+    def statistics(self) -> Statistics:
+        """Returns the statistics."""
         return {
-            "labels": [[name, *first] for name, (_, *first) in self._labels.items()],
-            "faults": self._faults,
-            "first_faults": self._first_faults,
-            "empty": self._empty,
-            "spaced": self._spaced,
+            "labels": [(name, file, line) for name, (_, file, line) in self._labels.items()],
+            "bad_rows": self._bad_rows,
+            "first_bad_rows": self._first_bad_rows,
+            "empty_texts": self._empty_texts,
+            "spaced_labels": self._spaced_labels,
             "split_columns": sorted(self._split_columns - self._other_columns),
             "sha256": self._content.hexdigest(),
         }
 
-    def _count(self, row: Row) -> None:
+    def _add(self, row: Row) -> None:
+        """Adds a usable row to the statistics.
+
+        Raises:
+            UserError: There are too many distinct labels.
+        """
         if row.label is not None and row.label not in self._labels:
             self._labels[row.label] = (len(self._labels), row.file, row.line)
             if len(self._labels) > _MOST_LABELS:
                 raise UserError(
                     f"there are more than {_MOST_LABELS} different labels, such as "
-                    f"{shown(row.label)}; is --label_column right?"
+                    f"{quote(row.label)}; is --label_column right?"
                 )
-        self._empty += not row.text.strip()
-        self._spaced += row.spaced
-        self._split_columns.update(row.splits)
-        self._other_columns.update(row.others)
+        self._empty_texts += not row.text.strip()
+        self._spaced_labels += row.is_spaced
+        self._split_columns.update(row.split_columns)
+        self._other_columns.update(row.other_columns)
         label = b"" if row.label is None else row.label.encode("utf-8", "surrogateescape")
-        # The lengths make sure that different rows do not hash the same bytes.
+        # With the lengths, different rows cannot hash the same bytes.
         sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()
         self._content.update(sizes + row.text + label)
 
 
 def _hash(text: bytes) -> int:
+    """Hashes a text to 64 bits."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""The rows of a user's files: checked, one by one."""
+"""Reads and checks the rows of the user's files, one at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.errors import shown
+from pipeline.errors import quote
 from pipeline.file_dataset.split_names import SPLITS
-from pipeline.files.file_format import AUTO, FileFormat
+from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import read_records, translate_read_errors
 
 # Columns that hold the split of a row in many public data sets.
@@ -17,12 +17,12 @@ _SPLIT_COLUMNS = ("split", "fold", "partition", "subset")
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """What a file's columns are called.
+    """The names of columns.
 
     Attributes:
-        text: The column of texts.
-        label: The column of labels.
-        split: The column that says train, validation, test or unsupervised; empty for none.
+        text: The column with the text.
+        label: The column with the label.
+        split: The column with train, validation, test or unsupervised; empty for none.
     """
 
     text: str
@@ -30,20 +30,39 @@ class Columns:
     split: str
 
 
+@dataclasses.dataclass(frozen=True)
+class FileSettings:
+    """How files are read.
+
+    Attributes:
+        columns: The names of the columns.
+        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        splits_from_names: Whether a word such as test in a file's name gives its split.
+        positive_label: The label that becomes the second; empty: as `order_labels` sorts them.
+        file_format: The format of the files.
+    """
+
+    columns: Columns
+    skip_bad_rows: bool = False
+    splits_from_names: bool = True
+    positive_label: str = ""
+    file_format: FileFormat = AUTO
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """A row of a file.
 
     Attributes:
-        file: The number of the file among those that are read.
-        line: The line that messages name: the last of a table's row, the first of a JSON object.
-        text: UTF-8.
-        label: None if the split is unlabelled.
-        split: The split that the row, or the name of its file, gives.
-        fault: What is wrong with the row; empty when it can be used.
-        spaced: Whether there are spaces around the label.
-        splits: Unused split columns that name a split in this row.
-        others: Unused split columns that do not.
+        file: The number of the file, in the order of reading.
+        line: The line for messages: the last of a table's row, the first of a JSON object.
+        text: The text, in UTF-8.
+        label: The label; None in the unsupervised split.
+        split: The split, from the split column or the file name.
+        problem: Why the row cannot be used; empty if it can.
+        is_spaced: Whether there are spaces around the label.
+        split_columns: Unused columns named like a split column that have a split in this row.
+        other_columns: Unused columns named like a split column that do not.
     """
 
     file: int
@@ -51,20 +70,20 @@ class Row:
     text: bytes = b""
     label: str | None = None
     split: str = "train"
-    fault: str = ""
-    spaced: bool = False
-    splits: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    problem: str = ""
+    is_spaced: bool = False
+    split_columns: tuple[str, ...] = ()
+    other_columns: tuple[str, ...] = ()
 
 
 def read_rows(
     splits_of: Mapping[Path, str], columns: Columns, file_format: FileFormat = AUTO
 ) -> Iterator[Row]:
-    """Reads all rows of files, including those that cannot be used.
+    """Yields all rows of files, including those that cannot be used.
 
     Args:
-        splits_of: The files, and the split that each one's name gives.
-        columns: What the columns are called.
+        splits_of: The split that each file's name gives.
+        columns: The names of the columns.
         file_format: The format of the files.
 
     Raises:
@@ -76,44 +95,47 @@ def read_rows(
         needed += [columns.label] if split != "unsupervised" else []
         with translate_read_errors(path):
             for line, record in read_records(path, needed, file_format):
-                yield _row(number, line, record, columns, split)
+                yield _check(number, line, record, columns, split)
 
 
-def _row(file: int, line: int, record: dict | None, columns: Columns, split: str) -> Row:
-    """Checks a record."""
+def _check(file: int, line: int, record: Record | None, columns: Columns, split: str) -> Row:
+    """Checks a record, and returns it as a row."""
     if record is None:
-        return Row(file, line, fault="not a JSON object")
+        return Row(file, line, problem="not a JSON object")
     if None in record:
-        return Row(file, line, fault="more fields than the header has")
+        return Row(file, line, problem="more fields than the header has")
     text = record.get(columns.text)
     if not isinstance(text, str):
-        return Row(file, line, fault=f"no text in {shown(columns.text)}")
+        return Row(file, line, problem=f"no text in {quote(columns.text)}")
     if columns.split:
         word = str(record.get(columns.split) or "").strip().lower()
         if word not in SPLITS:
-            return Row(file, line, fault=f"{shown(columns.split)} says {shown(word)}, not a split")
+            problem = f"{quote(word)} in {quote(columns.split)} is not a split"
+            return Row(file, line, problem=problem)
         split = SPLITS[word]
     raw = record.get(columns.label)
     if isinstance(raw, list | dict) and split != "unsupervised":
         kind = "list" if isinstance(raw, list) else "JSON object"
-        return Row(file, line, fault=f"a {kind} in {shown(columns.label)}, no label")
+        return Row(file, line, problem=f"a {kind} in {quote(columns.label)} is not a label")
     written = "" if raw is None or split == "unsupervised" else str(raw)
     label = written.strip() or None
     if label is None and split != "unsupervised":
-        return Row(file, line, fault=f"no label in {shown(columns.label)}")
+        return Row(file, line, problem=f"no label in {quote(columns.label)}")
     encoded = text.encode("utf-8", "surrogateescape")
-    spaced = written != (label or "")
-    return Row(file, line, encoded, label, split, "", spaced, *_unused_splits(record, columns))
+    is_spaced = written != (label or "")
+    return Row(file, line, encoded, label, split, "", is_spaced, *_unused_splits(record, columns))
 
 
-def _unused_splits(record: dict, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Finds unused split columns: those that name a split in this row, and the others."""
+def _unused_splits(record: Record, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the unused columns named like a split column: those with a split here, the others."""
     if columns.split:
         return (), ()
-    found: tuple[list[str], list[str]] = ([], [])
-    used = (columns.text, columns.label)
+    with_split: list[str] = []
+    without: list[str] = []
     for name, value in record.items():
-        if name.lower() in _SPLIT_COLUMNS and name not in used:
+        if name is None or name.lower() not in _SPLIT_COLUMNS:
+            continue
+        if name not in (columns.text, columns.label):
             is_split = isinstance(value, str) and value.strip().lower() in SPLITS
-            found[not is_split].append(name)
-    return tuple(found[0]), tuple(found[1])
+            (with_split if is_split else without).append(name)
+    return tuple(with_split), tuple(without)

@@ -1,4 +1,4 @@
-"""The names of splits, in a column and in the names of files."""
+"""Finds the split of a file by its name, and lists the words that name splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-# Words in a split column or in the name of a file, and the split that they mean.
+# The words for each split, in a split column or in the name of a file.
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -24,55 +24,61 @@ SPLITS = {
     "unlabelled": "unsupervised",
     "unlabeled": "unsupervised",
 }
-_SHOWN = 5  # files that a line names
+_SHOWN = 5  # files that a log line names
 
 
 @dataclasses.dataclass(frozen=True)
 class FileSplit:
-    """The split that a file's name gives, and why."""
+    """The split of a file.
+
+    Attributes:
+        split: The split.
+        reason: Why the file is in it, for the log.
+    """
 
     split: str
     reason: str
 
 
 def split_of_file(path: Path, root: Path) -> FileSplit:
-    """Finds the split that the name of a file, or of its folders below the root, gives.
+    """Returns the split that the name of a file, or of a folder between it and `root`, gives.
 
-    The first or the last word of a name counts: `val_d_isere.csv` and `reviews-test.csv` name a
-    split, `hotels_of_val_thorens.csv` does not. A name whose first and last words name different
-    splits gives none. If no name gives a split, the file is in the train split.
+    Only the first and the last word of a name count: `test_2.csv` and `reviews-val.csv` give a
+    split, `hotels_of_val_thorens.csv` does not. The file is in the train split if these two words
+    name different splits, or if no name has a word for a split.
     """
     for name in reversed(path.relative_to(root).parts):
         words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
         if name == path.name:
-            words = words[: len(words) - _suffix_words(name)]
+            words = words[: len(words) - _count_suffixes(name)]
         ends = {SPLITS[word]: word for word in (words[-1:] + words[:1]) if word in SPLITS}
         if len(ends) == 1:
             split, word = ends.popitem()
             place = "name" if name == path.name else f"folder {name}"
             return FileSplit(split, f"its {place} has the word {word!r}")
         if ends:
-            return FileSplit("train", f"its name has words of two splits: {', '.join(ends)}")
-    return FileSplit("train", "its name has no word of a split")
+            return FileSplit("train", f"its name has words for two splits: {', '.join(ends)}")
+    return FileSplit("train", "its name has no word for a split")
 
 
-def log_splits(splits: Mapping[Path, FileSplit]) -> None:
-    """Logs which files are in which split and why, one line per split."""
+def log_file_splits(splits: Mapping[Path, FileSplit]) -> None:
+    """Logs the files of each split and why they are in it, one line per split."""
     by_split: dict[str, list[str]] = {}
     for path, found in splits.items():
         by_split.setdefault(found.split, []).append(f"{path.name} ({found.reason})")
     for split, files in by_split.items():
-        _log.info("split %s: %s", split, _listed(files))
+        _log.info("split %s: %s", split, _join(files))
     if set(by_split) != {"train"}:
-        _log.info("--splits_from_names=false ignores the names of files and folders")
+        _log.info("to ignore the names of files and folders: --splits_from_names=false")
 
 
-def _suffix_words(name: str) -> int:
-    """Counts the words in a file's suffixes: 1 for a.csv, 2 for a.csv.gz."""
+def _count_suffixes(name: str) -> int:
+    """Returns the number of suffixes of a file: 1 for a.csv, 2 for a.csv.gz."""
     parts = name.lower().split(".")
     return min(len(parts) - 1, 2 if parts[-1] in ("gz", "bz2", "xz") else 1)
 
 
-def _listed(files: Sequence[str]) -> str:
+def _join(files: Sequence[str]) -> str:
+    """Lists the first files of a split."""
     more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     return ", ".join(files[:_SHOWN]) + more

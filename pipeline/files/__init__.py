@@ -1,5 +1,5 @@
 """Reads the user's files: from bytes to characters to records.
 
-The format of a file (encoding, delimiter, quoting) is detected once for the whole file. Modules here
-know nothing about labels and splits.
+The format of a file (encoding, delimiter, quoting) is detected once for the whole file. These
+modules know nothing about labels and splits.
 """

@@ -1,4 +1,4 @@
-"""The bytes of a user's file as characters: decompressed, and decoded by one encoding."""
+"""Decompresses and decodes the user's files, and detects their encoding."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import io
 import logging
 import lzma
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.files.file_format import FileFormat
 
 COMPRESSED = (".gz", ".bz2", ".xz")
@@ -21,8 +22,12 @@ COMPRESSED = (".gz", ".bz2", ".xz")
 _log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-# UTF-32 comes first: its little-endian mark begins with that of UTF-16.
+_OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+# Byte order marks. UTF-32 is first, since its little-endian mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -30,7 +35,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# The first bytes of files that are not text, and what such files are.
+# The first bytes of files that are not text, and a description of such files.
 _BINARY = (
     (b"PK\x03\x04", "a zip archive, as .zip and .xlsx files are"),
     (b"\xd0\xcf\x11\xe0", "an old Office document, as .xls files are"),
@@ -46,18 +51,18 @@ _BINARY = (
     (b"\x1f\x8b", "compressed twice"),
 )
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
-_FEW_CONTROLS = 8
-_FOREIGN = re.compile(rb"[\x80-\xff]{3}")  # accented Latin letters do not stand so close
+_FEW_CONTROLS = 8  # a text may have this many control characters
+_FOREIGN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a row are rare
 
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    r"""How the characters of a file are written.
+    r"""The encoding of a file, and what decoding all of it has found.
 
     Attributes:
         encoding: The codec that decodes the whole file.
-        has_quotes: Whether it contains a `"`.
-        line_end: `\r` if lines end in nothing else, else `\n`.
+        has_quotes: Whether the file contains a `"`.
+        line_end: `\r` if the file has `\r` but no `\n`, else `\n`.
     """
 
     encoding: str
@@ -66,23 +71,23 @@ class Content:
 
 
 def open_decompressed(path: Path) -> IO[bytes]:
-    """Opens a file; gzip, bzip2 and xz are recognized by their first bytes, not by the name."""
+    """Opens a file; detects gzip, bzip2 and xz by their first bytes, not by the name."""
     with path.open("rb") as file:
         start = file.read(10)
     for magic, opener in _OPENERS.items():
-        # A text may begin with BZh; bzip2 goes on with a digit and the digits of pi.
+        # A text may begin with BZh; in bzip2, a digit and the digits of pi follow.
         if start.startswith(magic) and (magic != b"BZh" or start[4:] == b"1AY&SY"):
-            return opener(path)
+            return cast(IO[bytes], opener(path))  # GzipFile is one, but typeshed does not say so
     return path.open("rb")
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
-    """Opens a file as text, without its byte order mark, line ends untouched.
+    """Opens a file as text, without its byte order mark and with its own line ends.
 
     Args:
         path: The file.
         encoding: A codec.
-        newline: What ends lines, as `open` takes it.
+        newline: As in `open`.
     """
     file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
     try:
@@ -99,22 +104,22 @@ def examine(path: Path, file_format: FileFormat) -> Content:
 
     Args:
         path: The file.
-        file_format: Names the encoding; auto: taken from the byte order mark, else UTF-8.
+        file_format: Has the encoding; auto: that of the byte order mark, else UTF-8.
 
     Raises:
-        UserError: The file is not text, or has another encoding.
+        UserError: The file is not text, or is not in this encoding.
     """
     with open_decompressed(path) as file:
         start = file.read(1 << 16)
     refuse_binary(start, str(path))
     given = file_format.encoding != "auto"
-    encoding = _normal(file_format.encoding) if given else guess_encoding(start, str(path))
+    encoding = _normalize(file_format.encoding) if given else guess_encoding(start, str(path))
     try:
         content = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
         if given:
             raise UserError(
-                f"{path} is not encoded in --encoding={file_format.encoding} ({_reason(error)}); "
+                f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
                 "leave --encoding out, or name another"
             ) from error
         raise _wrong_encoding(path, encoding, start) from error
@@ -128,67 +133,67 @@ def guess_encoding(start: bytes, name: str) -> str:
 
     Args:
         start: The first bytes.
-        name: What messages call the file.
+        name: The name of the file in messages.
 
     Raises:
-        UserError: The bytes are not text, or UTF-16 or UTF-32 without a mark.
+        UserError: The bytes are not text, or are UTF-16 or UTF-32 without a mark.
     """
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return encoding
-    if wide := _unmarked(start):
-        raise _wide(name, wide)
+    if wide := _guess_by_zeros(start):
+        raise _wide_encoding(name, wide)
     if _has_controls(start, share=0.1):
-        raise _binary(name, start)
+        raise _many_controls(name, start)
     return "utf-8"
 
 
-def _binary(name: str, start: bytes) -> UserError:
-    """Says what a file with many control characters is: UTF-16 of any script, or no text."""
-    if wide := _unmarked_lines(start):
-        return _wide(name, wide)
+def _many_controls(name: str, start: bytes) -> UserError:
+    """Makes the error for a file with many control characters: UTF-16, or not text at all."""
+    if wide := _guess_by_lines(start):
+        return _wide_encoding(name, wide)
     return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
 
 
-def _wide(name: str, encoding: str) -> UserError:
+def _wide_encoding(name: str, encoding: str) -> UserError:
+    """Makes the error for UTF-16 or UTF-32 without a byte order mark."""
     return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
 
 def refuse_binary(start: bytes, name: str) -> None:
-    """Refuses files whose first bytes show that they are not text.
+    """Checks that the first bytes are not those of a known binary format.
 
     Args:
         start: The first bytes.
-        name: What messages call the file.
+        name: The name of the file in messages.
 
     Raises:
-        UserError: The file is of another kind.
+        UserError: The file is in such a format.
     """
-    for magic, what in _BINARY:
+    for magic, description in _BINARY:
         if start.startswith(magic):
-            raise UserError(f"{name} is {what}, not text; export its rows as CSV or JSON Lines")
+            raise UserError(
+                f"{name} is {description}, not text; export its rows as CSV or JSON Lines"
+            )
 
 
 def _has_controls(start: bytes, *, share: float) -> bool:
-    """Says whether more than a share, and more than a few, of the bytes are control characters."""
+    """Returns whether more than `share` of the bytes, and more than 8, are control characters."""
     controls = len(start) - len(start.translate(None, _CONTROLS))
     return controls > max(share * len(start), _FEW_CONTROLS)
 
 
-def _unmarked(start: bytes) -> str | None:
-    """Guesses UTF-16 or UTF-32 from the places of zero bytes; None if it is neither."""
-    places = [[start[place::4].count(0) / max(len(start) // 4, 1)] for place in range(4)]
-    is_zero = tuple(share > 0.7 for (share,) in places)
-    return {
-        (False, True, False, True): "utf-16-le",
-        (True, False, True, False): "utf-16-be",
-        (False, True, True, True): "utf-32-le",
-        (True, True, True, False): "utf-32-be",
-    }.get(is_zero)
+def _guess_by_zeros(start: bytes) -> str | None:
+    """Guesses UTF-16 or UTF-32 from which bytes of each four are zero; None: it is neither."""
+    count = max(len(start) // 4, 1)
+    zeros = "".join("0" if start[i::4].count(0) / count > 0.7 else "x" for i in range(4))
+    return {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}.get(
+        zeros
+    )
 
 
-def _unmarked_lines(start: bytes) -> str | None:
-    """Names the UTF-16 in which these bytes are lines of text, if any; of letters of any script."""
+def _guess_by_lines(start: bytes) -> str | None:
+    """Returns the UTF-16 in which these bytes are lines of printable text; None: in neither."""
     for encoding in ("utf-16-le", "utf-16-be"):
         text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
         is_text = all(c.isprintable() or c in "\t\r\n" for c in text) and "\ufffd" not in text
@@ -197,16 +202,17 @@ def _unmarked_lines(start: bytes) -> str | None:
     return None
 
 
-def _normal(encoding: str) -> str:
+def _normalize(encoding: str) -> str:
+    """Returns Python's name of an encoding; UTF-8 may begin with a byte order mark."""
     name = codecs.lookup(encoding).name
     return "utf-8-sig" if name == "utf-8" else name
 
 
 def _decode(path: Path, encoding: str) -> Content:
-    """Decodes a whole file.
+    """Decodes a whole file as a check.
 
     Raises:
-        UnicodeError: It has another encoding, or contains surrogates.
+        UnicodeError: The file is not in this encoding, or contains surrogates.
     """
     has_quotes = has_feed = has_return = False
     with open_text(path, encoding) as file:
@@ -219,34 +225,70 @@ def _decode(path: Path, encoding: str) -> Content:
 
 
 def _wrong_encoding(path: Path, encoding: str, start: bytes) -> UserError:
+    """Makes the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
     if _has_controls(start, share=0.02):
-        return _binary(str(path), start)
-    bad, first, is_windows, is_mixed = 0, (0, b""), True, False
-    foreign = 0  # lines in another script
-    with open_decompressed(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                is_mixed = is_mixed or not line.decode().removeprefix("\ufeff").isascii()
-            except UnicodeDecodeError:
-                bad, first = bad + 1, first if bad else (number, line)
-                is_windows = is_windows and _decodes(line, "cp1252")
-                foreign += bool(_FOREIGN.search(line))
-    what = f"{bad} lines of {path} are not UTF-8, the first is line {first[0]}: {shown(first[1])}"
-    if is_mixed:
-        return UserError(f"{what}, but others are: it has two encodings; save all of it as UTF-8")
-    if 2 * foreign >= bad:
+        return _many_controls(str(path), start)
+    lines = _survey_lines(path)
+    problem = (
+        f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
+        f"{quote(lines.first_bytes)}"
+    )
+    if lines.has_utf8:
+        return UserError(f"{problem}, but other lines are; save the whole file as UTF-8")
+    if 2 * lines.foreign >= lines.bad:
         return UserError(
-            f"{what}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
+            f"{problem}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
             "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
             "(Western Europe)"
         )
-    name = "cp1252" if is_windows else "latin-1"
-    return UserError(f"{what}; save it as UTF-8, or name its encoding, such as --encoding={name}")
+    name = "cp1252" if lines.is_windows else "latin-1"
+    return UserError(
+        f"{problem}; save it as UTF-8, or name its encoding, such as --encoding={name}"
+    )
+
+
+@dataclasses.dataclass
+class _LineSurvey:
+    """Statistics of the lines of a file that is not UTF-8.
+
+    Attributes:
+        bad: The number of lines that are not UTF-8.
+        first_bad: The number of the first of them.
+        first_bytes: Its bytes.
+        foreign: How many bad lines are probably not in the Latin script.
+        is_windows: Whether all bad lines can be decoded as cp1252.
+        has_utf8: Whether other lines have UTF-8 characters that are not ASCII.
+    """
+
+    bad: int = 0
+    first_bad: int = 0
+    first_bytes: bytes = b""
+    foreign: int = 0
+    is_windows: bool = True
+    has_utf8: bool = False
+
+
+def _survey_lines(path: Path) -> _LineSurvey:
+    """Reads all lines of a file that is not UTF-8."""
+    survey = _LineSurvey()
+    with open_decompressed(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                is_ascii = line.decode().removeprefix("\ufeff").isascii()
+                survey.has_utf8 = survey.has_utf8 or not is_ascii
+            except UnicodeDecodeError:
+                if not survey.bad:
+                    survey.first_bad, survey.first_bytes = number, line
+                survey.bad += 1
+                survey.is_windows = survey.is_windows and _decodes(line, "cp1252")
+                survey.foreign += bool(_FOREIGN.search(line))
+    return survey
 
 
 def _decodes(line: bytes, encoding: str) -> bool:
+    """Returns whether an encoding decodes a line."""
     try:
         line.decode(encoding)
     except UnicodeDecodeError:
@@ -255,4 +297,5 @@ def _decodes(line: bytes, encoding: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, UnicodeDecodeError) else "it has surrogates"
+    """Returns why a file could not be decoded."""
+    return error.reason if isinstance(error, UnicodeDecodeError) else "it contains surrogates"

@@ -1,10 +1,14 @@
-"""The settings for the format of a file: encoding, delimiter, quoting."""
+"""Settings for the format of a file (encoding, delimiter, quoting), and the type of a record."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
+
+# A row of a file by column. None is the key of the fields that a row of a table has too many.
+Record = dict[str | None, Any]
 
 QUOTING = ("auto", "csv", "none")
 _NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -12,15 +16,15 @@ _NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "
 
 @dataclasses.dataclass(frozen=True)
 class FileFormat:
-    """The format of the user's files; `auto` is detected for each file from its content.
+    """The format of the user's files; `auto` is detected from the content of each file.
 
     Attributes:
         encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
-        delimiter: What is between the columns of CSV and TSV files: one character, `tab`, or auto.
-        quoting: `csv` if quotes enclose fields, `none` if they are part of the text, or auto.
+        delimiter: The character between columns in CSV and TSV, a name such as `tab`, or auto.
+        quoting: `csv` if quotes enclose fields, `none` if they belong to the text, or auto.
 
     Raises:
-        UserError: A value is none of these.
+        UserError: A value is not one of these.
     """
 
     encoding: str = "auto"
@@ -28,32 +32,38 @@ class FileFormat:
     quoting: str = "auto"
 
     def __post_init__(self) -> None:
-        """Checks the values."""
+        """Checks all values."""
         self._check_encoding()
         if not self._has_delimiter():
             raise UserError(
-                f"--delimiter={shown(self.delimiter)} is not a delimiter; write one character such "
+                f"--delimiter={quote(self.delimiter)} is not a delimiter; write one character such "
                 "as --delimiter=';', or --delimiter=tab, or auto"
             )
         if self.quoting not in QUOTING:
             raise UserError(
-                f"--quoting={shown(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
+                f"--quoting={quote(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
             )
 
     @property
     def separator(self) -> str | None:
-        """Returns the character between columns, or None if it is to be detected."""
+        """Returns the character between columns, or None if it must be detected."""
         if self.delimiter == "auto":
             return None
         return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
 
     def _has_delimiter(self) -> bool:
+        """Returns whether `delimiter` is a value that can be used."""
         if self.delimiter == "auto" or self.delimiter in _NAMED_DELIMITERS:
             return True
         is_usable = self.delimiter not in "\r\n\"'\0" and not self.delimiter.isalnum()
         return len(self.delimiter) == 1 and is_usable
 
     def _check_encoding(self) -> None:
+        """Checks that Python knows the encoding.
+
+        Raises:
+            UserError: It does not.
+        """
         if self.encoding == "auto":
             return
         try:
@@ -63,7 +73,7 @@ class FileFormat:
             is_known = False
         if not is_known:
             raise UserError(
-                f"--encoding={shown(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
+                f"--encoding={quote(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
                 "latin-1, utf-16 or another of Python's text encodings"
             )
 

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON arrays as records."""
+"""Reads JSON Lines and JSON arrays as records."""
 
 from __future__ import annotations
 
@@ -11,71 +11,77 @@ from typing import Any
 
 from pipeline.errors import RunError, UserError
 from pipeline.files.decoding import Content, open_text
+from pipeline.files.file_format import Record
 
 _log = logging.getLogger(__name__)
 
-_HALF = re.compile("[\ud800-\udfff]")
-_BETWEEN = re.compile(r"[ \t\r\n]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_SPACE = re.compile(r"[^ \t\r\n]|\Z")
 
 
-def read_objects(path: Path, content: Content) -> Iterator[tuple[int, dict | None]]:
-    r"""Reads the objects of a file with their first lines; None for what is not an object.
+def read_objects(path: Path, content: Content) -> Iterator[tuple[int, Record | None]]:
+    r"""Yields the JSON objects of a file and their first lines; None for other JSON values.
 
     Unpaired surrogates (`\ud83d` alone) become U+FFFD; a warning counts them.
 
     Args:
-        path: An object a line, or one array of objects.
-        content: The file's encoding.
+        path: A file with one object per line, or with one array of objects.
+        content: The encoding of the file.
 
     Raises:
-        UserError: A .json file is neither.
+        UserError: A .json file has neither form.
         RunError: An array is damaged.
     """
     with open_text(path, content.encoding) as file:
         first = next((line for line in file if line.strip()), "")
     is_array = first.lstrip().startswith("[") and not _is_one_of_lines(path, content, first)
-    if not is_array and ".json" in path.suffixes and not isinstance(_parsed(first), dict):
+    if not is_array and ".json" in path.suffixes and not isinstance(_parse(first), dict):
         raise UserError(
             f"{path} is neither an array of JSON objects nor one object per line; write one of "
             "these, or CSV"
         )
-    halves = 0
+    surrogates = 0
     for line, value in _elements(path, content) if is_array else _lines(path, content):
         try:
-            record, found = _mend(value) if isinstance(value, dict) else (None, 0)
+            record, found = _replace_surrogates(value) if isinstance(value, dict) else (None, 0)
         except RecursionError:  # nested nearly as deep as the parser allows
             record, found = None, 0
-        halves += found
+        surrogates += found
         yield line, record
-    if halves:
-        _log.warning("%s: %d unpaired surrogates are read as U+FFFD", path, halves)
+    if surrogates:
+        _log.warning("%s: %d unpaired surrogates are read as U+FFFD", path, surrogates)
 
 
 def _is_one_of_lines(path: Path, content: Content, first: str) -> bool:
-    """Says whether an array on the first line is a row, because another row follows it."""
-    if _parsed(first) is None:
+    """Returns whether an array on the first line is a row, because another row follows it."""
+    if _parse(first) is None:
         return False
     with open_text(path, content.encoding) as file:
         return sum(1 for line in file if line.strip()) > 1
 
 
 def _lines(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
+    """Yields the JSON values of JSON Lines and their lines."""
     with open_text(path, content.encoding) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield number, _parsed(line)
+                yield number, _parse(line)
 
 
 def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
-    """Reads the elements of an array; the whole file is in memory."""
+    """Yields the elements of an array and their lines; the whole file is in memory.
+
+    Raises:
+        RunError: The array is damaged.
+    """
     with open_text(path, content.encoding) as file:
         text = file.read()
-    decoder = json.JSONDecoder(parse_constant=_constant)
+    decoder = json.JSONDecoder(parse_constant=_parse_constant)
     position, line = text.index("[") + 1, 1
-    counted = 0
+    counted = 0  # line breaks are counted up to here
     is_first = True
     while True:
-        position = _BETWEEN.match(text, position).end()
+        position = _skip_space(text, position)
         line, counted = line + text.count("\n", counted, position), position
         if text[position : position + 1] == "]" and is_first:
             break
@@ -85,7 +91,7 @@ def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
             raise RunError(f"{path}:{line}: the JSON array is damaged here") from error
         yield line, value
         is_first = False
-        position = _BETWEEN.match(text, position).end()
+        position = _skip_space(text, position)
         mark = text[position : position + 1]
         if mark == "]":
             break
@@ -96,28 +102,38 @@ def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
         raise RunError(f"{path}: more follows the end of the JSON array in line {line}")
 
 
-def _parsed(line: str) -> Any:  # noqa: ANN401 JSON is of any type
-    """Parses a line of JSON; None if it is not JSON."""
+def _skip_space(text: str, position: int) -> int:
+    """Returns the position of the next character that JSON does not ignore, or of the end."""
+    match = _NOT_SPACE.search(text, position)
+    return match.start() if match else len(text)
+
+
+def _parse(line: str) -> Any:  # noqa: ANN401 JSON is of any type
+    """Parses a line of JSON; returns None if it is not JSON."""
     try:
-        return json.loads(line, parse_constant=_constant)
+        return json.loads(line, parse_constant=_parse_constant)
     except (ValueError, RecursionError):
         return None
 
 
-def _constant(name: str) -> None:
-    """Reads NaN, which Python writes for what is missing, as null; infinities are not JSON."""
+def _parse_constant(name: str) -> None:
+    """Parses NaN, which Python writes for missing values, as null.
+
+    Raises:
+        ValueError: It is an infinity, which is not JSON.
+    """
     if name != "NaN":
         raise ValueError(f"{name} is not JSON")
 
 
-def _mend(value: Any) -> tuple[Any, int]:  # noqa: ANN401 JSON is of any type
-    """Replaces unpaired surrogates in a JSON value; also returns how many there were."""
+def _replace_surrogates(value: Any) -> tuple[Any, int]:  # noqa: ANN401 JSON is of any type
+    """Replaces unpaired surrogates in a JSON value by U+FFFD; also returns how many there were."""
     if isinstance(value, str):
-        return _HALF.subn("\ufffd", value)
+        return _SURROGATE.subn("\ufffd", value)
     if isinstance(value, list):
-        parts = [_mend(part) for part in value]
-        return [part for part, _ in parts], sum(found for _, found in parts)
+        elements = [_replace_surrogates(element) for element in value]
+        return [element for element, _ in elements], sum(found for _, found in elements)
     if isinstance(value, dict):
-        keys, values = _mend(list(value)), _mend(list(value.values()))
+        keys, values = _replace_surrogates(list(value)), _replace_surrogates(list(value.values()))
         return dict(zip(keys[0], values[0], strict=True)), keys[1] + values[1]
     return value, 0

@@ -1,4 +1,4 @@
-"""Reads users' files as records: CSV, TSV, JSON Lines or JSON, compressed or not."""
+"""Finds the user's files and reads their records: CSV, TSV, JSON Lines or JSON, also compressed."""
 
 from __future__ import annotations
 
@@ -14,49 +14,52 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import RunError, UserError, cut, shown
+from pipeline import DATASETS
+from pipeline.errors import RunError, UserError, quote, shorten
 from pipeline.files.decoding import COMPRESSED, Content, examine
-from pipeline.files.file_format import AUTO, FileFormat
+from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.json_records import read_objects
 from pipeline.files.tables import COLUMN_FLAGS, Table, recognize
 
 _TABLES = (".csv", ".tsv")
 SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
-# Of files that may have rows, beside those that are read.
+# The suffixes of files that may have rows, but are not read.
 _UNREAD_DATA = (
     *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".7z", ".tar"),
     *(".tgz", ".db", ".sqlite", ".tab", ".psv", ".jsonlines", ".jl"),
 )
-_TOLD_SUFFIXES = ".csv, .tsv, .jsonl"  # as messages list them
+_SUFFIX_LIST = ".csv, .tsv, .jsonl"  # for messages
 
 _log = logging.getLogger(__name__)
 
 
 def find_files(name: str) -> list[Path]:
-    """Lists the files that a name stands for.
+    """Returns the files that a name stands for.
 
-    In folders and patterns, hidden names and the folders of runs are left out. Links to folders
-    are followed, into each folder once.
+    In folders and patterns, hidden files and the folders of runs are left out. Links to folders are
+    followed, but each folder is read once.
 
     Args:
         name: A file, a folder or a pattern.
 
     Raises:
-        UserError: There is no file, or one that is neither a table nor JSON.
+        UserError: There is no file, or a file is neither a table nor JSON.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         if _is_run(path):
-            raise UserError(f"{path} is the folder of a run, not of data; name the data's folder")
-        found = _of_folder(path)
+            raise UserError(
+                f"{path} is the folder of a run, not of data; name the folder of the data"
+            )
+        found = _list_folder(path)
     elif path.exists():
         found = [path]
     else:
-        found = _matches(str(path))
+        found = _expand(str(path))
     if not found:
         raise UserError(
-            f"--dataset={cut(name)} is neither the name of a data set (imdb_reviews, imdb_offline) "
-            f"nor a file, folder or pattern of {_TOLD_SUFFIXES} files"
+            f"--dataset={shorten(name)} is neither the name of a data set ({', '.join(DATASETS)}) "
+            f"nor a file, folder or pattern of {_SUFFIX_LIST} files"
         )
     for file in found:
         _check_kind(file)
@@ -69,8 +72,8 @@ def read_records(
     file_format: FileFormat = AUTO,
     *,
     flags: Sequence[str] = COLUMN_FLAGS,
-) -> Iterator[tuple[int, dict | None]]:
-    """Reads a file's records with their line numbers; None for what is not a record.
+) -> Iterator[tuple[int, Record | None]]:
+    """Yields the line numbers and records of a file; None for a JSON value that is no object.
 
     In a record of a table, missing columns are None, and fields beyond the header's width are a
     list under the key None.
@@ -79,11 +82,11 @@ def read_records(
         path: CSV, TSV, JSON Lines or JSON, by its suffix.
         needed: The columns that a table must have; empty names are ignored.
         file_format: The format of the file.
-        flags: What messages call the flags that name columns.
+        flags: The flags that name columns, for messages.
 
     Raises:
-        UserError: The file is of another kind, encoding or quoting, or lacks a needed column.
-        RunError: It cannot be read.
+        UserError: The file has another format, encoding or quoting, or lacks a needed column.
+        RunError: The file cannot be read.
     """
     with translate_read_errors(path):
         content, table = prepare(path, needed, file_format, flags=flags)
@@ -96,10 +99,10 @@ def read_records(
 def prepare(
     path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
 ) -> tuple[Content, Table | None]:
-    """Detects the format of a file, once unless the file changes; see `read_records`.
+    """Detects the format of a file, once until the file changes; see `read_records`.
 
     Returns:
-        Its encoding, and its format as a table; None for JSON and lines of text.
+        The content of the file, and its format as a table; None for JSON and lines of text.
     """
     stat = path.stat()
     version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -110,11 +113,12 @@ def prepare(
 @functools.lru_cache(maxsize=256)
 def _prepare(
     path: Path,
-    version: tuple[int, ...],  # noqa: ARG001 a part of the cache's key
+    version: tuple[int, ...],  # noqa: ARG001 for the cache's key
     needed: tuple[str, ...],
     file_format: FileFormat,
     flags: tuple[str, ...],
 ) -> tuple[Content, Table | None]:
+    """Detects the format of a version of a file; see `prepare`."""
     content = examine(path, file_format)
     is_table = kind(path) in _TABLES
     return content, recognize(path, content, needed, file_format, flags) if is_table else None
@@ -122,7 +126,11 @@ def _prepare(
 
 @contextlib.contextmanager
 def translate_read_errors(path: Path) -> Iterator[None]:
-    """Turns errors while a file is read into a RunError that names the file."""
+    """Translates read errors into a RunError that names the file.
+
+    Raises:
+        RunError: The file cannot be read, decompressed, decoded or parsed.
+    """
     try:
         yield
     except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, UnicodeError) as error:
@@ -131,38 +139,42 @@ def translate_read_errors(path: Path) -> Iterator[None]:
 
 
 def kind(path: Path) -> str:
-    """Returns the suffix for a file's format, without the suffix for its compression."""
+    """Returns the suffix of a file in lower case, without that of its compression: `.csv`."""
     path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return path.suffix.lower()
 
 
 def _check_kind(file: Path) -> None:
+    """Checks that a file is a regular file with a known suffix.
+
+    Raises:
+        UserError: It is not.
+    """
     if kind(file) not in SUFFIXES:
         raise UserError(
-            f"{file} is none of {_TOLD_SUFFIXES}, plain or compressed (.gz, .bz2, .xz); if its "
-            "content is one of these, rename it"
+            f"{file} is none of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
+            "such content, rename it"
         )
     if not file.exists():
-        raise UserError(
-            f"{file} is a link to a file that is not there; remove it, or put that back"
-        )
+        raise UserError(f"{file} is a link to a missing file; remove the link, or restore the file")
     if not file.is_file():
-        raise UserError(f"{file} is a pipe or device; it is read more than once, so name a file")
+        raise UserError(f"{file} is a pipe or device; data is read more than once, so name a file")
 
 
-def _of_folder(folder: Path) -> list[Path]:
-    """Lists the files with examples in a folder."""
+def _list_folder(folder: Path) -> list[Path]:
+    """Returns the files with examples in a folder, and logs which others are left out."""
     files = list(_files_below(folder))
     found = [file for file in files if kind(file) in SUFFIXES]
-    if data := sorted(file for file in files if kind(file) in _UNREAD_DATA) if found else []:
+    unread = sorted(file for file in files if kind(file) in _UNREAD_DATA)
+    if found and unread:
         _log.info(
             "left out %d files of %s that may have rows, such as %s; to train on them, export them "
             "as .csv, .tsv or .jsonl",
-            len(data),
+            len(unread),
             folder,
-            shown(data[0].name),
+            quote(unread[0].name),
         )
-    # Next to examples, a .json file describes the data set, such as dataset_info.json.
+    # Next to other files, a .json file describes the data set, such as dataset_info.json.
     others = [file for file in found if kind(file) == ".json"]
     if others and len(others) < len(found):
         _log.info(
@@ -174,10 +186,10 @@ def _of_folder(folder: Path) -> list[Path]:
     return found
 
 
-def _matches(pattern: str) -> list[Path]:
-    """Lists the files of a pattern; glob itself leaves out hidden names."""
+def _expand(pattern: str) -> list[Path]:
+    """Returns the files that match a pattern, without hidden files and those of runs."""
     fixed = Path(*_before_wildcards(Path(pattern).parts))
-    # Path.glob takes no absolute pattern.
+    # Path.glob accepts no absolute pattern. glob leaves out hidden names.
     found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
     files = [file for file in found if not file.is_dir()]
     is_run = functools.cache(_is_run)
@@ -193,6 +205,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
+    """Yields the parts of a path that come before the first wildcard."""
     for part in parts:
         if glob.has_magic(part):
             return
@@ -200,14 +213,15 @@ def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Lists the files of a folder that are not hidden."""
+    """Yields the files below a folder, without hidden files and those of runs."""
     seen: set[Path] = set()
     folders = [root]
     while folders:
         links: list[Path] = []
         for folder in folders:
             for place, names, files in os.walk(folder):
-                here, is_seen = Path(place), Path(place).resolve() in seen
+                here = Path(place)
+                is_seen = here.resolve() in seen
                 seen.add(here.resolve())
                 if is_seen or (here != root and _is_run(here)):
                     if not is_seen:
@@ -217,12 +231,12 @@ def _files_below(root: Path) -> Iterator[Path]:
                 names[:] = sorted(name for name in names if not name.startswith("."))
                 links += [here / name for name in names if (here / name).is_symlink()]
                 yield from (here / name for name in files if not name.startswith("."))
-        # Links come last, so that files are listed under their own folders.
+        # Links are followed last, so that files are found in their own folders first.
         folders = links
 
 
 def _is_run(folder: Path) -> bool:
-    """Says whether a folder is a model_dir."""
+    """Returns whether a folder is a model_dir."""
     try:
         content = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -231,15 +245,16 @@ def _is_run(folder: Path) -> bool:
 
 
 def _log_run(folder: Path) -> None:
-    _log.info("%s is the folder of a run and is left out", folder)
+    """Logs that the folder of a run is left out."""
+    _log.info("left out %s: it is the folder of a run", folder)
 
 
 def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
-    """Leaves out links to files that are listed too."""
+    """Yields the files without links to other files of the list."""
     by_target: dict[Path, Path] = {}
     for file in sorted(files, key=lambda file: (file.is_symlink(), file)):
         first = by_target.setdefault(file.resolve(), file)
         if first is file:
             yield file
         else:
-            _log.info("%s is left out: it is a link to %s", shown(str(file)), shown(str(first)))
+            _log.info("left out %s: it is a link to %s", quote(str(file)), quote(str(first)))

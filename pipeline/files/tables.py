@@ -1,4 +1,4 @@
-"""CSV and TSV files as records: one delimiter and one way of quoting for each whole file."""
+"""Reads CSV and TSV files as records, with one delimiter and one quoting for the whole file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError, cut, shown
+from pipeline.errors import UserError, quote, shorten
 from pipeline.files.decoding import Content, open_text
-from pipeline.files.file_format import FileFormat
+from pipeline.files.file_format import FileFormat, Record
 
 COLUMN_FLAGS = ("text_column", "label_column", "split_column")
 
@@ -27,14 +27,14 @@ csv.field_size_limit(sys.maxsize)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The format of a table.
+    """A CSV or TSV file and its format.
 
     Attributes:
         path: The file.
         content: Its encoding.
-        delimiter: What is between columns.
-        is_quoted: Whether quotes enclose fields; if not, they are part of the text.
-        skipped: Lines before the header.
+        delimiter: The character between columns.
+        is_quoted: Whether quotes enclose fields; if not, they belong to the text.
+        skipped: The number of lines before the header.
     """
 
     path: Path
@@ -43,17 +43,21 @@ class Table:
     is_quoted: bool
     skipped: int
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Reads the rows, header first, with the lines that they end on; skips blank rows.
+    def rows(self) -> Generator[tuple[int, list[str]], None, None]:
+        """Yields the last line and the fields of each row, header first; skips blank rows.
 
         Raises:
-            csv.Error: A quoted field does not end where a field ends.
+            csv.Error: After the end of a quoted field, there is no delimiter.
         """
-        quoting = csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE
         with open_text(self.path, self.content.encoding) as file:
             for _ in range(self.skipped):
                 file.readline()
-            reader = csv.reader(file, delimiter=self.delimiter, quoting=quoting, strict=True)
+            reader = csv.reader(
+                file,
+                delimiter=self.delimiter,
+                quoting=csv.QUOTE_MINIMAL if self.is_quoted else csv.QUOTE_NONE,
+                strict=True,
+            )
             width = 0
             for row in reader:
                 is_blank = not row or (len(row) == 1 and width != 1 and not row[0].strip())
@@ -62,7 +66,7 @@ class Table:
                     yield reader.line_num + self.skipped, row
 
     def header(self) -> list[str]:
-        """Reads the names of the columns; an empty list if there is no row."""
+        """Returns the names of the columns; an empty list if there is no header."""
         rows = self.rows()
         try:
             return [name.strip() for name in next(rows, (0, []))[1]]
@@ -71,15 +75,15 @@ class Table:
         finally:
             rows.close()
 
-    def records(self) -> Iterator[tuple[int, dict]]:
-        """Reads the rows below the header as dictionaries by column.
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Yields the last line of each row below the header, and the row by column.
 
         Missing columns are None. Excess fields are a list under the key None.
         """
         rows = self.rows()
         names = [name.strip() for name in next(rows, (0, []))[1]]
         for line, row in rows:
-            record: dict = dict(zip(names, row, strict=False))
+            record: Record = dict(zip(names, row, strict=False))
             record.update(dict.fromkeys(names[len(row) :]))
             if len(row) > len(names):
                 record[None] = row[len(names) :]
@@ -88,15 +92,15 @@ class Table:
 
 @dataclasses.dataclass
 class _Survey:
-    """The result of reading a whole table in one format.
+    """Statistics of a whole table that was read in one format.
 
     Attributes:
-        table: The format.
-        width: Columns of the header.
-        rows: Rows below the header.
-        ragged: Rows that are not as wide as the header.
+        table: The file and its format.
+        width: The number of columns in the header.
+        rows: The number of rows below the header.
+        ragged: The number of rows that are wider or narrower than the header.
         has_enclosed: Whether a field begins with a quote.
-        open_quote: The line of the row with a quoted field that does not end, or 0.
+        open_quote: The line of a row with a quoted field that does not end; 0 if there is none.
     """
 
     table: Table
@@ -117,29 +121,29 @@ def recognize(
     """Detects the format of a table by reading all of it.
 
     Args:
-        path: The file; .tsv makes a tab the first choice.
+        path: The file; with the suffix .tsv, a tab is tried first.
         content: Its encoding.
-        needed: Columns that it must have.
+        needed: The columns that it must have.
         file_format: The user's settings.
-        flags: What messages call the flags that name columns.
+        flags: The flags that name columns, for messages.
 
     Raises:
-        UserError: It lacks a needed column, has one twice, or a quoted field does not end.
+        UserError: A needed column is missing or is there twice, or a quoted field does not end.
     """
     prefers_tab = ".tsv" in path.suffixes
     tables = _candidates(path, content, file_format, prefers_tab=prefers_tab)
-    able = [table for table in tables if set(needed) <= set(table.header())]
-    if not able:
-        raise _no_column(tables, needed, flags)
-    _check_twice(able[0], needed)
-    if len(able) == 1 and (not content.has_quotes or not able[0].is_quoted):
-        best = _Survey(able[0])
+    fitting = [table for table in tables if set(needed) <= set(table.header())]
+    if not fitting:
+        raise _missing_column(tables, needed, flags)
+    _check_unique(fitting[0], needed)
+    if len(fitting) == 1 and (not content.has_quotes or not fitting[0].is_quoted):
+        best = _Survey(fitting[0])
     else:
-        best = _best(able, is_tab=prefers_tab)
+        best = _best(fitting, is_tab=prefers_tab)
     if best.open_quote:
         raise UserError(
             f'{path}:{best.open_quote}: a " opens a field that does not end before a delimiter; '
-            'write "" for a quote in a quoted field, or add --quoting=none if quotes are part of '
+            'write "" for a quote in a quoted field, or add --quoting=none if quotes belong to '
             "the texts"
         )
     _log_choice(best, tables[0], file_format)
@@ -149,7 +153,7 @@ def recognize(
 def _candidates(
     path: Path, content: Content, file_format: FileFormat, *, prefers_tab: bool
 ) -> list[Table]:
-    """Lists the formats that a file may have, the most likely first."""
+    """Returns the formats that a file may have, the most likely first."""
     with open_text(path, content.encoding) as file:
         first = file.readline(16)
     if not first:
@@ -162,37 +166,45 @@ def _candidates(
         delimiters = [separator_line[1]]
     elif prefers_tab:
         delimiters = sorted(DELIMITERS, key=lambda delimiter: delimiter != "\t")
-    ways = {"csv": [True], "none": [False]}.get(file_format.quoting, [True, False])
+    quotings = {"csv": [True], "none": [False]}.get(file_format.quoting, [True, False])
     if not content.has_quotes:
-        ways = ways[:1]
+        quotings = quotings[:1]
     skipped = int(bool(separator_line))
-    return [Table(path, content, d, is_quoted, skipped) for d in delimiters for is_quoted in ways]
+    return [
+        Table(path, content, d, is_quoted, skipped) for d in delimiters for is_quoted in quotings
+    ]
 
 
-def _best(able: Sequence[Table], *, is_tab: bool) -> _Survey:
-    """Chooses the delimiter, and for it the way of quoting, with the fewest ragged rows."""
+def _best(tables: Sequence[Table], *, is_tab: bool) -> _Survey:
+    """Chooses the delimiter and the quoting with the fewest ragged rows."""
     found: list[_Survey] = []
-    for delimiter in dict.fromkeys(table.delimiter for table in able):
-        surveys = [_survey(table) for table in able if table.delimiter == delimiter]
-        found.append(surveys[0] if len(surveys) == 1 else _by_quoting(*surveys, is_tab=is_tab))
+    for delimiter in dict.fromkeys(table.delimiter for table in tables):
+        surveys = [_survey(table) for table in tables if table.delimiter == delimiter]
+        if len(surveys) == 1:
+            found += surveys
+        else:
+            quoted, plain = surveys
+            found.append(_choose_quoting(quoted, plain, is_tab=is_tab))
         if not found[-1].ragged and not found[-1].open_quote:
             return found[-1]
     return min(found, key=lambda survey: (survey.open_quote > 0, survey.ragged))
 
 
-def _by_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey:
+def _choose_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey:
+    """Chooses whether quotes enclose fields or belong to the text."""
     quoted.has_enclosed = plain.has_enclosed
     if quoted.open_quote:
         return plain if is_tab or not plain.ragged else quoted
-    # Stray quotes that happen to pair up swallow whole lines, each as wide as the header. The lines
-    # within a properly quoted field are not all that wide.
-    swallows = quoted.rows < plain.rows and plain.width > 1
-    if plain.ragged < quoted.ragged or (swallows and plain.ragged == quoted.ragged):
+    # If two stray quotes form a pair, the lines between them are lost, and each of them is as wide
+    # as the header. The lines inside a field that is meant to be quoted are rarely all so wide.
+    loses_lines = quoted.rows < plain.rows and plain.width > 1
+    if plain.ragged < quoted.ragged or (loses_lines and plain.ragged == quoted.ragged):
         return plain
     return quoted
 
 
 def _survey(table: Table) -> _Survey:
+    """Reads a whole table in one format."""
     survey, last_line = _Survey(table), table.skipped
     try:
         for line, row in table.rows():
@@ -209,30 +221,39 @@ def _survey(table: Table) -> _Survey:
     return survey
 
 
-def _no_column(tables: Sequence[Table], needed: Sequence[str], flags: Sequence[str]) -> UserError:
+def _missing_column(
+    tables: Sequence[Table], needed: Sequence[str], flags: Sequence[str]
+) -> UserError:
+    """Makes the error for a table that lacks a needed column in every format."""
     headers = [table.header() for table in tables]
     if not any(headers):
         return UserError(f"{tables[0].path} has no row that names the columns; write one first")
     header = headers[0] if len(headers[0]) > 1 else max(headers, key=len)
     column = next((name for name in needed if name not in header), needed[0])
     names = ", ".join(f"--{flag}" for flag in flags)
+    found = shorten(", ".join(map(quote, header[:20])), 200)
     return UserError(
-        f"{tables[0].path} has no column {shown(column)}, but "
-        f"{cut(', '.join(map(shown, header[:20])), 200)}; does its first line name the columns? "
-        f"Name them with {names}, and the delimiter with --delimiter"
+        f"{tables[0].path} has no column {quote(column)}, but {found}; does its first line name "
+        f"the columns? Name them with {names}, and the delimiter with --delimiter"
     )
 
 
-def _check_twice(table: Table, needed: Sequence[str]) -> None:
+def _check_unique(table: Table, needed: Sequence[str]) -> None:
+    """Checks that no needed column is there twice.
+
+    Raises:
+        UserError: One is.
+    """
     header = table.header()
     for name in needed:
         if header.count(name) > 1:
             raise UserError(
-                f"{table.path} has {header.count(name)} columns {shown(name)}; rename the others"
+                f"{table.path} has {header.count(name)} columns {quote(name)}; rename the others"
             )
 
 
 def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
+    """Logs the detected format where it is unusual or where the choice changes the texts."""
     table = chosen.table
     if table.delimiter != usual.delimiter or table.skipped:
         name = _NAMES.get(table.delimiter, f"'{table.delimiter}'")
@@ -241,11 +262,11 @@ def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
         return
     if not table.is_quoted:
         _log.info(
-            "%s: quotes are part of the text, not around fields (--quoting=csv: around fields)",
+            "%s: quotes belong to the text; if they enclose fields: --quoting=csv",
             table.path,
         )
     elif chosen.has_enclosed and table.delimiter == "\t":
         _log.info(
-            "%s: quotes are around fields, not part of the text (--quoting=none: part of it)",
+            "%s: quotes enclose fields; if they belong to the text: --quoting=none",
             table.path,
         )

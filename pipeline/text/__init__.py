@@ -1,1 +1,1 @@
-"""What happens to a string before it is split into tokens: Unicode form, markup, case, punctuation."""
+"""Changes texts before they are split into tokens: Unicode form, markup, case, punctuation."""

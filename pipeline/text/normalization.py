@@ -1,4 +1,4 @@
-"""Unicode normalization by TensorFlow's operations, so that an exported model has it too."""
+"""Unicode normalization with TensorFlow operations, so that an exported model includes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 _LAST = 0x30000  # no character from here on has a decomposition or is a combining mark
 _WIDTH_FORMS = range(0xFF01, 0xFFEF)
 # Characters without width: soft hyphen, joiners, direction marks, byte order mark, variation
-# selectors. U+200B is not one of them: it divides words.
+# selectors. U+200B is not here because it separates words.
 _INVISIBLE = (
     0x00AD,
     0x034F,
@@ -32,23 +32,23 @@ _PAIR = 1 << 21  # code points have 21 bits
 
 
 class _Tables(NamedTuple):
-    """Unicode's data in arrays; the keys of each table are sorted.
+    """Unicode data in arrays; the keys of each table are sorted.
 
     Attributes:
-        pattern: A regular expression that matches texts that normalization may change.
+        pattern: A regular expression for texts that normalization may change.
         decomposed: Code points with a decomposition, <int32>[D].
-        starts: Where each decomposition begins in `parts`, and its end, <int32>[D + 1].
-        parts: The decompositions, concatenated, <int32>[P].
+        starts: Where each decomposition starts in `characters`, and the end, <int32>[D + 1].
+        characters: The decompositions, concatenated, <int32>[P].
         marks: Code points with a combining class, <int32>[M].
-        classes: Their classes, <int32>[M].
-        pairs: Pairs that compose, first code point x 2^21 + second, <int64>[C].
-        composites: What they compose to, <int32>[C].
+        classes: The combining classes of `marks`, <int32>[M].
+        pairs: Pairs that have a composite, first code point x 2^21 + second, <int64>[C].
+        composites: The composites of `pairs`, <int32>[C].
     """
 
     pattern: str
     decomposed: np.ndarray
     starts: np.ndarray
-    parts: np.ndarray
+    characters: np.ndarray
     marks: np.ndarray
     classes: np.ndarray
     pairs: np.ndarray
@@ -56,21 +56,21 @@ class _Tables(NamedTuple):
 
 
 def may_change(texts: tf.Tensor) -> tf.Tensor:
-    """Says which texts <string>[...] `normalize` may change, <bool>[...]; uses one RE2 match."""
+    """Returns which texts <string>[...] `normalize` may change, <bool>[...], by one RE2 match."""
     return tf.strings.regex_full_match(texts, _tables().pattern)
 
 
 def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
     """Normalizes texts to Unicode's form C (NFC), so that equivalent texts are equal.
 
-    Two things differ from NFC. Full-width and half-width forms become the usual characters, as
-    in NFKC: U+FF27 becomes `G`. Characters that are not visible (soft hyphens, joiners, variation
-    selectors) are removed. The characters are those of Python's `unicodedata`.
+    There are two differences from NFC. Full-width and half-width forms become the usual characters,
+    as in NFKC: U+FF27 becomes `G`. Soft hyphens, joiners, variation selectors and other invisible
+    characters are removed. The Unicode version is that of Python's `unicodedata`.
 
     Args:
         texts: <string>[...], valid UTF-8.
         where: <bool>[...], the texts to normalize: those that `may_change`, or some of them. The
-            others cost nothing.
+            other texts cost nothing.
 
     Returns:
         <string>[...].
@@ -85,37 +85,37 @@ def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
 
 
 def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Returns the code points <int32>[B, (T)] of texts <string>[B], decomposed and in order."""
+    """Decomposes texts <string>[B] to code points <int32>[B, (T)] in canonical order."""
     tables = _tables()
     codes = tf.strings.unicode_decode(texts, "UTF-8")
-    place, is_found = _look_up(codes.flat_values, tables.decomposed)
+    position, is_found = _look_up(codes.flat_values, tables.decomposed)
     starts = tf.constant(tables.starts)
-    lengths = tf.where(is_found, tf.gather(starts, place + 1) - tf.gather(starts, place), 1)
+    lengths = tf.where(is_found, tf.gather(starts, position + 1) - tf.gather(starts, position), 1)
     ends = tf.cumsum(lengths)
-    number = tf.repeat(tf.range(tf.size(lengths)), lengths)  # of the original code point
-    within = tf.range(tf.size(number)) - tf.gather(ends - lengths, number)
-    part = tf.gather(starts, tf.gather(place, number)) + within
-    parts = tf.constant(tables.parts)
+    source = tf.repeat(tf.range(tf.size(lengths)), lengths)  # the code point each one comes from
+    offset = tf.range(tf.size(source)) - tf.gather(ends - lengths, source)
+    index = tf.gather(starts, tf.gather(position, source)) + offset
+    characters = tf.constant(tables.characters)
     values = tf.where(
-        tf.gather(is_found, number),
-        tf.gather(parts, tf.minimum(part, len(tables.parts) - 1)),
-        tf.gather(codes.flat_values, number),
+        tf.gather(is_found, source),
+        tf.gather(characters, tf.minimum(index, len(tables.characters) - 1)),
+        tf.gather(codes.flat_values, source),
     )
-    rows = tf.gather(tf.cast(codes.value_rowids(), tf.int32), number)
+    rows = tf.gather(tf.cast(codes.value_rowids(), tf.int32), source)
     values = _in_canonical_order(values, rows)
     return tf.RaggedTensor.from_value_rowids(values, rows, codes.nrows(tf.int32), validate=False)
 
 
 def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Sorts each run of marks in code points <int32>[N] by combining class; stable."""
+    """Sorts each run of marks in code points <int32>[N] by combining class, stably."""
     classes = _combining_classes(codes)
     is_wrong = (classes[:-1] > classes[1:]) & (classes[1:] > 0) & (rows[:-1] == rows[1:])
 
     def ordered() -> tf.Tensor:
-        # A run belongs to the character before it. Places make the keys unique.
+        # A run of marks follows the character that it belongs to. The position makes keys unique.
         run = tf.cumsum(tf.cast((classes == 0) | _is_first(rows), tf.int64))
-        place = tf.range(tf.size(codes, tf.int64))
-        key = (run * 256 + tf.cast(classes, tf.int64)) * tf.size(codes, tf.int64) + place
+        position = tf.range(tf.size(codes, tf.int64))
+        key = (run * 256 + tf.cast(classes, tf.int64)) * tf.size(codes, tf.int64) + position
         return tf.gather(codes, tf.argsort(key))
 
     return tf.cond(tf.reduce_any(is_wrong), ordered, lambda: codes)
@@ -124,16 +124,17 @@ def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
     """Composes decomposed code points <int32>[B, (T)] to texts <string>[B].
 
-    Each pass composes at most one mark with each starter (a character of combining class 0).
+    Each pass of the loop composes each starter (a character of combining class 0) with at most one
+    mark.
     """
     count = codes.nrows(tf.int32)
     values, rows = codes.flat_values, tf.cast(codes.value_rowids(), tf.int32)
-    changing = tf.TensorShape([None])
+    any_length = tf.TensorShape([None])
     values, rows, _ = tf.while_loop(
         lambda *loop: loop[-1],
         _compose_once,
         (values, rows, tf.constant(True)),
-        shape_invariants=(changing, changing, tf.TensorShape([])),
+        shape_invariants=(any_length, any_length, tf.TensorShape([])),
     )
     codes = tf.RaggedTensor.from_value_rowids(values, rows, count, validate=False)
     return tf.strings.unicode_encode(codes, "UTF-8")
@@ -142,20 +143,21 @@ def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
 def _compose_once(
     codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes each starter with the first mark that fits it; says whether there was one."""
+    """Composes each starter with the first mark that fits; also returns whether there was one."""
     del is_changed
     classes = _combining_classes(codes)
     is_starter = classes == 0
     starters = tf.cast(tf.where(is_starter)[:, 0], tf.int32)
-    number = tf.cumsum(tf.cast(is_starter, tf.int32), exclusive=True)  # starters before each
-    # Marks without a starter get the very first code point, which is in another row, or is the mark
+    count_before = tf.cumsum(tf.cast(is_starter, tf.int32), exclusive=True)
+    # Marks without a starter get code point 0 of the batch. It is in another row, or is the mark
     # itself; `is_free` excludes both.
-    starter = tf.gather(tf.concat([[0], starters], axis=0), number)
+    starter = tf.gather(tf.concat([[0], starters], axis=0), count_before)
     before = tf.concat([[0], classes[:-1]], axis=0)
-    place = tf.range(tf.size(codes))
-    is_free = (place - 1 == starter) | ((before > 0) & (before < classes))
+    position = tf.range(tf.size(codes))
+    # Free: no character between the starter and this one prevents their composition.
+    is_free = (position - 1 == starter) | ((before > 0) & (before < classes))
     is_free &= (tf.gather(rows, starter) == rows) & tf.gather(is_starter, starter)
-    is_free &= (place > starter) & (codes >= 0x300)  # no second of a pair is smaller
+    is_free &= (position > starter) & (codes >= 0x300)  # no pair has a smaller second code point
     free = tf.cast(tf.where(is_free)[:, 0], tf.int32)
     composites = _composites(tf.gather(codes, tf.gather(starter, free)), tf.gather(codes, free))
     is_pair = composites > 0
@@ -164,18 +166,20 @@ def _compose_once(
     free, composites = tf.boolean_mask(free, is_first), tf.boolean_mask(composites, is_first)
     changed = tf.gather(starter, free)[:, tf.newaxis]
     codes = tf.tensor_scatter_nd_update(codes, changed, composites)
-    gone = tf.fill(tf.shape(free), False)
-    is_kept = tf.tensor_scatter_nd_update(tf.fill(tf.shape(codes), True), free[:, tf.newaxis], gone)
+    removed = tf.fill(tf.shape(free), False)
+    is_kept = tf.tensor_scatter_nd_update(
+        tf.fill(tf.shape(codes), True), free[:, tf.newaxis], removed
+    )
     codes, rows = tf.boolean_mask(codes, is_kept), tf.boolean_mask(rows, is_kept)
     return codes, rows, tf.size(free) > 0
 
 
 def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Returns what pairs of code points <int32>[N] compose to, or 0."""
+    """Returns the composites <int32>[N] of pairs of code points <int32>[N], or 0."""
     tables = _tables()
     pair = tf.cast(first, tf.int64) * _PAIR + tf.cast(second, tf.int64)
-    place, is_found = _look_up(pair, tables.pairs)
-    composites = tf.where(is_found, tf.gather(tf.constant(tables.composites), place), 0)
+    position, is_found = _look_up(pair, tables.pairs)
+    composites = tf.where(is_found, tf.gather(tf.constant(tables.composites), position), 0)
     lead, vowel, tail = first - _LEADS, second - _VOWELS, second - _TAILS
     is_two = (lead >= 0) & (lead < _LEAD_COUNT) & (vowel >= 0) & (vowel < _VOWEL_COUNT)
     two = _SYLLABLES + (lead * _VOWEL_COUNT + vowel) * _TAIL_COUNT
@@ -188,18 +192,18 @@ def _composites(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 def _combining_classes(codes: tf.Tensor) -> tf.Tensor:
     """Returns the canonical combining class <int32>[N] of code points <int32>[N]."""
     tables = _tables()
-    place, is_found = _look_up(codes, tables.marks)
-    return tf.where(is_found, tf.gather(tf.constant(tables.classes), place), 0)
+    position, is_found = _look_up(codes, tables.marks)
+    return tf.where(is_found, tf.gather(tf.constant(tables.classes), position), 0)
 
 
 def _look_up(values: tf.Tensor, keys: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the positions <int32>[N] of values [N] in sorted keys [K], and which are there."""
-    place = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
-    return place, tf.gather(tf.constant(keys), place) == values
+    """Returns the positions <int32>[N] of values [N] in sorted keys [K], and which were found."""
+    position = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
+    return position, tf.gather(tf.constant(keys), position) == values
 
 
 def _is_first(numbers: tf.Tensor) -> tf.Tensor:
-    """Says which of sorted numbers [N] differ from the one before, <bool>[N]."""
+    """Returns which of sorted numbers [N] differ from the one before, <bool>[N]."""
     return tf.concat(
         [tf.fill([tf.minimum(tf.size(numbers), 1)], True), numbers[1:] != numbers[:-1]], axis=0
     )
@@ -207,6 +211,7 @@ def _is_first(numbers: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _tables() -> _Tables:
+    """Makes the tables from Python's `unicodedata`."""
     decompositions: dict[int, str] = dict.fromkeys(_INVISIBLE, "")
     pairs: dict[int, int] = {}
     classes: dict[int, int] = {}
@@ -222,16 +227,16 @@ def _tables() -> _Tables:
         elif mapping and not mapping.startswith("<"):
             decompositions[code] = unicodedata.normalize("NFD", character)
             if unicodedata.normalize("NFC", character) == character:
-                first, second = (int(part, 16) for part in mapping.split())
+                first, second = (int(number, 16) for number in mapping.split())
                 pairs[first * _PAIR + second] = code
     decompositions = dict(sorted(decompositions.items()))
     pairs = dict(sorted(pairs.items()))
-    lengths = [len(parts) for parts in decompositions.values()]
+    lengths = [len(characters) for characters in decompositions.values()]
     return _Tables(
         pattern=_pattern(decompositions, classes, pairs),
         decomposed=np.array(list(decompositions), np.int32),
         starts=np.cumsum([0, *lengths]).astype(np.int32),
-        parts=np.array([ord(part) for part in "".join(decompositions.values())], np.int32),
+        characters=np.array([ord(c) for c in "".join(decompositions.values())], np.int32),
         marks=np.array(list(classes), np.int32),
         classes=np.array(list(classes.values()), np.int32),
         pairs=np.array(list(pairs), np.int64),
@@ -240,7 +245,7 @@ def _tables() -> _Tables:
 
 
 def _pattern(decompositions: dict[int, str], classes: dict[int, int], pairs: dict[int, int]) -> str:
-    """Matches texts with a character that NFC may change: other texts are in NFC already."""
+    """Returns a pattern of texts with a character that `normalize` may change."""
     hangul = {*range(_VOWELS, _VOWELS + _VOWEL_COUNT), *range(_TAILS + 1, _TAILS + _TAIL_COUNT)}
     composites = set(pairs.values())
     changing = {code for code in decompositions if code not in composites}
@@ -250,7 +255,7 @@ def _pattern(decompositions: dict[int, str], classes: dict[int, int], pairs: dic
 
 
 def _ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
-    """Returns the first and the last of each run of numbers that follow each other."""
+    """Returns the first and the last number of each run of consecutive numbers."""
     ranges: list[tuple[int, int]] = []
     for code in sorted(codes):
         if ranges and code == ranges[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""Reduces texts to lower-case tokens divided by single spaces."""
+"""Standardizes texts to lower-case tokens separated by single spaces."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import tensorflow as tf
 from pipeline.text.normalization import may_change, normalize
 
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
-_PUNCTUATION = r"!?.…,:;\"()*\-"  # as RE2 writes it inside brackets
-_NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # scripts
-# What follows a character and is part of its token: the mark of a long Japanese vowel, a letter of
-# Khmer or Myanmar that is written below, combining marks.
+_PUNCTUATION = r"!?.…,:;\"()*\-"  # in RE2 brackets
+# Scripts without spaces between words.
+_NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# Marks that belong to the token of the character before them: the long vowel mark of Japanese,
+# subscript letters of Khmer and Myanmar, combining marks.
 _ATTACHED = rf"\x{{30FC}}|[\x{{1039}}\x{{17D2}}][{_NO_SPACES}]|\pM"
 
 
 def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
-    """Reduces texts to lower-case words divided by single spaces.
+    """Standardizes texts to lower-case tokens separated by single spaces.
 
-    HTML tags and entities, control characters and bytes that are not UTF-8 become spaces, as does
-    all punctuation but the apostrophe and the slash inside a word: `don't` and a rating of `7/10`
-    are one token each. A symbol such as an emoji is a token of its own, and so is each character,
-    with its marks, of the scripts that are written without spaces: Han, Hiragana, Katakana, Thai,
-    Lao, Khmer, Myanmar. Characters are in one Unicode form; see `normalize`.
+    HTML tags, control characters and bytes that are not UTF-8 become spaces. The entities in
+    _ENTITIES become their characters; other HTML entities become spaces. Punctuation becomes
+    spaces, except an apostrophe or slash inside a token: `don't` and `7/10` are one token each.
+    Each symbol, such as an emoji, is one token. In scripts without spaces (Han, Hiragana, Katakana,
+    Thai, Lao, Khmer, Myanmar), each character with its marks is one token. Characters are in one
+    Unicode form; see `normalize`.
 
     Args:
         texts: <string>[...], UTF-8; other bytes are allowed.
-        punctuation: `drop`, or `keep`, by which each of !?.,:;"()*- is a token of its own, and a
-            row of dots one token `…`.
+        punctuation: `drop`, or `keep`: each of !?.,:;"()*- is one token, and several dots in a row
+            are one token `…`.
 
     Returns:
         <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`, or `it's good ! 8/10`.
@@ -44,12 +46,12 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
         texts = tf.strings.regex_replace(texts, r"\.{2,}", "…")
     texts = tf.strings.regex_replace(texts, rf"[^\pL\pM\pN\p{{So}}'/ {kept}]+", " ")
     capital = texts
-    texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier: it ends at a NUL
-    # Small letters compose with marks that capital ones do not, such as those of J̌.
+    texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier, since it stops at a NUL
+    # Some marks compose only with small letters, such as that of J̌.
     texts = normalize(texts, is_marked & (texts != capital))
     single = rf"[\p{{So}}{kept}]|[{_NO_SPACES}](?:{_ATTACHED})*"
     texts = tf.strings.regex_replace(texts, single, r" \0 ")
-    # An apostrophe or slash stays only between two other characters.
+    # Keep an apostrophe or slash only between two other characters.
     for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
         texts = tf.strings.regex_replace(texts, outside, " ")
     return tf.strings.strip(texts)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError, shown
+from pipeline.errors import UserError, quote
 
 if TYPE_CHECKING:
     from pipeline.files.texts import Text
@@ -35,13 +35,13 @@ def check_kept(names: Sequence[str], text_column: str) -> None:
     """
     for name in names:
         if name == text_column:
-            raise UserError(f"--keep_columns: {shown(name)} is the text, which each answer has")
+            raise UserError(f"--keep_columns: {quote(name)} is the text, which each answer has")
         if name in _OWN_NAMES:
             raise UserError(
-                f"--keep_columns: answers have a {shown(name)} of their own; rename that column"
+                f"--keep_columns: answers have a {quote(name)} of their own; rename that column"
             )
         if names.count(name) > 1:
-            raise UserError(f"--keep_columns names {shown(name)} twice")
+            raise UserError(f"--keep_columns names {quote(name)} twice")
 
 
 def tsv(

@@ -25,7 +25,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from pipeline import DATASETS
-from pipeline.errors import RunError, UserError, cut, escaped, shown
+from pipeline.errors import RunError, UserError, escape, quote, shorten
 from scripts.cli import streams
 from scripts.cli.running import dashed_texts, no_flagfile, running, running_command
 from trainer.config import GROUPS, TrainConfig
@@ -94,7 +94,7 @@ def local_path(flag: str) -> Path:
     """
     if "://" in FLAGS[flag].value:
         raise UserError(
-            f"--{flag}={cut(FLAGS[flag].value)} is not in a file system of this machine; mount it, "
+            f"--{flag}={shorten(FLAGS[flag].value)} is not in a file system of this machine; mount it, "
             "as gcsfuse does, or copy it here (--data_dir alone may be such an address)"
         )
     return Path(FLAGS[flag].value).expanduser()
@@ -148,7 +148,7 @@ def refuse(arguments: list[str]) -> None:
         UserError: There are some.
     """
     if arguments:
-        raise UserError(f"{shown(arguments[0])} is not a flag; write --name=value")
+        raise UserError(f"{quote(arguments[0])} is not a flag; write --name=value")
 
 
 Main = Callable[[list[str]], int | None]
@@ -202,7 +202,7 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(1)
     except flags.Error as error:
         hint = "; a text that begins with a dash goes after --" if takes_texts else ""
-        message = cut(" ".join(str(error).split()), _LONGEST_FLAG_ERROR)
+        message = shorten(" ".join(str(error).split()), _LONGEST_FLAG_ERROR)
         print_error(f"{message}; --help lists the flags{hint}")
         sys.exit(1)
     originals = {stand_in: argv[number] for number, stand_in in texts.items()}
@@ -259,7 +259,7 @@ def _guarded(main: Callable[[list[str]], int | None], arguments: list[str]) -> i
         print_error(fault)
         return 2
     except OSError as error:
-        print_error(f"{cut(str(error.filename or 'writing'), 200)}: {error.strerror or error}")
+        print_error(f"{shorten(str(error.filename or 'writing'), 200)}: {error.strerror or error}")
         return 2
     except MemoryError:
         print_error("there is not enough memory")
@@ -302,7 +302,7 @@ def measured_apart(
 def note(message: object) -> None:
     """Writes one line on stderr, control characters escaped."""
     with contextlib.suppress(BrokenPipeError):
-        print(escaped(" ".join(str(message).split())), file=sys.stderr, flush=True)
+        print(escape(" ".join(str(message).split())), file=sys.stderr, flush=True)
 
 
 def print_error(message: object) -> None:
@@ -315,7 +315,7 @@ class _Line(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's own name
         """Formats the message without a traceback."""
-        return escaped(super().formatMessage(record))
+        return escape(super().formatMessage(record))
 
 
 def _set_up_logging() -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from absl import flags
 
 FLAGS = flags.FLAGS
-_RECIPES = Path(__file__).parent / "recipes"
+_RECIPES = Path(__file__).parents[1] / "recipes"
 _FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
 
 flags.disclaim_key_flags()

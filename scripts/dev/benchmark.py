@@ -163,13 +163,13 @@ def _trainer(
         dataclasses.replace(config, epochs=1, max_steps=0),
         precision=devices.precision(config.precision),
         label_names=("neg", "pos"),
-        fingerprint=vocabulary.fingerprint(vectorizer.words),
+        fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
     )
     return make_loop(
         record,
         folder,
-        words=vectorizer.words,
+        words=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],

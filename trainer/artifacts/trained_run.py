@@ -15,7 +15,7 @@ from model.classifier import TextClassifier
 from pipeline import vocabulary
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError
-from pipeline.examples import in_memory
+from pipeline.examples import unlabelled_examples
 from pipeline.vocabulary import Vectorizer
 from trainer.artifacts.checkpoints import restore_best
 from trainer.artifacts.run_record import RunRecord
@@ -87,7 +87,7 @@ class TrainedRun:
         if isinstance(texts, str | bytes):
             raise TypeError("predict takes several texts; for one, write predict([text])")
         token_ids = self.vectorizer(tf.constant([_bytes(text) for text in texts], tf.string))
-        return self.evaluator.predict(in_memory(token_ids))
+        return self.evaluator.predict(unlabelled_examples(token_ids))
 
     def explain(self, text: bytes | str) -> Explanation:
         """Says which words of a text moved its probability, and how far.
@@ -101,7 +101,7 @@ class TrainedRun:
         text = _bytes(text)
         token_ids = self.vectorizer(tf.constant([text]))[0]
         weights, baseline = self.evaluator.contributions(token_ids)
-        return Explanation(self.vectorizer.read_of(text), weights.numpy(), float(baseline))
+        return Explanation(self.vectorizer.tokens_of(text), weights.numpy(), float(baseline))
 
     def evaluate(
         self,

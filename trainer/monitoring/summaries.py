@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from pipeline.examples import Examples
-from pipeline.vocabulary import FIRST_WORD_ID
+from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.config import TrainConfig, changeable
 from trainer.monitoring.fonts import drawable
 from trainer.monitoring.projector import write_projector
@@ -128,7 +128,7 @@ class Summaries:
         first, second = self._label_names
         paragraphs = [f"{_UNKNOWN} is an out-of-vocabulary token."]
         for position, probability in enumerate(tf.sigmoid(logits).numpy()):
-            ids = examples.row(position).astype(np.int64) - FIRST_WORD_ID
+            ids = examples.row(position).astype(np.int64) - FIRST_TOKEN_ID
             text = " ".join(self._vocabulary[i] if i >= 0 else _UNKNOWN for i in ids)
             label = second if examples.labels[position] > 0.5 else first
             paragraphs.append(f"**{label}**, probability of {second} {probability:.4f}\n\n{text}")
@@ -145,7 +145,7 @@ class Summaries:
     def write_embeddings(self, embeddings: Mapping[str, np.ndarray]) -> None:
         """Writes embedding matrices <float32>[V, E] by name, for the projector."""
         write_projector(
-            self._folders["validation"], embeddings, self._vocabulary, first_id=FIRST_WORD_ID
+            self._folders["validation"], embeddings, self._vocabulary, first_id=FIRST_TOKEN_ID
         )
 
     def flush(self) -> None:

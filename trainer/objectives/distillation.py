@@ -92,4 +92,4 @@ class SoftLabels:
             ) from error
         if labels.shape != examples.labels.shape:
             raise RunError(f"{self._path} has {len(labels)} labels for {len(examples)} examples")
-        return examples.labelled(labels)
+        return examples.with_labels(labels)

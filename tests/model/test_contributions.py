@@ -1,0 +1,85 @@
+"""Contributions of tokens add up to the logit."""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from model import ENCODERS
+from tests.helpers import make_adapted_classifier, make_classifier, random_token_ids
+
+
+def check_complete(model, token_ids, *, tolerance):
+    weights, baseline = model.contributions(token_ids)
+    assert weights.shape == token_ids.shape
+    logit = float(model(token_ids[tf.newaxis])[0])
+    assert float(tf.reduce_sum(weights) + baseline) == pytest.approx(logit, abs=tolerance)
+    return np.abs(weights).max()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_weights_of_a_network_add_up_to_its_logit(encoder):
+    """The axiom of completeness, for logits as large as those of a trained network."""
+    model = make_classifier(encoder)
+    (scorer,) = model.scorers
+    for variable in (scorer.embedding.embeddings, scorer.logit.kernel):
+        variable.assign(variable * 20)
+    model.temperature.assign(0.7)
+    for token_ids in random_token_ids(5, 60):
+        assert check_complete(model, token_ids, tolerance=1e-3) > 0.01
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_weights_of_ngrams_add_up_to_their_logit(longest):
+    counted = random_token_ids(40, 30)
+    model = make_adapted_classifier(longest, counted)
+    model.scorers[0].bias.assign(0.3)
+    for token_ids in counted[:10]:
+        assert check_complete(model, token_ids, tolerance=3e-5) > 0.01
+    for few in ([7], [7, 7, 7], [3, 3]):
+        check_complete(model, tf.constant(few), tolerance=3e-5)
+
+
+def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
+    counted = random_token_ids(40, 30)
+    model = make_adapted_classifier(2, counted, "pooled_lstm", "stacked_lstm")
+    for token_ids in counted[:5]:
+        assert check_complete(model, token_ids, tolerance=1e-3) > 0.01
+
+
+def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
+    """The reference averages what a token adds over all orders of the tokens."""
+    model = make_adapted_classifier(3, random_token_ids(40, 30))
+    (scorer,), token_ids = model.scorers, [5, 9, 4, 11]
+
+    def score(present):  # of the n-grams whose tokens are all present
+        ngrams = [
+            places
+            for size in (1, 2, 3)
+            for places in ([*range(i, i + size)] for i in range(5 - size))
+            if set(places) <= set(present)
+        ]
+        return sum(alone(tuple(token_ids[place] for place in places)) for places in ngrams)
+
+    @functools.cache
+    def alone(ngram):  # its score without the scores of the shorter n-grams in it
+        whole = float(scorer(tf.constant([ngram]))[0] - scorer.bias)
+        shorter = {ngram[i:j] for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
+        return whole - sum(map(alone, shorter - {ngram}))
+
+    shares = np.zeros(4)
+    for order in itertools.permutations(range(4)):
+        for number, token in enumerate(order):
+            shares[token] += score(order[: number + 1]) - score(order[:number])
+    weights, _ = scorer.contributions(tf.constant(token_ids))
+    np.testing.assert_allclose(weights, shares / math.factorial(4), atol=1e-4)
+
+
+def test_tokens_outside_the_window_have_no_weight():
+    model = make_classifier("pooled_lstm", encoder_length=5)
+    weights, _ = model.contributions(tf.range(2, 14))
+    assert (weights[:-5].numpy() == 0).all()
+    assert (weights[-5:].numpy() != 0).all()

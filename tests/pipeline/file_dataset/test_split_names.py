@@ -1,0 +1,55 @@
+"""The split of a file by its name."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.file_dataset.split_names import log_file_splits, split_of_file
+
+ROOT = Path("/data")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.csv", "train"),
+        ("reviews_train.csv", "train"),
+        ("reviews-test.csv", "test"),
+        ("reviews.test.csv.gz", "test"),
+        ("Test 2019.tsv", "test"),
+        ("test-00000-of-00002.jsonl", "test"),
+        ("val_d_isere_hotels.csv", "validation"),
+        ("dev/reviews.csv", "validation"),
+        ("test/train.csv", "train"),
+        ("unlabelled/a.csv", "unsupervised"),
+        ("hotels_of_val_thorens.csv", "train"),
+        ("a_test_of_courage.csv", "train"),
+        ("latest.csv", "train"),
+        ("d\u00e9test.csv", "train"),
+        ("greatest-hits/contest.csv", "train"),
+        ("train_test.csv", "train"),
+        ("test_of_valid.csv", "train"),
+        ("reviews.csv", "train"),
+        ("test", "test"),
+    ],
+)
+def test_the_first_or_last_word_of_a_file_name_is_its_split(name, split):
+    assert split_of_file(ROOT / name, ROOT).split == split
+
+
+def test_folders_above_the_data_do_not_count():
+    root = Path("/home/dev/test")
+    assert split_of_file(root / "reviews.csv", root).split == "train"
+
+
+def test_the_split_of_each_file_is_logged_with_the_reason(caplog):
+    caplog.set_level("INFO")
+    names = ["a.csv", "val_d_isere.csv", *(f"test/{n}.csv" for n in range(7)), "test_train.csv"]
+    log_file_splits({ROOT / name: split_of_file(ROOT / name, ROOT) for name in names})
+    train, validation, test, flag = caplog.messages
+    assert "a.csv (its name has no word for a split" in train
+    assert "test_train.csv (its name has words for two splits" in train
+    assert validation == "split validation: val_d_isere.csv (its name has the word 'val')"
+    assert "0.csv (its folder test has the word 'test')" in test
+    assert test.endswith("4.csv (its folder test has the word 'test') and 2 more")
+    assert "--splits_from_names=false" in flag

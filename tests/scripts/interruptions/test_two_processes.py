@@ -1,0 +1,53 @@
+"""Two processes that use one model_dir at the same time."""
+
+import signal
+import threading
+import time
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.helpers import read_scalars
+
+
+def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flags, tmp_path):
+    train = ("train", f"--model_dir={tmp_path / 'run'}", *flags, "--epochs=200")
+    first = start_process(*train)
+    while not (tmp_path / "run" / "config.json").exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = run(*train)
+    assert (second.returncode, second.stdout) == (1, b"")
+    (line,) = second.stderr.decode().splitlines()
+    assert line.startswith(f"error: process {first.pid} on ")
+    first.send_signal(signal.SIGTERM)
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 143, stderr
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_tensorboard_reads_events_while_training_writes_them(run, flags, tmp_path):
+    folders = [tmp_path / "train", tmp_path / "validation"]
+    readers = [EventAccumulator(str(f), size_guidance={"tensors": 0}) for f in folders]
+    reads, is_trained = 0, threading.Event()
+
+    def read():
+        nonlocal reads
+        while not is_trained.is_set():
+            for folder, reader in zip(folders, readers, strict=True):
+                if folder.exists():
+                    reader.Reload()
+                    reads += 1
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        done = run("train", f"--model_dir={tmp_path}", *flags)
+    finally:
+        is_trained.set()
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    assert reads > 10
+    for folder, reader in zip(folders, readers, strict=True):
+        reader.Reload()
+        points = {(tag, e.step) for tag in reader.Tags()["tensors"] for e in reader.Tensors(tag)}
+        assert points >= set(read_scalars(folder))

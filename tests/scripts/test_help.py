@@ -1,0 +1,37 @@
+"""--help of all commands."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import ROOT
+from trainer.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    "script", ["train", "evaluate", "predict", "export", "dev.benchmark", "dev.compare"]
+)
+def test_help_is_short_and_does_not_import_tensorflow(run_process, script):
+    done = run_process(script, "--help")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"python -m scripts.{script}" in done.stdout.decode()
+    assert ("--model_dir" in done.stdout.decode()) == (not script.startswith("dev."))
+    program = f"import sys, scripts.{script}; print('tensorflow' in sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
+    assert loaded.strip() == b"False"
+
+
+def test_help_of_train_has_all_settings_in_groups(start_process, run):
+    text = run("train", "--help").stdout.decode()
+    for field in dataclasses.fields(TrainConfig):
+        assert f"  --{field.name}=" in text
+    assert text.index("how it learns:") < text.index("--batch_size") < text.index("how it runs:")
+    assert max(map(len, text.splitlines())) <= 100
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start_process("train", "--help", stdout=writing)
+    os.close(writing)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)

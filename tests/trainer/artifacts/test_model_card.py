@@ -1,0 +1,51 @@
+"""Published files contain no local paths."""
+
+import dataclasses
+import os
+import zipfile
+from pathlib import Path
+
+from tests.helpers import ROOT
+from trainer.artifacts.export import export
+from trainer.artifacts.model_card import model_card
+from trainer.artifacts.run_record import RunRecord
+
+# What is published
+
+
+def contents(folder):
+    """All bytes of the files of a folder, unzipped."""
+    for path in folder.rglob("*"):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                yield from ((path, file.read(name)) for name in file.namelist())
+        elif path.is_file():
+            yield path, path.read_bytes()
+
+
+def test_an_export_contains_no_local_path(trained, tmp_path):
+    export(trained, tmp_path / "export")
+    config = RunRecord.read(trained).config
+    folders = (ROOT, Path.home(), config.data_dir, config.cache_dir, trained)
+    for path, content in contents(tmp_path / "export"):
+        for folder in (*folders, tmp_path):
+            assert os.fsencode(folder) not in content, path
+
+
+def test_a_model_card_contains_no_local_path(trained, small_config):
+    """Every setting that can be a path is one here."""
+    record = RunRecord.read(trained)
+    paths = {
+        field.name: f"/home/me/secret/{field.name}"
+        for field in dataclasses.fields(small_config)
+        if type(field.default) is str and not field.metadata["choices"]
+    }
+    for name in ("encoder", "profile_steps", "encoding", "delimiter"):  # no paths
+        del paths[name]
+    config = dataclasses.replace(small_config, ngrams=2, **paths)
+    record = dataclasses.replace(record, config=config)
+    card = model_card(trained, record, best_epoch=1, loss=0.5)
+    assert "secret" not in card
+    assert "`dataset`; reviews:" in card
+    assert "| teacher | teacher |" in card
+    assert "cache_dir" not in card

@@ -1,0 +1,94 @@
+"""Run by test_replicas.py in its own process: replicas on logical CPUs.
+
+TensorFlow must create logical devices before anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.batches import training_batches
+from tests.helpers import make_small_loop
+from trainer import loop as trainer
+from trainer import run as runs
+from trainer.config import TrainConfig
+from trainer.data import make_vectorizer, open_corpus
+from trainer.evaluation.scoring import Evaluator
+from trainer.runtime.replicas import Replicas, one_replica, open_replicas
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
+
+STEPS = 20
+
+
+def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
+    """Writes the loss and gradient norm of each step, and the weights and logits after them."""
+    data = open_corpus(config)
+    vectorizer = make_vectorizer(data.vocabulary(), config)
+    splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
+    made = make_small_loop(config, (vectorizer, *splits), folder, replicas=replicas)
+    state, steps = made.state, []
+    replicas.offset_replica_seeds(state.model)
+    made._objective.adapt(splits[0])
+    about = {"batch_size": config.batch_size, "seed": 0}
+    about |= {"shards": replicas.count, "local": replicas.local}
+    for epoch in range(3):
+        batches = training_batches(splits[0], **about, epoch=epoch)
+        iterator = iter(batches)
+        for _ in range(min(len(batches), STEPS - len(steps))):
+            made._step.train_steps(iterator, 1)
+            steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
+            state.window.reset()
+            state.gradient_norm.reset_state()
+    np.savez(
+        folder / f"{replicas.count}.npz",
+        steps=steps,
+        weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
+        logits=Evaluator(state.model, replicas).logits(splits[1]),
+        counts=[float(made._step.examples.result()), float(made._step.tokens.result())],
+        seeds=[replicas._strategy.experimental_local_results(v.value) for v in seeds(state.model)],
+    )
+
+
+class StopAtCheckpoint(StopSignals):
+    """Stops after the third checkpoint, as if a signal had arrived then."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = folder / "ckpt-3.index"
+
+    def check(self) -> None:
+        """Raises Interrupted if the checkpoint exists."""
+        if self._path.exists():
+            raise Interrupted(signal.SIGTERM)
+
+
+def seeds(model: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
+    """Takes single steps (`steps`), or trains a run to its end (`all`) or not (`some`)."""
+    if count > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        logical = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, logical)
+    if what == "steps":
+        for replicas in (one_replica(), open_replicas("mirrored")):
+            take_steps(config, folder, replicas)
+        return
+    trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
+    stop = StopSignals() if what == "all" else StopAtCheckpoint(folder / "checkpoints")
+    with contextlib.suppress(Interrupted), use_stop(stop):
+        runs.train(config, folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), TrainConfig(**json.loads(sys.argv[3])), Path(sys.argv[4]))

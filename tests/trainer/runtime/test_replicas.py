@@ -1,0 +1,160 @@
+"""Replicas on logical CPUs take the steps of one replica."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
+from pipeline.errors import UserError
+from pipeline.examples import unlabelled_examples
+from tests.helpers import ROOT
+from trainer.runtime.replicas import open_replicas
+
+
+@pytest.fixture(scope="module")
+def program():
+    """Runs replicas_program.py: program(what, replicas, config, folder)."""
+
+    def program(what, count, config, folder):
+        folder.mkdir(exist_ok=True)
+        distribute = "mirrored" if count > 1 else "none"
+        settings = dataclasses.asdict(dataclasses.replace(config, distribute=distribute))
+        command = [
+            sys.executable,
+            "-m",
+            "tests.trainer.runtime.replicas_program",
+            str(what),
+            str(count),
+        ]
+        command += [json.dumps(settings), str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+        return folder
+
+    return program
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def steps(request, program, small_config, tmp_path_factory):
+    """The results of 20 steps of 1 and of several replicas; the last batch of an epoch is smaller.
+
+    Without dropout, because each replica has its own.
+    """
+    settings = {"dropout": 0.0, "weight_decay": 0.01, "batch_size": 15, "ngrams": 2}
+    config = dataclasses.replace(small_config, **settings)
+    folder = tmp_path_factory.mktemp("replicas")
+    program("steps", request.param, config, folder)
+    return [np.load(folder / f"{count}.npz") for count in (1, request.param)]
+
+
+def test_replicas_take_the_steps_of_one(steps):
+    """The same losses and gradient norms within rounding, at each of 20 steps.
+
+    Adam amplifies rounding where it divides by small gradients, as for n-grams in the first step.
+    """
+    one, several = steps
+    np.testing.assert_allclose(several["steps"], one["steps"], rtol=3e-4)
+    np.testing.assert_allclose(several["weights"], one["weights"], atol=1e-4)
+    assert np.abs(one["steps"][0] - one["steps"][-1]).max() > 0.01  # it has trained
+    assert (several["counts"] == one["counts"]).all()  # padding examples do not count
+
+
+def test_replicas_score_each_example_once(steps):
+    np.testing.assert_allclose(steps[1]["logits"], steps[0]["logits"], atol=1e-3)
+    assert np.ptp(steps[0]["logits"]) > 0.05
+
+
+def test_each_replica_draws_its_own_random_numbers(steps):
+    for seeds in steps[1]["seeds"]:
+        assert len({tuple(seed) for seed in seeds}) == len(seeds) > 1
+
+
+RENAMED = """
+import sys
+import keras
+import tensorflow as tf
+from pipeline.errors import RunError
+from trainer.building import build_model, build_optimizer
+from trainer.config import TrainConfig
+from trainer.runtime.replicas import open_replicas
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, logical)
+config = TrainConfig(units=4, embedding_dim=4)
+with open_replicas("mirrored").scope():
+    model = build_model(config, 10, "float32")
+    build_optimizer(config, model, steps=100)
+    base = next(c for c in keras.optimizers.Adam.__mro__ if "_backend_update_step" in vars(c))
+    summed, update = base._all_reduce_sum_gradients, base._backend_update_step
+
+    def renamed(self, grads, variables, rate):
+        self._all_reduce_sum_gradients = lambda pairs: summed(self, pairs)
+        update(self, grads, variables, rate)
+
+    base._backend_update_step = renamed
+    try:
+        build_optimizer(config, model, steps=100)
+    except RunError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_an_incompatible_keras_optimizer_is_refused():
+    command = [sys.executable, "-c", RENAMED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "adds up gradients over replicas in another way than this program expects" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_run_resumes_with_another_number_of_replicas(program, small_config, tmp_path):
+    """Started with two devices and resumed with one, within rounding the same."""
+    config = dataclasses.replace(small_config, dropout=0.0)
+    histories = []
+    for name in ("whole", "stopped"):
+        if name == "stopped":
+            program("some", 2, config, tmp_path / name)
+            assert (tmp_path / name / "checkpoints" / "ckpt-3.index").exists()
+            assert not (tmp_path / name / "results.json").exists()
+        program("all", 1, config, tmp_path / name)
+        rows = (tmp_path / name / "history.csv").read_text().splitlines()[1:]
+        histories.append([[float(value) for value in row.split(",")] for row in rows])
+    np.testing.assert_allclose(*histories, atol=2e-3)
+
+
+def test_shards_have_equal_size_and_each_example_once():
+    lengths = np.random.default_rng(0).integers(1, 9, 103)
+    rows = [[number + 2] * length for number, length in enumerate(lengths)]
+    examples = unlabelled_examples(tf.ragged.constant(rows, tf.int32))
+    for make in (evaluation_batches, training_batches):
+        seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
+        whole = list(make(examples, batch_size=10, **seeded))
+        shards = [
+            list(make(examples, batch_size=10, **seeded, shards=4, local=local))
+            for local in (range(1), range(1, 3), range(3, 4))
+        ]
+        for batch, *pieces in zip(whole, *shards, strict=True):
+            assert [len(labels) for _, labels in pieces] == [3, 6, 3]
+            labels = np.concatenate([labels for _, labels in pieces])
+            firsts = np.concatenate([token_ids[:, 0] for token_ids, _ in pieces])
+            assert (firsts[labels != PADDING_LABEL] == batch[0].numpy()[:, 0]).all()
+            assert (firsts[labels == PADDING_LABEL] == 1).all()
+    assert len(evaluation_order(examples.lengths)) == 103
+
+
+def test_missing_devices_and_invalid_tf_config_are_user_errors(monkeypatch):
+    with pytest.raises(UserError, match="is for several GPUs, and here is one device"):
+        open_replicas("mirrored")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UserError, match="needs the environment variable TF_CONFIG, such as"):
+        open_replicas("multi_worker")
+    assert open_replicas("auto").count == 1
+    monkeypatch.setenv("TF_CONFIG", "{cluster")
+    with pytest.raises(UserError, match="TF_CONFIG is not JSON"):
+        open_replicas("auto")

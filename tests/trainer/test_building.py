@@ -1,0 +1,42 @@
+"""Settings of the optimizer and the loss."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.building import build_model, build_optimizer
+from trainer.config import TrainConfig
+
+RATE = 0.01
+SMALL = {"units": 4, "embedding_dim": 4, "learning_rate": RATE, "dropout": 0.0}
+TOKEN_IDS = tf.constant([[2, 3, 4], [5, 6, 0], [7, 0, 0], [4, 3, 2]])
+LABELS = tf.constant([0.0, 1.0, 1.0, 0.0])
+
+
+def made(**settings):
+    config = TrainConfig(**{**SMALL, **settings})
+    model = build_model(config, 10, "float32")
+    return config, model, build_optimizer(config, model, steps=100)
+
+
+def weights_of(model):
+    return [weight.numpy() for weight in model.trainable_variables]
+
+
+@pytest.mark.parametrize(("decay", "after"), [("none", 1.0), ("linear", 0.505), ("cosine", 0.505)])
+def test_the_learning_rate_rises_before_it_falls(decay, after):
+    *_, optimizer = made(warmup_steps=4, decay=decay)
+    rates = []
+    for step in (0, 1, 3, 50):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate) / RATE)
+    assert rates == pytest.approx([0.25, 0.5, 1.0, after], rel=0.03)
+
+
+def test_weight_decay_takes_off_its_share_of_all_but_biases():
+    _, model, optimizer = made(weight_decay=0.1)
+    before = weights_of(model)
+    optimizer.apply([tf.zeros_like(weight) for weight in before], model.trainable_variables)
+    for weight, old in zip(model.trainable_variables, before, strict=True):
+        kept = 1.0 if "bias" in weight.name else 1 - RATE * 0.1
+        np.testing.assert_allclose(weight.numpy(), kept * old, rtol=1e-6)

@@ -1,0 +1,87 @@
+"""TrainConfig: ranges, differences and messages."""
+
+import dataclasses
+
+import pytest
+
+from model import ENCODERS
+from pipeline.errors import UserError
+from trainer.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("encoder", "no_such_encoder"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", float("nan")),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("inf")),
+        ("batch_size", 0),
+        ("vocab_size", 2),
+        ("sequence_length", 0),
+        ("dropout", 1.0),
+        ("epochs", "five"),
+        ("seed", -1),
+        ("precision", "float8"),
+        ("profile_steps", "100"),
+        ("profile_steps", "110,100"),
+    ],
+)
+def test_an_out_of_range_error_names_flag_and_value(name, value):
+    with pytest.raises(UserError, match=f"--{name}={value!r}".replace("'", "'?")):
+        TrainConfig(**{name: value})
+
+
+def test_every_setting_has_help_and_its_default_is_allowed():
+    for field in dataclasses.fields(TrainConfig):
+        assert field.metadata["help"], field.name
+    TrainConfig()
+
+
+def test_differences_name_only_settings_that_must_not_change():
+    there = TrainConfig(epochs=5, seed=1)
+    here = TrainConfig(epochs=9, seed=2, checkpoint_every=7)
+    assert there.differences(here) == ["seed (1, not 2)"]
+    assert there.differences(there) == []
+
+
+def test_epochs_cannot_change_with_a_decaying_learning_rate():
+    there, here = TrainConfig(epochs=5), TrainConfig(epochs=6)
+    assert not here.differences(there)
+    there, here = (dataclasses.replace(each, decay="linear") for each in (there, here))
+    assert here.differences(there) == ["epochs (6, not 5)"]
+
+
+@pytest.mark.parametrize("name", ["encoder", "profile_steps", "precision", "encoding", "delimiter"])
+def test_messages_shorten_long_values(name):
+    with pytest.raises(UserError) as error:
+        TrainConfig(**{name: "x" * 10_000})
+    assert f"--{name}=" in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.fixture(params=["as they are", "one more", "another one alone"])
+def encoders(request, monkeypatch):
+    """Replaces the names of the encoders."""
+    if request.param == "another one alone":
+        for name in list(ENCODERS):
+            monkeypatch.delitem(ENCODERS, name)
+    if request.param != "as they are":
+        monkeypatch.setitem(ENCODERS, "added_encoder", "AddedEncoder")
+    return list(ENCODERS)
+
+
+@pytest.mark.parametrize("form", ["", "{0},", "none,{0}", "{0} {0}", ",{0}", "no_such_encoder,{0}"])
+def test_unknown_encoders_are_refused(encoders, form):
+    value = form.format(encoders[0])
+    with pytest.raises(UserError) as raised:
+        TrainConfig(encoder=value)
+    message = str(raised.value)
+    assert message.startswith(f"--encoder={value} is unknown; choose none, or ")
+    assert all(name in message for name in encoders)
+
+
+def test_known_encoders_are_accepted(encoders):
+    value = ",".join([*encoders, encoders[-1]])
+    assert TrainConfig(encoder=value).encoders == (*encoders, encoders[-1])

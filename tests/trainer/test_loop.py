@@ -1,0 +1,57 @@
+"""TrainingLoop: memorization, early stopping and its log."""
+
+import dataclasses
+import logging
+
+from pipeline.batches import training_batches
+from tests.helpers import make_small_loop
+from trainer.evaluation.scoring import Evaluator
+
+
+def test_eight_examples_are_memorized(small_config, splits, tmp_path):
+    config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
+    eight = splits[1][:8]
+    assert 0 < sum(eight.labels) < 8
+    loop = make_small_loop(config, splits, tmp_path, training=eight)
+    for epoch in range(60):
+        loop._step.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
+    measured = Evaluator(loop.state.model).evaluate(eight)
+    assert measured["accuracy"] == 1.0
+    assert measured["loss"] < 0.05
+
+
+def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(
+        small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
+    )
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.fit(tmp_path)
+    state = loop.state
+    assert loop.is_finished()
+    best = int(state.best_epoch)
+    assert int(state.epoch) == best + 2 < 50
+    assert caplog.messages[-1] == (
+        f"stopped: no better validation loss in the last 2 epochs; best epoch {best} of {best + 2}"
+    )
+
+
+def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
+    make_small_loop(config, splits, tmp_path).fit(tmp_path)
+    ours = [record.message for record in caplog.records if record.name.startswith("trainer.")]
+    starting, counting, compiling, epoch, end = ours
+    assert starting.endswith("starting at step 0")
+    assert counting == f"counting n-grams in {len(splits[1])} texts"
+    assert compiling == "compiling the training step"
+    assert epoch.startswith("epoch 1/1  train loss ")
+    assert end == "finished; best epoch 1 of 1"
+
+
+def test_max_steps_ends_an_epoch_early_and_records_it(small_config, splits, tmp_path):
+    config = dataclasses.replace(small_config, max_steps=3)
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.fit(tmp_path)
+    assert int(loop.state.step) == 3
+    assert (tmp_path / "history.csv").read_text().splitlines()[1].startswith("1,3,")

@@ -1,0 +1,114 @@
+"""A full disk, too little memory and a lost process, by TensorFlow's messages."""
+
+import errno
+import os
+import types
+
+import keras
+import pytest
+import tensorflow as tf
+
+from pipeline.errors import RunError
+from trainer.loop import TrainingLoop
+from trainer.runtime.files import translate_disk_full
+from trainer.runtime.replicas import one_replica, seeds_of
+
+FULL = [
+    f"/runs/a/ckpt-1.data; {os.strerror(errno.ENOSPC)}",
+    f"/runs/a/ckpt-1.data; {os.strerror(errno.EDQUOT)}",
+]
+NO_MEMORY = [
+    "OOM when allocating tensor with shape[64,500,512] and type float on /device:GPU:0",
+    "failed to allocate memory",
+    "Out of memory while trying to allocate 8589934592 bytes.",
+]
+OTHER = [f"/data/a; {os.strerror(errno.EMFILE)}", "a quota of requests is exhausted"]
+
+
+def exhausted(message):
+    return tf.errors.ResourceExhaustedError(None, None, message)
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_disk_full_errors_are_translated(tmp_path, message):
+    with pytest.raises(RunError, match="the disk is full"), translate_disk_full("a file", tmp_path):
+        raise exhausted(message)
+
+
+@pytest.mark.parametrize("message", NO_MEMORY + OTHER)
+def test_other_errors_are_not_translated_to_a_full_disk(tmp_path, message):
+    error = exhausted(message)
+    with (
+        pytest.raises(tf.errors.ResourceExhaustedError) as caught,
+        translate_disk_full("a", tmp_path),
+    ):
+        raise error
+    assert caught.value is error
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "in a cluster"])
+def training(request, small_config):
+    """What a TrainingLoop's handling of TensorFlow's errors needs."""
+    replicas = one_replica()
+    replicas.is_cluster = request.param
+    return types.SimpleNamespace(config=small_config, _replicas=replicas)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(exhausted, NO_MEMORY),
+        MemoryError(),
+        tf.errors.InternalError(None, None, "CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_out_of_memory_names_the_settings_to_lower(training, error):
+    message = "not enough memory for --batch_size=16 and --sequence_length=40"
+    with pytest.raises(RunError, match=message), TrainingLoop._translate_errors(training):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(exhausted, OTHER),
+        tf.errors.InvalidArgumentError(None, None, "indices[0,1] = 9 is not in [0, 9)"),
+        tf.errors.InternalError(None, None, "cuDNN failed"),
+        tf.errors.DataLossError(None, None, "corrupted record"),
+        tf.errors.NotFoundError(None, None, "no such file"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_other_errors_pass_unchanged(training, error):
+    """In a cluster too, no process is said to be lost."""
+    with pytest.raises(tf.errors.OpError) as caught, TrainingLoop._translate_errors(training):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"])
+def test_connection_errors_mean_a_lost_process_only_in_a_cluster(training, kind):
+    error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
+    with (
+        pytest.raises((RunError, tf.errors.OpError)) as caught,
+        TrainingLoop._translate_errors(training),
+    ):
+        raise error
+    if training._replicas.is_cluster:
+        assert "another process of the run is gone" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    else:
+        assert caught.value is error
+
+
+def test_a_keras_with_other_seed_variables_is_refused(monkeypatch):
+    model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
+    assert len(seeds_of(model)) == 2
+    monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
+    with pytest.raises(RunError, match=r"keeps random states elsewhere .* setup.cfg names"):
+        seeds_of(model)
+
+
+def test_keras_optimizers_have_the_method_that_is_replaced():
+    assert callable(getattr(keras.optimizers.Optimizer, "_all_reduce_sum_gradients", None))
