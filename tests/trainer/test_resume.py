@@ -40,7 +40,7 @@ def test_a_resumed_run_has_the_same_bits(
     """Stopped in the first epoch, in its validation, or in the second epoch."""
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+        patch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
         with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
             make_small_loop(small_config, splits, folder).fit(folder)
     resumed = make_small_loop(small_config, splits, folder)

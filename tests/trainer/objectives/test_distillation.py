@@ -112,7 +112,7 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     config, student, tmp_path, monkeypatch
 ):
     uninterrupted = resume(config, student)
-    monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
         make(config, folder).fit(folder)
@@ -143,7 +143,7 @@ def test_a_student_can_be_a_teacher(config, student, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ngrams": 3}, "was trained with --ngrams=2; give the same here"),
+        ({"ngrams": 3}, "was trained with --ngrams=2; use the same settings here"),
         ({"vocab_size": 400, "truncate": "head"}, "--vocab_size=500 --truncate=tail"),
         ({"encoder": "pooled_lstm,pooled_lstm"}, "was trained with --encoder=none"),
     ],
