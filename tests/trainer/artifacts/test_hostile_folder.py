@@ -73,7 +73,7 @@ def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
     [
         (["good", "bad", "good"], "has 'good' twice"),
         (["good", "", "bad"], "has an empty line"),
-        (["[UNK]", "good"], r"has '\[UNK\]', which stands for unknown words"),
+        (["[UNK]", "good"], r"has '\[UNK\]', which is not a token of a text"),
     ],
 )
 def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, message):
