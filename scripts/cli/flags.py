@@ -80,8 +80,8 @@ def get_local_path(name: str) -> Path:
     value: str = get_flag(name)
     if "://" in value:
         raise UserError(
-            f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for example "
-            "with gcsfuse, or copy it here (only --data_dir may be a URL)"
+            f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for "
+            "example with gcsfuse, or copy it here (only --data_dir may be a URL)"
         )
     return Path(value).expanduser()
 

@@ -35,7 +35,8 @@ def test_a_stopped_and_killed_run_resumes_to_the_same_bits(
     _, stderr = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number
     assert (
-        f"stopped by {number.name}, everything is saved; to resume: {sys.executable} -m scripts.train"
+        f"stopped by {number.name}, everything is saved; to resume: {sys.executable} -m "
+        "scripts.train"
         in (stderr.decode().splitlines()[-1])
     )
     if number == signal.SIGTERM:
