@@ -4,8 +4,8 @@ Nothing here knows where token ids come from, or how weights are trained: this p
 neither `pipeline` nor `trainer`.
 """
 
-# The encoders that --encoder takes, and the module and class of each. It stands here so that --help
-# does not import TensorFlow.
+# The encoders that --encoder accepts: the module and the class of each. They are listed here, and
+# not in encoders.py, because --help must not import TensorFlow.
 ENCODERS: dict[str, str] = {
     "stacked_lstm": "model.encoders:StackedLSTM",
     "pooled_lstm": "model.encoders:PooledLSTM",

@@ -1,4 +1,4 @@
-"""The model: token ids to one logit per example."""
+"""The model: from token ids to one logit per example."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from model.ngrams import NgramScorer
 class TextClassifier(keras.Model):
     """An ensemble of scorers. Its logit is the mean of their logits.
 
-    Each scorer is trained by a loss of its own. With one loss of the mean, the n-gram scorer would
+    Each scorer has a separate loss. With a single loss of the mean logit, the n-gram scorer would
     fit the labels within an epoch, and the neural scorers would learn nothing.
 
     Args:
         scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
             <int32>[B, T] to logits <float32>[B].
-        is_student: Whether all scorers except the last are copies of a teacher's, which are frozen.
-        branches: Into how many branches of the graph a batch is split. On a CPU each branch keeps
-            one core busy, since the small products of a recurrence cannot use several.
+        is_student: Whether all scorers except the last are frozen copies of a teacher's scorers.
+        branches: Number of branches of the graph among which a batch is split. On a CPU each branch
+            keeps one core busy: the matrix products of an LSTM are too small for several cores.
         dtype: Precision policy; logits are float32 under every policy.
 
     Attributes:
         scorers: As given.
-        trained_scorers: The scorers that are trained.
-        temperature: The logits are divided by it, except in training, to calibrate probabilities.
+        trained_scorers: The scorers that are not frozen.
+        temperature: Divides the logits, except in training, to calibrate the probabilities.
     """
 
     def __init__(
@@ -51,21 +51,22 @@ class TextClassifier(keras.Model):
             scorer.trainable = scorer in self.trained_scorers
 
     def adapt(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Counts the statistics of the training examples that scorers need before training.
+        """Counts the statistics that scorers need before training.
 
         Args:
-            batches: Of token_ids <int32>[B, T] and labels <float32>[B].
+            batches: The training examples: token_ids <int32>[B, T] and labels <float32>[B].
         """
         for scorer in self.trained_scorers:
             if isinstance(scorer, NgramScorer):
                 scorer.adapt(batches)
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores a batch of examples.
+        """Computes the logits of a batch.
 
         Args:
-            token_ids: <int32>[B, T], each row at least one token, then padding (0).
-            training: If true, dropout is on, and the temperature and frozen scorers are left out.
+            token_ids: <int32>[B, T]. Each row has at least one token, then padding (0).
+            training: If true, dropout is on, frozen scorers are left out, and the logits are not
+                divided by the temperature.
 
         Returns:
             Logits <float32>[B]; their sigmoid is the probability of the second label.
@@ -74,39 +75,42 @@ class TextClassifier(keras.Model):
         return logits if training else logits / self.temperature
 
     def scorer_logits(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores a batch of examples by each scorer; see `call`.
+        """Computes the logits of each scorer, without the temperature; see `call`.
 
         Returns:
-            Logits <float32>[B, S] of all scorers; in training, of the trained ones.
+            Logits <float32>[B, S] of all S scorers; in training, of the trained scorers.
         """
         scorers = self.trained_scorers if training else self.scorers
         logits = []
         for number, branch in enumerate(split_batch(token_ids, self._branches)):
-            with tf.name_scope(f"branch_{number}"):  # else the graph shows several models
+            # Without this scope, TensorBoard's graph shows a separate model for each branch.
+            with tf.name_scope(f"branch_{number}"):
                 logits.append(
                     tf.stack([scorer(branch, training=training) for scorer in scorers], axis=1)
                 )
         return tf.concat(logits, axis=0)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divides the logit of one example among its tokens; the mean over all scorers.
+        """Divides the logit of one example among its tokens.
+
+        The contribution of a token is the mean of its contributions in all scorers.
 
         Args:
             token_ids: <int32>[T], without padding.
 
         Returns:
-            The contribution of each token <float32>[T], and the logit <float32>[] without tokens.
-            Together they add up to the logit.
+            The contribution of each token <float32>[T], and the logit <float32>[] of a text without
+            tokens. Their sum is the logit of the example.
         """
-        by_scorer = [scorer.contributions(token_ids) for scorer in self.scorers]
-        of_tokens, baseline = (
-            tf.add_n(values) / len(values) for values in zip(*by_scorer, strict=True)
+        per_scorer = [scorer.contributions(token_ids) for scorer in self.scorers]
+        per_token, baseline = (
+            tf.add_n(values) / len(values) for values in zip(*per_scorer, strict=True)
         )
-        return of_tokens / self.temperature, baseline / self.temperature
+        return per_token / self.temperature, baseline / self.temperature
 
 
 def split_batch(batch: tf.Tensor, branches: int) -> list[tf.Tensor]:
-    """Splits a batch [B, ...] into pieces whose sizes differ by one at most."""
+    """Splits a batch [B, ...] among branches; the sizes differ by one at most."""
     size = tf.shape(batch)[0]
     ends = [size * branch // branches for branch in range(branches + 1)]
     return [batch[start:end] for start, end in itertools.pairwise(ends)]

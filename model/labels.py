@@ -1,4 +1,4 @@
-"""What the logits of a two-class model mean: the one place that knows about the sigmoid."""
+"""The only module that knows how logits and labels are related: one sigmoid unit, two labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def cross_entropies(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the binary cross-entropy of each label and its logit.
+    """Computes the binary cross-entropy of each label and its logit.
 
     Args:
         labels: <float32>[...], probabilities of the second label, 0 to 1.

@@ -1,10 +1,11 @@
-"""Keras' LSTM, made fast on a CPU: the same weights and the same numbers."""
+"""Runs Keras' LSTM faster on a CPU, with the same weights and the same outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -25,31 +26,42 @@ def without_cudnn() -> Iterator[None]:
         _is_portable.reset(token)
 
 
-def outputs_over_time(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
-    """Runs a Keras LSTM without a mask: by cuDNN's kernel where there is a GPU, else by ours.
+def run_lstm(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
+    """Runs a Keras LSTM without a mask.
 
-    Within `without_cudnn`, ours is always used.
-
-    Ours is TensorFlow's fused LSTM with a gradient of our own, where Keras has a loop of a dozen
-    small operations a step and differentiates that. It goes forward in float32 under any policy;
-    the products of its gradient are in the precision of the sequences.
+    If there is a GPU, Keras runs cuDNN's kernel. Otherwise, and always within `without_cudnn`,
+    TensorFlow's fused LSTM runs with the gradient below. Keras itself would run a loop of a dozen
+    small operations per time step, and differentiate it. The fused LSTM computes in float32 under
+    every policy; the matrix products of the gradient have the precision of `sequences`.
 
     Args:
-        lstm: Built, with Keras' own activations and return_sequences.
-        sequences: [T, B, D], time first, as the recurrence reads them.
+        lstm: A built layer with Keras' default activations and return_sequences.
+        sequences: [T, B, D], time-major.
 
     Returns:
-        [T, B, units].
+        Outputs [T, B, units].
     """
     if not _is_portable.get() and tf.config.list_logical_devices("GPU"):
         outputs = lstm(tf.transpose(sequences, [1, 0, 2]))
         return tf.transpose(outputs, [1, 0, 2])
     weights = (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)
-    return _lstm(sequences, *(tf.cast(weight, sequences.dtype) for weight in weights))
+    return _fused_lstm(sequences, *(tf.cast(weight, sequences.dtype) for weight in weights))
+
+
+class _Activations(NamedTuple):
+    """The outputs of TensorFlow's BlockLSTMV2, each <float32>[T, B, U], in its order."""
+
+    input_gates: tf.Tensor
+    cells: tf.Tensor
+    forget_gates: tf.Tensor
+    output_gates: tf.Tensor
+    candidates: tf.Tensor
+    tanh_cells: tf.Tensor
+    outputs: tf.Tensor
 
 
 @tf.custom_gradient
-def _lstm(
+def _fused_lstm(
     sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
     """Runs an LSTM (Hochreiter & Schmidhuber, 1997, with forget gates).
@@ -61,85 +73,96 @@ def _lstm(
         bias: [4U].
 
     Returns:
-        Outputs [T, B, U], and their gradient.
+        Outputs [T, B, U], and the function that computes the gradients of the arguments.
     """
     dtype, units = sequences.dtype, recurrent_kernel.shape[0]
-    start = tf.zeros([tf.shape(sequences)[1], units])
+    initial_state = tf.zeros([tf.shape(sequences)[1], units])
     no_peephole = tf.zeros([units])
-    kept = tf.raw_ops.BlockLSTMV2(
-        seq_len_max=tf.shape(sequences, tf.int64)[0],
-        x=tf.cast(sequences, tf.float32),  # it knows no bfloat16
-        cs_prev=start,
-        h_prev=start,
-        w=tf.cast(tf.concat([kernel, recurrent_kernel], axis=0), tf.float32),
-        wci=no_peephole,
-        wcf=no_peephole,
-        wco=no_peephole,
-        b=tf.cast(bias, tf.float32),
-        cell_clip=0.0,
-        use_peephole=False,
+    activations = _Activations(
+        *tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.shape(sequences, tf.int64)[0],
+            x=tf.cast(sequences, tf.float32),  # the operation has no bfloat16 kernel
+            cs_prev=initial_state,
+            h_prev=initial_state,
+            w=tf.cast(tf.concat([kernel, recurrent_kernel], axis=0), tf.float32),
+            wci=no_peephole,
+            wcf=no_peephole,
+            wco=no_peephole,
+            b=tf.cast(bias, tf.float32),
+            cell_clip=0.0,
+            use_peephole=False,
+        )
     )
 
-    def gradient(by_outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        by_gates = _gradient_over_time(kept, by_outputs, recurrent_kernel)  # [T, B, 4U]
-        by_sequences = tf.tensordot(by_gates, kernel, axes=[[2], [1]])
-        by_kernel = _summed_products(sequences, by_gates)
-        # Outputs of one step meet the gates of the next.
-        by_recurrent = _summed_products(tf.cast(kept.h[:-1], dtype), by_gates[1:])
-        by_bias = tf.reduce_sum(tf.cast(by_gates, tf.float32), axis=[0, 1])
-        return by_sequences, by_kernel, by_recurrent, tf.cast(by_bias, dtype)
+    def gradients(output_gradients: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        gate_gradients = _backpropagate(activations, output_gradients, recurrent_kernel)
+        sequence_gradients = tf.tensordot(gate_gradients, kernel, axes=[[2], [1]])
+        kernel_gradient = _sum_of_products(sequences, gate_gradients)
+        # The recurrent kernel multiplies the outputs of one time step in the gates of the next.
+        previous_outputs = tf.cast(activations.outputs[:-1], dtype)
+        recurrent_gradient = _sum_of_products(previous_outputs, gate_gradients[1:])
+        bias_gradient = tf.reduce_sum(tf.cast(gate_gradients, tf.float32), axis=[0, 1])
+        return (
+            sequence_gradients,
+            kernel_gradient,
+            recurrent_gradient,
+            tf.cast(bias_gradient, dtype),
+        )
 
-    return tf.cast(kept.h, dtype), gradient
+    return tf.cast(activations.outputs, dtype), gradients
 
 
-def _summed_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Multiplies [T, B, M] by [T, B, N] to [M, N]; tf.tensordot would transpose a copy first."""
+def _sum_of_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Sums the outer products of [T, B, M] and [T, B, N] over T and B: [M, N].
+
+    tf.tensordot would copy a transpose first.
+    """
     left, right = (tf.reshape(tensor, [-1, tensor.shape[-1]]) for tensor in (left, right))
     return tf.matmul(left, right, transpose_a=True)
 
 
-def _gradient_over_time(
-    kept: tuple[tf.Tensor, ...], by_outputs: tf.Tensor, recurrent_kernel: tf.Tensor
+def _backpropagate(
+    activations: _Activations, output_gradients: tf.Tensor, recurrent_kernel: tf.Tensor
 ) -> tf.Tensor:
-    """Goes back through time, with as few operations a step as it takes.
+    """Backpropagates through time, with as few operations per time step as possible.
 
     Args:
-        kept: What the fused LSTM answers: [T, B, U] each, the gates i, f, o and the candidate ci
-            after their nonlinearities, the cells cs, their tanh co, and the outputs.
-        by_outputs: The gradient by the outputs, [T, B, U].
+        activations: The outputs of the fused LSTM.
+        output_gradients: The gradients of the outputs, [T, B, U].
         recurrent_kernel: [U, 4U].
 
     Returns:
-        The gradient by what goes into the gates, [T, B, 4U].
+        The gradients of the gates before their activation functions, [T, B, 4U].
     """
-    through_sigmoid, through_tanh = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
-    cells_before = tf.pad(kept.cs[:-1], [[1, 0], [0, 0], [0, 0]])
-    back_kernel = tf.transpose(recurrent_kernel)
-    dtype, length = by_outputs.dtype, tf.shape(by_outputs)[0]
-    start = tf.zeros_like(kept.h[0])
+    sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
+    previous_cells = tf.pad(activations.cells[:-1], [[1, 0], [0, 0], [0, 0]])
+    transposed_kernel = tf.transpose(recurrent_kernel)
+    dtype, length = output_gradients.dtype, tf.shape(output_gradients)[0]
+    zeros = tf.zeros_like(activations.outputs[0])
 
     def step_back(
-        t: tf.Tensor, by_output: tf.Tensor, by_cell: tf.Tensor, by_gates_at: tf.TensorArray
+        t: tf.Tensor, output_gradient: tf.Tensor, cell_gradient: tf.Tensor, written: tf.TensorArray
     ) -> tuple[tf.Tensor | tf.TensorArray, ...]:
-        input_gate, forget_gate, output_gate = kept.i[t], kept.f[t], kept.o[t]
-        candidate, squashed = kept.ci[t], kept.co[t]
-        by_output += tf.cast(by_outputs[t], tf.float32)
-        by_cell += through_tanh(y=squashed, dy=by_output * output_gate)
-        by_gates = tf.concat(
+        input_gate, forget_gate = activations.input_gates[t], activations.forget_gates[t]
+        output_gate = activations.output_gates[t]
+        candidate, tanh_cell = activations.candidates[t], activations.tanh_cells[t]
+        output_gradient += tf.cast(output_gradients[t], tf.float32)
+        cell_gradient += tanh_gradient(y=tanh_cell, dy=output_gradient * output_gate)
+        gate_gradient = tf.concat(
             [
-                through_sigmoid(y=input_gate, dy=by_cell * candidate),
-                through_sigmoid(y=forget_gate, dy=by_cell * cells_before[t]),
-                through_tanh(y=candidate, dy=by_cell * input_gate),
-                through_sigmoid(y=output_gate, dy=by_output * squashed),
+                sigmoid_gradient(y=input_gate, dy=cell_gradient * candidate),
+                sigmoid_gradient(y=forget_gate, dy=cell_gradient * previous_cells[t]),
+                tanh_gradient(y=candidate, dy=cell_gradient * input_gate),
+                sigmoid_gradient(y=output_gate, dy=output_gradient * tanh_cell),
             ],
             axis=1,
         )
-        by_gates = tf.cast(by_gates, dtype)
-        by_output = tf.cast(tf.matmul(by_gates, back_kernel), tf.float32)
-        return t - 1, by_output, by_cell * forget_gate, by_gates_at.write(t, by_gates)
+        gate_gradient = tf.cast(gate_gradient, dtype)
+        output_gradient = tf.cast(tf.matmul(gate_gradient, transposed_kernel), tf.float32)
+        return t - 1, output_gradient, cell_gradient * forget_gate, written.write(t, gate_gradient)
 
-    empty = tf.TensorArray(dtype, size=length, element_shape=[None, back_kernel.shape[0]])
-    *_, by_gates_at = tf.while_loop(
-        lambda t, *_: t >= 0, step_back, (length - 1, start, start, empty)
+    empty = tf.TensorArray(dtype, size=length, element_shape=[None, transposed_kernel.shape[0]])
+    *_, gate_gradients = tf.while_loop(
+        lambda t, *_: t >= 0, step_back, (length - 1, zeros, zeros, empty)
     )
-    return by_gates_at.stack()
+    return gate_gradients.stack()

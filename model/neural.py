@@ -1,4 +1,4 @@
-"""The deep part: reads a review word by word, and scores what it has read."""
+"""The neural scorer: embedding, encoder, logit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 from model.encoders import make_encoder
 from model.seeds import derive_seed
 
-_PLACES = 64  # at which the gradient of an explanation is taken
+_QUADRATURE_POINTS = 64  # for the integral of `contributions`
 
 
 class NeuralScorer(keras.layers.Layer):
@@ -18,17 +18,18 @@ class NeuralScorer(keras.layers.Layer):
     Args:
         encoder: A key of `model.ENCODERS`.
         vocabulary_size: Number of token ids; id 0 is padding.
-        embedding_dim: Size of a token's vector.
-        embedding_rate: How many times longer a step of the embedding is than one of other weights.
-            Adam's steps are all of one length, and the vector of a word that stands in a batch
-            now and then gets few of them.
+        embedding_dim: Size of the embedding vectors.
+        embedding_rate: Multiplies the embedding vectors. Adam changes each weight by about the
+            learning rate, so this raises the learning rate of the embedding by the same factor. The
+            vector of an infrequent token needs this, because it is rarely updated.
         units: Size of the encoder.
-        longest: Tokens that are read of a review, at its end; 0: all of them.
-        window: Tokens that training reads of it, at a random place; 0: the same as above. A review
-            is positive in most of its parts, and no two epochs read the same ones.
-        word_dropout: Share of words whose whole vectors training drops.
-        dropout: Share of the embedding's and the encoder's outputs that training drops.
-        seed: Seeds the initial weights, the dropout and the windows, each with its own stream.
+        max_length: Number of tokens at the end of a text that are read; 0: all of them.
+        window: Number of consecutive tokens, at a random position, that are read in training; 0: as
+            in inference. Most sections of a text show its label, and each epoch reads others.
+        word_dropout: Probability with which training sets a whole embedding vector to zero.
+        dropout: Probability with which training sets an output of the embedding or the encoder to
+            zero.
+        seed: Seeds the initial weights, the dropout and the windows, each with a separate stream.
         dtype: Precision policy; logits are float32 under every policy.
     """
 
@@ -40,7 +41,7 @@ class NeuralScorer(keras.layers.Layer):
         embedding_dim: int,
         embedding_rate: float,
         units: int,
-        longest: int,
+        max_length: int,
         window: int,
         word_dropout: float,
         dropout: float,
@@ -48,7 +49,7 @@ class NeuralScorer(keras.layers.Layer):
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
-        self._longest, self._window = longest, window
+        self._max_length, self._window = max_length, window
         self._embedding_rate = embedding_rate
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
@@ -58,7 +59,7 @@ class NeuralScorer(keras.layers.Layer):
             ),
             dtype=dtype,
         )
-        self.places = keras.random.SeedGenerator(derive_seed(seed, "window"))
+        self.window_seeds = keras.random.SeedGenerator(derive_seed(seed, "window"))
         self.word_dropout = keras.layers.Dropout(
             word_dropout,
             noise_shape=(None, None, 1),
@@ -77,83 +78,85 @@ class NeuralScorer(keras.layers.Layer):
         self.logit = keras.layers.Dense(
             1,
             kernel_initializer=keras.initializers.GlorotUniform(seed=derive_seed(seed, "logit")),
-            # float16 logits would round the loss of a confident prediction to 0.
+            # With float16 logits, the loss of a confident prediction would round to 0.
             dtype="float32",
         )
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Scores token_ids <int32>[B, T] as <float32>[B]."""
-        return self.score(*self.embed(token_ids, training=training), training=training)
-
-    def cut(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
-        """Takes of token_ids <int32>[B, T] what is read."""
-        if training and self._window:
-            places = keras.random.uniform(tf.shape(token_ids)[:1], seed=self.places)
-            return window_of_tokens(token_ids, self._window, places)
-        if self._longest:
-            return window_of_tokens(token_ids, self._longest, tf.constant([1.0]))
-        return token_ids
-
-    def embed(self, token_ids: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns vectors [B, T, E] of what is read of token_ids, and its lengths <int32>[B]."""
-        token_ids = self.cut(token_ids, training=training)
-        return self._vectors(token_ids), tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
-
-    def _vectors(self, token_ids: tf.Tensor) -> tf.Tensor:
-        embedded = self.embedding(token_ids)
-        return embedded * self._embedding_rate if self._embedding_rate != 1 else embedded
-
-    def score(self, embedded: tf.Tensor, lengths: tf.Tensor, training: bool) -> tf.Tensor:
-        """Scores what `embed` answers as <float32>[B]."""
-        encoding = self.encoder(self._dropped(embedded, training), lengths, training=training)
-        encoding = self.encoding_dropout(encoding, training=training)  # [B, D]
-        return tf.squeeze(self.logit(encoding), axis=-1)
+        """Computes the logits <float32>[B] of token_ids <int32>[B, T]."""
+        embedded, lengths = self._embed(self.crop(token_ids, training))
+        return self._score(embedded, lengths, training)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Says how much of a review's score is each token's doing.
+        """Divides the logit of one example among its tokens, by integrated gradients.
 
-        By integrated gradients on the way from vectors of zeros to those of the tokens
-        (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1).
+        The gradients are integrated along the line from zero vectors to the embedding vectors
+        (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1), by
+        Gauss-Legendre quadrature.
 
         Args:
             token_ids: <int32>[T], without padding.
 
         Returns:
-            <float32>[T], 0 for tokens that are not read, and the score <float32>[] of zeros;
-            together they add up to the score, as far as a sum stands for an integral.
+            The contribution of each token <float32>[T], 0 for tokens that are not read, and the
+            logit <float32>[] of zero vectors. Their sum is the logit, up to the error of the
+            quadrature.
         """
-        vectors, lengths = self.embed(token_ids[tf.newaxis], training=False)  # [1, R, E]
-        places, weights = np.polynomial.legendre.leggauss(_PLACES)  # between -1 and 1
-        places = tf.constant((places + 1) / 2, vectors.dtype)[:, tf.newaxis, tf.newaxis]
+        vectors, lengths = self._embed(self.crop(token_ids[tf.newaxis], training=False))
+        points, weights = np.polynomial.legendre.leggauss(_QUADRATURE_POINTS)  # between -1 and 1
+        points = tf.constant((points + 1) / 2, vectors.dtype)[:, tf.newaxis, tf.newaxis]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            on_the_way = places * vectors  # [_PLACES, R, E]
-            tape.watch(on_the_way)
-            scores = self.score(on_the_way, tf.repeat(lengths, _PLACES), training=False)
-        gradients = tf.cast(tape.gradient(scores, on_the_way), tf.float32)
-        mean = tf.tensordot(tf.constant(weights / 2, tf.float32), gradients, axes=1)  # [R, E]
-        read = tf.reduce_sum(mean * tf.cast(vectors[0], tf.float32), axis=1)
-        nothing = self.score(tf.zeros_like(vectors), lengths, training=False)[0]
-        return tf.pad(read, [[tf.size(token_ids) - tf.size(read), 0]]), nothing
+            scaled_vectors = points * vectors  # [_QUADRATURE_POINTS, R, E]: R tokens are read
+            tape.watch(scaled_vectors)
+            repeated_lengths = tf.repeat(lengths, _QUADRATURE_POINTS)
+            logits = self._score(scaled_vectors, repeated_lengths, training=False)
+        gradients = tf.cast(tape.gradient(logits, scaled_vectors), tf.float32)
+        integral = tf.tensordot(tf.constant(weights / 2, tf.float32), gradients, axes=1)  # [R, E]
+        per_token = tf.reduce_sum(integral * tf.cast(vectors[0], tf.float32), axis=1)  # [R]
+        baseline = self._score(tf.zeros_like(vectors), lengths, training=False)[0]
+        unread = tf.size(token_ids) - tf.size(per_token)
+        return tf.pad(per_token, [[unread, 0]]), baseline
 
-    def _dropped(self, embedded: tf.Tensor, training: bool) -> tf.Tensor:
+    def crop(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
+        """Returns the tokens of token_ids <int32>[B, T] that are read."""
+        if training and self._window:
+            positions = keras.random.uniform(tf.shape(token_ids)[:1], seed=self.window_seeds)
+            return window_of_tokens(token_ids, self._window, positions)
+        if self._max_length:
+            return window_of_tokens(token_ids, self._max_length, tf.constant([1.0]))
+        return token_ids
+
+    def _embed(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the vectors [B, T, E] and the lengths <int32>[B] of token_ids."""
+        embedded = self.embedding(token_ids)
+        if self._embedding_rate != 1:
+            embedded = embedded * self._embedding_rate
+        return embedded, tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
+
+    def _score(self, embedded: tf.Tensor, lengths: tf.Tensor, training: bool) -> tf.Tensor:
+        """Computes the logits <float32>[B] of vectors [B, T, E] with lengths <int32>[B]."""
         embedded = self.word_dropout(embedded, training=training)
-        return self.embedding_dropout(embedded, training=training)
+        embedded = self.embedding_dropout(embedded, training=training)
+        encoding = self.encoder(embedded, lengths, training=training)
+        encoding = self.encoding_dropout(encoding, training=training)  # [B, D]
+        return tf.squeeze(self.logit(encoding), axis=-1)
 
 
-def window_of_tokens(token_ids: tf.Tensor, size: int, places: tf.Tensor) -> tf.Tensor:
-    """Takes `size` tokens of each review, or all of a shorter one.
+def window_of_tokens(token_ids: tf.Tensor, size: int, positions: tf.Tensor) -> tf.Tensor:
+    """Returns `size` consecutive tokens of each text, or all tokens of a shorter text.
 
     Args:
         token_ids: <int32>[B, T], padded with 0 on the right.
         size: At least 1.
-        places: <float32>[B] or [1], where they stand: 0 is at the beginning, 1 at the end.
+        positions: <float32>[B] or [1]: 0 is the beginning of the text, 1 is its end.
 
     Returns:
-        <int32>[B, min(T, size)], padded likewise.
+        <int32>[B, min(T, size)], padded with 0 on the right.
     """
     lengths = tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)  # [B]
-    beyond = tf.maximum(lengths - size, 0)
-    # Uniform over beyond + 1 places; 1.0 itself would be one too far.
-    starts = tf.minimum(tf.cast(places * tf.cast(beyond + 1, tf.float32), tf.int32), beyond)
-    positions = tf.range(tf.minimum(tf.shape(token_ids)[1], size)) + starts[:, tf.newaxis]
-    return tf.gather(token_ids, positions, batch_dims=1)
+    last_start = tf.maximum(lengths - size, 0)
+    # There are last_start + 1 possible starts. A position of 1.0 would give one too many.
+    starts = tf.cast(positions * tf.cast(last_start + 1, tf.float32), tf.int32)
+    starts = tf.minimum(starts, last_start)
+    indices = tf.range(tf.minimum(tf.shape(token_ids)[1], size)) + starts[:, tf.newaxis]
+    return tf.gather(token_ids, indices, batch_dims=1)

@@ -8,7 +8,7 @@ _BITS = 30  # Keras takes seeds modulo 2^31 - 2
 
 
 def derive_seed(seed: int, name: str) -> int:
-    """Derives the seed of one use of random numbers from a common seed.
+    """Derives the seed of one random stream from a common seed.
 
     Two initializers with the same seed draw the same numbers: a Glorot-uniform kernel would be a
     multiple of the embedding. Seeds such as seed + 1 are no better, since the next run may use
@@ -17,7 +17,7 @@ def derive_seed(seed: int, name: str) -> int:
 
     Args:
         seed: The common seed, at least 0; it may be a derived one.
-        name: What the stream is for; no two uses of a common seed have the same name.
+        name: Names the stream; no two streams of a common seed may have the same name.
 
     Returns:
         The seed, from 0 to 2^30 - 1.

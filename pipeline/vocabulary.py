@@ -144,7 +144,7 @@ def load(path: Path) -> list[str]:
     if not all(tokens):
         raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
     if _OOV_TOKEN in tokens:
-        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is no token of a text; it is damaged")
+        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is not a token of a text; it is damaged")
     if len(set(tokens)) < len(tokens):
         token, _ = collections.Counter(tokens).most_common(1)[0]
         raise RunError(f"{path} has {token!r} twice; it is damaged")

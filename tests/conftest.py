@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import types
 
 import pytest
 
@@ -195,25 +197,29 @@ def run():
 
 @pytest.fixture(scope="session")
 def train_process(shared, run_process, flags):
-    """The model_dir of a small LSTM run, and the exit code, stdout and stderr of its process."""
+    """A small LSTM run that was trained in its own process.
+
+    It has `model_dir`, and as they were at the end of the process: `files`, the names in model_dir,
+    `stdout` and `stderr`. Tests must not change the run, except evaluate, which writes a report.
+    """
 
     def make(folder):
         model_dir = folder / "runs with a space" / "small"
         done = run_process("train", f"--model_dir={model_dir}", *flags)
         assert done.returncode == 0, done.stderr.decode()
-        (folder / "stdout").write_bytes(done.stdout)
-        (folder / "stderr").write_bytes(done.stderr)
+        files = sorted(path.name for path in model_dir.iterdir())
+        streams = {"stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+        (folder / "process.json").write_text(json.dumps({"files": files, **streams}))
 
     folder = shared("trained", make)
-    streams = ((folder / name).read_bytes() for name in ("stdout", "stderr"))
-    done = subprocess.CompletedProcess("train", 0, *streams)
-    return folder / "runs with a space" / "small", done
+    about = json.loads((folder / "process.json").read_text())
+    return types.SimpleNamespace(model_dir=folder / "runs with a space" / "small", **about)
 
 
 @pytest.fixture(scope="session")
 def trained(train_process):
     """The model_dir of a small LSTM run."""
-    return train_process[0]
+    return train_process.model_dir
 
 
 @pytest.fixture(scope="session")

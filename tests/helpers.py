@@ -103,7 +103,7 @@ def make_small_loop(config, splits, folder, *, training=None, replicas=None):
     return make_loop(
         record,
         folder,
-        words=vectorizer.tokens,
+        vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=training or train,
         validation=validation,
@@ -125,6 +125,18 @@ class StopAfterChecks(StopSignals):
     def check(self):
         self._left -= 1
         if self._left < 0:
+            raise Interrupted(signal.SIGTERM)
+
+
+class StopAfterEpoch(StopSignals):
+    """Stops after the first epoch, as if a signal had arrived then."""
+
+    def __init__(self, loop):
+        super().__init__()
+        self._loop = loop
+
+    def check(self):
+        if int(self._loop.state.step) == self._loop._steps_per_epoch:
             raise Interrupted(signal.SIGTERM)
 
 

@@ -1,78 +1,79 @@
-"""What the processes of one run must agree on before they train together."""
+"""Checks that all workers of a run have the same settings, data and state."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from pipeline import vocabulary
 from pipeline.examples import Examples
+from pipeline.vocabulary import fingerprint
 from trainer.artifacts.state import TrainState
 from trainer.config import TrainConfig
 from trainer.runtime.replicas import Replicas
 
-# Settings that name places, which may differ between machines.
-_PLACES = ("dataset", "data_dir", "download", "cache_dir", "teacher", "distribute")
+# Settings that may differ between the machines of the workers.
+_MACHINE_SETTINGS = ("dataset", "data_dir", "download", "cache_dir", "teacher", "distribute")
 
 
-def compare_settings(replicas: Replicas, config: TrainConfig) -> None:
-    """Compares the settings, except the names of places.
+def check_same_settings(replicas: Replicas, config: TrainConfig) -> None:
+    """Checks that all workers have the same settings, except those that name folders or devices.
 
     Raises:
-        UserError: The processes of the run have different settings.
+        UserError: A setting differs.
     """
     settings = dataclasses.asdict(config)
-    for name in _PLACES:
+    for name in _MACHINE_SETTINGS:
         del settings[name]
-    replicas.compare({f"--{name}": value for name, value in settings.items()})
+    replicas.check_equal({f"--{name}": value for name, value in settings.items()})
 
 
-def compare_data(
-    replicas: Replicas,
-    words: list[str],
-    splits: Mapping[str, Examples],
+def check_same_examples(
+    replicas: Replicas, vocabulary: list[str], splits: Mapping[str, Examples]
 ) -> None:
-    """Compares what the processes of a run have read.
+    """Checks that all workers have read the same vocabulary and the same examples.
+
+    Args:
+        replicas: The replicas of the run.
+        vocabulary: The vocabulary.
+        splits: The examples that training reads, by the name of their split.
 
     Raises:
-        UserError: They have read different data.
+        UserError: The vocabulary or a split differs.
     """
     if not replicas.is_cluster:
         return
-    values = {"the vocabulary (of this SHA-256)": vocabulary.fingerprint(words)}
+    values: dict[str, object] = {"the vocabulary (of this SHA-256)": fingerprint(vocabulary)}
     for name, examples in splits.items():
         values[f"the number of {name} examples"] = len(examples)
-        values[f"the {name} examples (of this SHA-256)"] = _fingerprint(examples)
-    replicas.compare(values)
+        arrays = (examples.labels, examples.lengths, examples.hash_buckets)
+        values[f"the {name} examples (of this SHA-256)"] = _hash_arrays(arrays)
+    replicas.check_equal(values)
 
 
-def _fingerprint(examples: Examples) -> str:
-    """Hashes the labels, the lengths and the hashes of the texts of a split."""
-    digest = hashlib.sha256()
-    for array in (examples.labels, examples.lengths, examples.hash_buckets):
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
-
-
-def compare_start(replicas: Replicas, state: TrainState) -> None:
-    """Compares the checkpoints that the processes of a run resume from.
+def check_same_state(replicas: Replicas, state: TrainState) -> None:
+    """Checks that all workers start from the same state.
 
     Raises:
-        UserError: They have different checkpoints, or compute in different precisions.
+        UserError: The precision, the step or the weights differ.
     """
     if not replicas.is_cluster:
         return
-    model = state.model
-    weights = hashlib.sha256()
-    for variable in model.variables:
-        weights.update(np.ascontiguousarray(variable.numpy()))
-    replicas.compare(
+    weights = (variable.numpy() for variable in state.model.variables)
+    replicas.check_equal(
         {
-            "--precision": model.dtype_policy.name,
-            "the step to go on from": int(state.step),
-            "the weights (of this SHA-256)": weights.hexdigest(),
+            "--precision": state.model.dtype_policy.name,
+            "the step to resume from": int(state.step),
+            "the weights (of this SHA-256)": _hash_arrays(weights),
         }
     )
+
+
+def _hash_arrays(arrays: Iterable[np.ndarray]) -> str:
+    """Returns the SHA-256 of the bytes of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""From the settings to a model, its optimizer and what it is trained for."""
+"""Builds the model, the optimizer and the objective from the settings."""
 
 from __future__ import annotations
 
@@ -6,56 +6,76 @@ import keras
 import tensorflow as tf
 
 from model.classifier import TextClassifier
+from model.labels import cross_entropies
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from model.seeds import derive_seed
 from pipeline.errors import RunError
 from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
-from trainer.objectives.classification import Classification
+from trainer.objectives.classification import Classification, Loss
 from trainer.runtime import devices
 from trainer.runtime.replicas import Replicas
 
-_LAST_RATE = 0.01  # what --decay leaves of the learning rate
+_FINAL_RATE = 0.01  # with --decay, the last learning rate as a fraction of the first
 
 
 def build_model(
     config: TrainConfig, vocabulary_size: int, precision: str, branches: int | None = None
 ) -> TextClassifier:
-    """Makes the model, and its variables, which restoring needs.
+    """Builds the model with all its variables, so that a checkpoint can be restored.
 
     Args:
         config: The settings.
         vocabulary_size: Number of token ids.
-        precision: The name of Keras' policy.
-        branches: Parts into which it cuts a batch; None: as many as suit this machine.
+        precision: The name of a Keras precision policy.
+        branches: Number of branches among which a batch is split; None: chosen for this machine.
     """
-    branches = branches or devices.branches(config.batch_size)
-    model = _classifier(config, vocabulary_size, devices.policy(precision), branches)
-    model(tf.constant([[OOV_ID, OOV_ID]]))
+    dtype = devices.make_policy(precision)
+    ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
+    neural = [
+        _neural_scorer(config, number, vocabulary_size, dtype)
+        for number in range(len(config.encoders))
+    ]
+    model = TextClassifier(
+        [*ngrams, *neural],
+        is_student=bool(config.teacher),
+        branches=branches or devices.choose_branches(config.batch_size),
+        dtype=dtype,
+    )
+    model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
     return model
 
 
-def build_objective(model: TextClassifier, replicas: Replicas) -> Classification:
-    """Makes the objective: another `loss=` here trains the scorers by that loss."""
-    return Classification(model, replicas)
+def build_objective(
+    model: TextClassifier, replicas: Replicas, *, loss: Loss = cross_entropies
+) -> Classification:
+    """Builds the objective.
+
+    Args:
+        model: The model, built.
+        replicas: The replicas that the model was built for.
+        loss: The loss of each scorer, a function of labels and logits. To train with another loss,
+            change this default.
+    """
+    return Classification(model, replicas, loss=loss)
 
 
 def build_optimizer(
     config: TrainConfig, model: keras.Model, steps: int
 ) -> keras.optimizers.Optimizer:
-    """Makes the optimizer.
+    """Builds the optimizer.
 
     Args:
         config: The settings.
         model: The model, built.
-        steps: Steps of the whole run, over which the learning rate may fall.
+        steps: Number of steps of the whole run; the decay of the learning rate ends there.
 
     Raises:
-        RunError: The installed version of Keras combines gradients of replicas in another way.
+        RunError: The installed version of Keras adds up the gradients of replicas differently.
     """
-    _check_sums()
-    optimizer = _Adam(
+    _check_no_second_sum()
+    optimizer = _PresummedAdam(
         _learning_rate(config, steps),
         global_clipnorm=config.clip_norm or None,
         weight_decay=config.weight_decay or None,
@@ -68,33 +88,17 @@ def build_optimizer(
     return optimizer
 
 
-def _classifier(
-    config: TrainConfig, vocabulary_size: int, dtype: keras.DTypePolicy, branches: int
-) -> TextClassifier:
-    ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
-    neural = [
-        _neural_scorer(config, number, vocabulary_size, dtype)
-        for number in range(len(config.encoders))
-    ]
-    return TextClassifier(
-        [*ngrams, *neural],
-        is_student=bool(config.teacher),
-        branches=branches,
-        dtype=dtype,
-    )
-
-
 def _neural_scorer(
     config: TrainConfig, number: int, vocabulary_size: int, dtype: keras.DTypePolicy
 ) -> NeuralScorer:
-    """Makes the neural scorer with this number."""
+    """Builds the neural scorer of the encoder with this number, counted from 0."""
     return NeuralScorer(
         config.encoders[number],
         vocabulary_size=vocabulary_size,
         embedding_dim=config.embedding_dim,
         embedding_rate=config.embedding_rate,
         units=config.units,
-        longest=config.encoder_length,
+        max_length=config.encoder_length,
         window=config.window,
         word_dropout=config.word_dropout,
         dropout=config.dropout,
@@ -106,19 +110,21 @@ def _neural_scorer(
 def _learning_rate(
     config: TrainConfig, steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the learning rate, or its schedule over the steps of a run."""
     rate: float | keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.decay == "linear":
-        rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, _LAST_RATE * rate)
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, _FINAL_RATE * rate)
     if config.decay == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_LAST_RATE)
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_FINAL_RATE)
     return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
-class _SumsGiven:
-    """Makes an optimizer take gradients that are already sums over all replicas.
+class _PresummedGradients:
+    """Makes an optimizer take gradients that are already summed over all replicas.
 
-    Keras' own adds them up after clipping each replica's; a sum is to be clipped as it would be of
-    one replica. The method is not public: see `_check_sums`.
+    Keras sums gradients over replicas after it clips the gradient of each replica. With several
+    replicas, clipping must see the sum, as with one replica. The method that this class overrides
+    is not public, so `_check_no_second_sum` tests the effect.
     """
 
     def _all_reduce_sum_gradients(
@@ -127,35 +133,45 @@ class _SumsGiven:
         return grads_and_vars
 
 
-class _Adam(_SumsGiven, keras.optimizers.Adam):
-    """Adam on sums of gradients."""
+class _PresummedAdam(_PresummedGradients, keras.optimizers.Adam):
+    """Adam with gradients that are already summed over all replicas."""
 
 
-class DescentOnSums(_SumsGiven, keras.optimizers.SGD):
-    """Gradient descent on sums of gradients; unlike Adam's, its step is proportional to them."""
+class PresummedSGD(_PresummedGradients, keras.optimizers.SGD):
+    """Gradient descent with gradients that are already summed over all replicas.
+
+    Unlike Adam's, its step is proportional to the gradient, which is what checks need.
+    """
 
 
-def _check_sums() -> None:
-    """With several replicas, checks an optimizer by a step of known length.
+def _check_no_second_sum() -> None:
+    """Checks by a step of known length that Keras does not sum gradients over replicas.
 
-    If `_SumsGiven` overrode nothing in another version of Keras, the sums would be added up again:
-    all gradients would be too large by a factor of the number of replicas, without an error.
+    If another version of Keras did not call the method of `_PresummedGradients`, it would sum the
+    gradients a second time: all of them would be too large by the number of replicas, without an
+    error.
+
+    Raises:
+        RunError: Keras sums the gradients a second time.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return
-    variable, optimizer = keras.Variable(1.0), DescentOnSums(learning_rate=1.0)
+    variable, optimizer = keras.Variable(1.0), PresummedSGD(learning_rate=1.0)
     optimizer.build([variable])
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
     if variable.numpy() != 0.0:
         raise RunError(
-            f"Keras {keras.__version__} adds up gradients over replicas in another way than this "
+            f"Keras {keras.__version__} adds up the gradients of replicas differently than this "
             "program expects; install the version that setup.cfg names, or use --distribute=none"
         )
 
 
 class _WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Multiplies a learning rate by 1/n, 2/n … 1 in its first n steps; Keras has it for cosine."""
+    """Multiplies a learning rate by 1/n, 2/n, ..., 1 in its first n steps.
+
+    Keras has a warm-up only in CosineDecay.
+    """
 
     def __init__(
         self, rate: float | keras.optimizers.schedules.LearningRateSchedule, steps: int

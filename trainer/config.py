@@ -1,4 +1,4 @@
-"""Every setting of a run: its default, its range and its help text, once."""
+"""The settings of a run: the default, range and help text of each, in one place."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pipeline import DATASETS
 from pipeline.errors import UserError, quote, shorten
 from pipeline.files.file_format import QUOTING, FileFormat
 
-# What --help calls the settings from the one that is named on.
+# The title of each group of settings, under the name of its first setting.
 GROUPS = {
-    "dataset": "which reviews",
-    "validation_fraction": "what is read of them",
-    "encoder": "the model",
-    "batch_size": "how it learns",
-    "precision": "where and how it runs",
+    "dataset": "data",
+    "punctuation": "input",
+    "encoder": "model",
+    "batch_size": "training",
+    "precision": "devices",
+    "checkpoint_every": "checkpoints and TensorBoard",
 }
 
-
-# Settings of early versions that no longer exist, and the value with which they had no effect.
+# Settings of earlier versions, each with the value that had no effect.
 _REMOVED: dict[str, object] = {
     "objective": "sentiment",
     "init_from": "",
@@ -38,216 +38,205 @@ def _setting(
     default: Any,  # noqa: ANN401 a setting may be of any flag type
     help: str,
     *,
+    between: tuple[float, float] | None = None,
     minimum: float | None = None,
-    maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
-    before: Any = None,  # noqa: ANN401 the same
-) -> Any:  # noqa: ANN401 stands for the field's type
-    """Describes one field.
+    before: Any = None,  # noqa: ANN401 as default
+) -> Any:  # noqa: ANN401 the type of the field
+    """Returns the field of one setting.
 
-    `may_change` tells whether a run may be continued with another value. `before` is the value in runs that were made before
-    the setting existed, if it is not the default; None: the default.
+    Args:
+        default: The default value.
+        help: The help text.
+        between: The smallest and the largest value; None for no limits.
+        minimum: The smallest value, if there is no largest.
+        choices: The allowed values; None for any.
+        may_change: Whether the setting may change when a run is resumed.
+        before: The value in runs older than the setting; None for the default.
     """
-    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    uses = {"may_change": may_change, "before": before}
-    return dataclasses.field(default=default, metadata={"help": help, **uses, **limits})
+    smallest, largest = between or (minimum, None)
+    limits = {"minimum": smallest, "maximum": largest, "choices": choices}
+    resuming = {"may_change": may_change, "before": before}
+    return dataclasses.field(default=default, metadata={"help": help, **resuming, **limits})
 
 
 class UnknownSettingsError(ValueError):
-    """Settings that this version of the program does not have; the message names them."""
+    """Saved settings that this version of the program does not have; the message names them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """The settings of a run; scripts/train.py has a flag for each field.
+    """The settings of a run. Each field is also a flag of scripts.train.
 
     Raises:
-        UserError: A value is out of its range.
+        UserError: A value is out of range.
     """
 
     dataset: str = _setting(
         "imdb_reviews",
-        f"which reviews to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, "
-        "TSV or JSON Lines",
+        f"data set to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, TSV or "
+        "JSON Lines",
     )
-    text_column: str = _setting("text", "in files of one's own, the column of the text")
-    label_column: str = _setting("label", "in files of one's own, the column of the label")
+    text_column: str = _setting("text", "column of the text in your files")
+    label_column: str = _setting("label", "column of the label in your files")
     split_column: str = _setting(
         "",
-        "in files of one's own, the column that says train, validation, test or unsupervised; "
-        "empty for none",
+        "column in your files that contains train, validation, test or unsupervised; empty: none",
+    )
+    validation_fraction: float = _setting(
+        0.2,
+        "fraction of the train split for the validation split, if the data has none",
+        between=(0.001, 0.9),
     )
     test_fraction: float = _setting(
-        0.2,
-        "share of files of one's own that is cut off to test on, where none is for that",
-        minimum=0.001,
-        maximum=0.9,
+        0.2, "fraction of your files for the test split, if they have none", between=(0.001, 0.9)
     )
-    skip_bad_rows: bool = _setting(
-        False, "leave out rows of files of one's own that cannot be used, instead of stopping"
-    )
+    skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")
     splits_from_names: bool = _setting(
         True,
-        "take the split from the first or last word in the name of the user's file or folder, such "
-        "as train, validation, test or unsupervised",
+        "read the split from the first or last word in the name of your file or folder, such as "
+        "train, validation, test or unsupervised",
     )
     drop_duplicates: bool = _setting(
         False,
-        "in the user's files, leave out train examples whose text is also in validation or test, "
-        "and validation examples whose text is also in test",
+        "in your files, drop train examples whose text is also in validation or test, and "
+        "validation examples whose text is also in test",
     )
     positive_label: str = _setting(
         "",
-        "the label whose probability is predicted; empty: the larger number, or the last word in "
+        "label whose probability is predicted; empty: the larger number, or the last label in "
         "alphabetical order",
     )
     encoding: str = _setting(
         "auto",
-        "encoding of the user's files, such as cp1252; auto: the one of the byte order mark, else "
-        "UTF-8",
+        "encoding of your files, such as cp1252; auto: from the byte order mark, otherwise UTF-8",
     )
     delimiter: str = _setting(
         "auto",
-        "delimiter of the columns of CSV and TSV files: one character, or tab; auto: comma, tab, "
-        "semicolon or |, whichever yields the needed columns",
+        "column delimiter of your CSV and TSV files: one character, or tab; auto: comma, tab, "
+        "semicolon or |, whichever gives the required columns",
     )
     quoting: str = _setting(
         "auto",
-        "csv: quotes enclose fields of CSV and TSV files; none: quotes are part of the text; "
-        "auto: csv if the whole file can be read that way, else none",
+        "csv: fields of your CSV and TSV files may be quoted; none: quotes belong to the text; "
+        "auto: csv if the whole file is valid with quoting, otherwise none",
         choices=QUOTING,
     )
     data_dir: str = _setting(
-        "", "folder of tensorflow-datasets; empty for its default", may_change=True
+        "", "folder of TensorFlow Datasets; empty: the default folder", may_change=True
     )
     download: bool = _setting(
-        True, "fetch and prepare a data set that is not in data_dir", may_change=True
+        True, "download and prepare the data set if it is not in data_dir", may_change=True
     )
     cache_dir: str = _setting(
         "~/.cache/text-sentiment",
-        "folder where texts, vocabularies and token ids are kept for the next run; empty for none",
+        "folder that caches texts, vocabularies and token ids for the next run; empty: no cache",
         may_change=True,
     )
     cache_gb: float = _setting(
         10.0,
-        "largest size of the cache in gigabytes; beyond that, the least recently used entries are "
-        "removed, except those used in the last hour",
-        minimum=0.0,
-        maximum=1e6,
+        "maximum size of the cache in gigabytes; above it, the least recently used entries are "
+        "deleted, except those used in the last hour",
+        between=(0.0, 1e6),
         may_change=True,
     )
-    validation_fraction: float = _setting(
-        0.2, "share of the train split that is cut off for validation", minimum=0.001, maximum=0.9
-    )
     punctuation: str = _setting(
-        "drop", "whether marks such as ! are tokens of their own", choices=("drop", "keep")
+        "drop",
+        "drop: remove punctuation; keep: each punctuation mark is a token",
+        choices=("drop", "keep"),
     )
     vocab_size: int = _setting(
-        10_000, "token ids, padding and unknown included", minimum=3, maximum=10_000_000
+        10_000, "vocabulary size, including padding and out-of-vocabulary", between=(3, 10_000_000)
     )
-    sequence_length: int = _setting(
-        500, "tokens that are read of a review", minimum=1, maximum=100_000
-    )
-    truncate: str = _setting(
-        "tail", "which end of a longer review is kept", choices=("head", "tail")
-    )
+    sequence_length: int = _setting(500, "maximum number of tokens per text", between=(1, 100_000))
+    truncate: str = _setting("tail", "which end of a longer text to keep", choices=("head", "tail"))
     encoder: str = _setting(
         "stacked_lstm",
-        f"what reads a review word by word: {', '.join(ENCODERS)}; several, with commas between "
-        "them, score it together; none: the n-grams alone",
+        f"encoder of the neural scorer: {', '.join(ENCODERS)}; several, separated by commas: an "
+        "ensemble; none: n-grams only",
     )
     encoder_length: int = _setting(
         0,
-        "tokens that encoders read of a review, at the end of those that are kept; 0: all",
-        minimum=0,
-        maximum=100_000,
+        "maximum number of tokens per text for encoders, from the end of the text; 0: all tokens",
+        between=(0, 100_000),
     )
     window: int = _setting(
         0,
-        "tokens that encoders read of a review in training, at a random place; 0: as elsewhere",
-        minimum=0,
-        maximum=100_000,
+        "in training, length in tokens of a random window of the text for encoders; 0: no window",
+        between=(0, 100_000),
     )
     ngrams: int = _setting(
         0,
-        "tokens in the longest phrases that are scored by themselves; 0: none are",
-        minimum=0,
-        maximum=8,
+        "maximum length in tokens of the n-grams of the n-gram scorer; 0: no n-gram scorer",
+        between=(0, 8),
     )
     teacher: str = _setting(
         "",
-        "model_dir of a run that has all parts of this one but the last encoder: they are taken "
-        "over, and its probabilities are the labels of the unlabelled reviews; empty for none",
+        "model_dir of the teacher, a run with all scorers of this run except the last encoder: its "
+        "scorers are copied, and its probabilities label the unlabelled texts; empty: no teacher",
     )
-    units: int = _setting(128, "size of an encoder", minimum=1, maximum=8192)
-    embedding_dim: int = _setting(128, "size of a token's vector", minimum=1, maximum=8192)
+    units: int = _setting(128, "units of each encoder", between=(1, 8192))
+    embedding_dim: int = _setting(128, "dimensions of the embedding of a token", between=(1, 8192))
     embedding_rate: float = _setting(
-        1.0,
-        "how many times longer a step of the embedding is than one of other weights",
-        minimum=1e-3,
-        maximum=1e3,
+        1.0, "learning rate of the embedding, as a multiple of --learning_rate", between=(1e-3, 1e3)
     )
-    dropout: float = _setting(
-        0.3, "share of embeddings and encodings dropped in training", minimum=0.0, maximum=0.95
-    )
-    word_dropout: float = _setting(
-        0.0, "share of words whose whole vectors are dropped", minimum=0.0, maximum=0.95
-    )
-    batch_size: int = _setting(64, "reviews a step", minimum=1, maximum=1_000_000)
+    dropout: float = _setting(0.3, "dropout rate of embeddings and encodings", between=(0.0, 0.95))
+    word_dropout: float = _setting(0.0, "dropout rate of whole tokens", between=(0.0, 0.95))
+    batch_size: int = _setting(64, "examples per step, over all devices", between=(1, 1_000_000))
     epochs: int = _setting(
-        5, "passes over the training reviews", minimum=1, maximum=1_000_000, may_change=True
+        5, "passes over the training examples", between=(1, 1_000_000), may_change=True
     )
-    max_steps: int = _setting(0, "stop after this many steps; 0: no bound", minimum=0)
-    learning_rate: float = _setting(1e-3, "Adam's step size", minimum=1e-9, maximum=10.0)
+    max_steps: int = _setting(0, "maximum number of steps; 0: no limit", minimum=0)
+    learning_rate: float = _setting(1e-3, "learning rate of Adam", between=(1e-9, 10.0))
     decay: str = _setting(
         "none",
-        "how the learning rate falls to a hundredth of itself until the last step",
+        "decay of the learning rate, to a hundredth at the last step",
         choices=("none", "linear", "cosine"),
     )
     warmup_steps: int = _setting(
-        0, "steps over which the learning rate rises from nothing", minimum=0, maximum=10**9
+        0, "steps of linear warm-up of the learning rate from 0", between=(0, 10**9)
     )
     weight_decay: float = _setting(
         0.0,
-        "share of each weight but the biases that a step takes off, times the learning rate",
-        minimum=0.0,
-        maximum=1e3,
+        "decoupled weight decay: each step subtracts this fraction of every weight, times the "
+        "learning rate; biases are excluded",
+        between=(0.0, 1e3),
     )
     clip_norm: float = _setting(
-        1.0, "bound on the norm of the gradient; 0: none", minimum=0.0, maximum=1e9
+        1.0, "maximum global norm of the gradients; 0: no clipping", between=(0.0, 1e9)
+    )
+    early_stopping_patience: int = _setting(
+        0,
+        "stop after this many epochs without a lower validation loss; 0: never",
+        minimum=0,
+        may_change=True,
+    )
+    seed: int = _setting(
+        0,
+        "seed of the initial weights, the order of examples and dropout",
+        between=(0, 2**31 - 1_000),
     )
     precision: str = _setting(
         "auto",
-        "auto is mixed_float16 on a GPU with tensor cores, else float32",
+        "Keras dtype policy; auto: mixed_float16 on a GPU with tensor cores, otherwise float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     distribute: str = _setting(
         "auto",
-        "none: one device; mirrored: all GPUs of this machine; multi_worker: those of all "
-        "processes of TF_CONFIG; auto: as TF_CONFIG and the GPUs suggest. --batch_size is that of "
-        "all together",
+        "none: one device; mirrored: all GPUs of this machine; multi_worker: the devices of all "
+        "workers in TF_CONFIG; auto: multi_worker if TF_CONFIG is set, mirrored if there are "
+        "several GPUs, otherwise none",
         choices=("auto", "none", "mirrored", "multi_worker"),
         may_change=True,
     )
-    seed: int = _setting(0, "decides weights, order and dropout", minimum=0, maximum=2**31 - 1_000)
     checkpoint_every: int = _setting(
-        200,
-        "steps between checkpoints; one at each epoch's end as well",
-        minimum=1,
-        may_change=True,
+        200, "steps between checkpoints; each epoch also ends with one", minimum=1, may_change=True
     )
     summary_every: int = _setting(20, "steps between points of TensorBoard's curves", minimum=1)
     profile_steps: str = _setting(
         "",
-        "two steps, such as 100,110: what happens between them is recorded for TensorBoard's "
-        "profiler; empty for none",
-        may_change=True,
-    )
-    early_stopping_patience: int = _setting(
-        0,
-        "stop after this many epochs without a better validation loss; 0: never",
-        minimum=0,
+        "first and last step to record for TensorBoard's profiler, such as 100,110; empty: none",
         may_change=True,
     )
 
@@ -256,91 +245,92 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
         _ = self.file_format  # checks its values
-        columns = (self.text_column, self.label_column)
-        if not all(columns) or len(set(columns)) < len(columns):
-            text, label = map(shorten, columns)
+        if not self.text_column or self.text_column == self.label_column or not self.label_column:
             raise UserError(
-                f"--text_column={text} and --label_column={label} do not name two columns; name "
-                "that of the texts and that of the labels"
+                f"--text_column={shorten(self.text_column)} and --label_column="
+                f"{shorten(self.label_column)} must name two different columns"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
                 f"--encoder={shorten(self.encoder)} is unknown; choose none, or one or "
-                f"several of {', '.join(ENCODERS)}, with commas between them"
-            )
-        is_understood = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
-        if not is_understood or self.profiled != tuple(sorted(set(self.profiled))):
-            raise UserError(
-                f"--profile_steps={shorten(self.profile_steps)} is not understood; write the step to "
-                "begin at and the one to end at, such as --profile_steps=100,110"
+                f"several of {', '.join(ENCODERS)}, separated by commas"
             )
         if not self.encoders and not self.ngrams:
-            raise UserError("--encoder=none leaves nothing to train; add --ngrams=3")
+            raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
             raise UserError(
-                "--teacher is the model without its last encoder, and this one has no other part; "
-                "add --ngrams or an encoder that the teacher has"
+                "--teacher needs a model with a scorer besides the last encoder; add --ngrams or "
+                "another encoder, which the teacher must have too"
+            )
+        is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
+        if not is_valid or self.profiled != tuple(sorted(set(self.profiled))):
+            raise UserError(
+                f"--profile_steps={shorten(self.profile_steps)} is invalid; write the first and "
+                "the last step, such as --profile_steps=100,110"
             )
 
     @property
     def file_format(self) -> FileFormat:
-        """Returns how the user's files are written."""
+        """Returns the format of the user's files."""
         return FileFormat(self.encoding, self.delimiter, self.quoting)
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Names the encoder of each deep part."""
+        """Returns the encoder of each neural scorer."""
         return () if self.encoder == "none" else tuple(self.encoder.split(","))
 
     @property
     def profiled(self) -> tuple[int, ...]:
-        """Returns the steps between which a profile is taken, or nothing."""
+        """Returns the first and the last step to profile, or nothing."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, object]) -> TrainConfig:
-        """Makes the settings of a run that this or another version of the program has saved.
+        """Creates the settings of a run that this or an earlier version has saved.
 
         Args:
-            settings: By name. A setting that is missing did not exist in that version.
+            settings: Values by name. A missing setting did not exist in that version.
 
         Raises:
             UnknownSettingsError: A setting does not exist in this version.
-            UserError: A value is out of its range in this version.
+            UserError: A value is out of range in this version.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        settings = {
+        kept = {
             name: value
             for name, value in settings.items()
             if not (name in _REMOVED and value == _REMOVED[name])
         }
-        unknown = sorted(set(settings) - set(fields))
+        unknown = sorted(set(kept) - set(fields))
         if unknown:
             raise UnknownSettingsError(", ".join(unknown))
         before = {name: field.metadata["before"] for name, field in fields.items()}
         earlier = {name: value for name, value in before.items() if value is not None}
-        return cls(**{**earlier, **settings})
+        return cls(**{**earlier, **kept})
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """Lists the settings that differ and must not, as `name (this value, not the other)`."""
+        """Lists the settings that must not change but do, as `name (this value, not the other)`."""
         return [
             f"{field.name} ({getattr(self, field.name)}, not {getattr(other, field.name)})"
             for field in dataclasses.fields(self)
-            if not (field.metadata["may_change"] and self._is_free(field.name))
-            and getattr(self, field.name) != getattr(other, field.name)
+            if getattr(self, field.name) != getattr(other, field.name)
+            and not self._may_change(field)
         ]
 
-    def _is_free(self, name: str) -> bool:
-        """Says whether nothing that was done so far depends on a setting."""
-        return name != "epochs" or self.decay == "none"  # the last epoch decides each step's rate
+    def _may_change(self, field: dataclasses.Field[Any]) -> bool:
+        """Returns whether a setting may change when the run is resumed."""
+        if field.name == "epochs" and self.decay != "none":
+            return False  # the number of epochs decides the learning rate of every step
+        return bool(field.metadata["may_change"])
 
 
 def changeable() -> list[str]:
-    """Names the settings that a run may be continued with another value of."""
+    """Returns the names of the settings that may change when a run is resumed."""
     return [f.name for f in dataclasses.fields(TrainConfig) if f.metadata["may_change"]]
 
 
-def _check(field: dataclasses.Field, value: object) -> None:
+def _check(field: dataclasses.Field[Any], value: object) -> None:
+    """Checks a value against the type, the choices and the range of its field."""
     expected = type(field.default)
     if type(value) is not expected and not (expected is float and type(value) is int):
         raise UserError(f"--{field.name}={quote(value)} is not of type {expected.__name__}")
@@ -349,7 +339,7 @@ def _check(field: dataclasses.Field, value: object) -> None:
         raise UserError(
             f"--{field.name}={shorten(str(value))} is unknown; choose {' or '.join(choices)}"
         )
-    too_small = minimum is not None and not value >= minimum  # not: also true of NaN
+    too_small = minimum is not None and not value >= minimum  # `not`: also refuses NaN
     too_large = maximum is not None and not value <= maximum
     if too_small or too_large:
         bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")

@@ -1,4 +1,4 @@
-"""Opens the data of a run, and checks it before training starts."""
+"""Opens the corpus of a run, and checks it before training starts."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from trainer.runtime import processor
 
 _log = logging.getLogger(__name__)
 
-_FEWEST_VALIDATION = 2
-_FEW = 10  # examples of a class in train; fewer cause a warning
-_SMALL_SHARE = 0.01  # of train; a class with less causes a warning
-# What to type if a cut split lacks examples.
-_FLAGS = {"validation": "--validation_fraction", "test": "--test_fraction"}
+_MIN_VALIDATION_SIZE = 2
+_FEW_EXAMPLES = 10  # a warning if train has fewer examples of a class
+_SMALL_FRACTION = 0.01  # a warning if a class is a smaller fraction of train
+# The setting that decides the size of a split that was cut off the train split.
+_FRACTION_FLAGS = {"validation": "--validation_fraction", "test": "--test_fraction"}
 
 
 def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None) -> Corpus:
-    """Opens the data set of a run, and prepares it if it is not prepared yet.
+    """Opens the corpus of a run. Downloads and prepares the data set if necessary.
 
     Args:
         config: The settings.
-        label_names: The labels in the order of an existing run; None for a new run.
+        label_names: The labels of an existing run, in its order; None for a new run.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
-        RunError: It is damaged.
+        RunError: The data set is damaged.
     """
     cache = _open_cache(config)
     if config.dataset in DATASETS:
@@ -65,7 +65,7 @@ def make_corpus(
     *,
     cache: Cache | None = None,
 ) -> Corpus:
-    """Makes the corpus of an open data set; see `open_corpus`."""
+    """Creates the corpus of a data set that is already open; see `open_corpus`."""
     return Corpus(
         dataset,
         validation_fraction=config.validation_fraction,
@@ -77,10 +77,10 @@ def make_corpus(
     )
 
 
-def make_vectorizer(words: Sequence[str], config: TrainConfig) -> Vectorizer:
-    """Makes the vectorizer of a run from its vocabulary."""
+def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorizer:
+    """Creates the vectorizer of a run from its vocabulary."""
     return Vectorizer(
-        words,
+        vocabulary,
         sequence_length=config.sequence_length,
         truncate=config.truncate,
         punctuation=config.punctuation,
@@ -117,10 +117,10 @@ def _open_cache(config: TrainConfig) -> Cache:
 
 
 def check_data(data: Corpus, config: TrainConfig) -> None:
-    """Logs what is found in the data, and checks that all splits can be used.
+    """Logs findings about the data, and checks that every split can be used.
 
     Raises:
-        UserError: A split has too few examples, or lacks a class.
+        UserError: A split has too few examples or lacks a class, or no text has a token.
     """
     names = data.dataset.label_names
     order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
@@ -129,66 +129,24 @@ def check_data(data: Corpus, config: TrainConfig) -> None:
     counts = data.class_counts()
     _check_classes(data, counts, config)
     _check_sizes(data, counts, config)
-    _warn_imbalance(names, counts["train"], config)
+    _warn_of_rare_classes(names, counts["train"], config)
     _check_texts(data.texts("train"), data.dataset, config)
 
 
-def check_same_data(
-    recorded: Mapping[str, str], data: Corpus, splits: Sequence[str], *, what: str
-) -> None:
-    """Checks that data is the same as what a run was trained on.
+def _check_classes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
+    """Checks that train and the splits that are cut off have all classes; warns for other splits.
 
     Args:
-        recorded: The run's fingerprints; parts without one are not checked.
-        data: The data.
-        splits: The splits that are read.
-        what: What the message calls the run.
+        data: The corpus.
+        counts: The number of examples of each class, by split.
+        config: The settings.
 
     Raises:
-        UserError: The data has changed.
+        UserError: A class is missing.
     """
-    if not recorded:
-        return
-    found = data.fingerprints(splits)
-    changed = [part for part in found if part in recorded and found[part] != recorded[part]]
-    if changed:
-        raise UserError(
-            f"{what} was trained on other data of the name {data.dataset.name}: texts, labels or "
-            f"splits in {' and '.join(changed)} have changed since; put the data back, or train on "
-            "the new data in another --model_dir"
-        )
-
-
-def check_steps(config: TrainConfig, steps: int) -> None:
-    """Checks settings against the number of steps of the whole run.
-
-    Raises:
-        UserError: The learning rate would never be reached, or the weights never changed.
-    """
-    if config.warmup_steps > steps:
-        raise UserError(
-            f"--warmup_steps={config.warmup_steps} is longer than the whole run of {steps} steps; "
-            f"give at most --warmup_steps={max(1, steps // 10)}, or more --epochs"
-        )
-
-
-def _check_sizes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    sizes = {split: sum(count) for split, count in counts.items()}
-    sizes.setdefault("test", data.dataset.size("test"))
-    fewest = {"train": 1, "validation": _FEWEST_VALIDATION, "test": 1}
-    for split in ("validation", "test", "train"):
-        if sizes[split] < fewest[split]:
-            raise UserError(
-                f"{config.dataset} leaves {_count(sizes[split])} for the {split} split, of "
-                f"{_count(sum(sizes.values()))}; {_advice(split, data, config)}"
-            )
-
-
-def _check_classes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that train and each split that is cut have all classes."""
     names = data.dataset.label_names
-    for split, of_each in counts.items():
-        for name, count in zip(names, of_each, strict=True):
+    for split, class_counts in counts.items():
+        for name, count in zip(names, class_counts, strict=True):
             if count:
                 continue
             if split != "train" and split not in data.cut_splits:
@@ -196,33 +154,54 @@ def _check_classes(data: Corpus, counts: dict[str, list[int]], config: TrainConf
                 continue
             raise UserError(
                 f"{config.dataset} has too few examples with label {quote(name)}: "
-                f"{_listed(names, counts)}; each split needs one of each label, so give at least "
+                f"{_describe(names, counts)}; each split needs one of each label, so give at least "
                 f"{1 + len(data.cut_splits)} different texts of each, or "
-                f"{_advice(split, data, config)}"
+                f"{_advise(split, data, config)}"
             )
 
 
-def _advice(split: str, data: Corpus, config: TrainConfig) -> str:
-    """Says what to type if a split has too few examples."""
-    if split == "train":
-        flags = [_FLAGS[cut] for cut in sorted(data.cut_splits)]
-        return f"a smaller {' or '.join(flags)}" if flags else "give more of them for training"
-    if split not in data.cut_splits:
-        return f"give more of them for {split}"
-    flag = _FLAGS[split]
-    return (
-        f"give another {flag} than {getattr(config, flag.removeprefix('--'))}, more examples, or "
-        f"a file for {split}"
+def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
+    """Describes class counts, such as `train has 9 'neg' and 0 'pos', test has …`."""
+    return ", ".join(
+        f"{split} has "
+        + " and ".join(f"{n} {quote(name)}" for name, n in zip(names, class_counts, strict=True))
+        for split, class_counts in counts.items()
     )
 
 
-def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
+def _check_sizes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
+    """Checks that each split has enough examples."""
+    sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
+    sizes.setdefault("test", data.dataset.size("test"))
+    minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
+    for split in minimum:
+        if sizes[split] < minimum[split]:
+            raise UserError(
+                f"{config.dataset} leaves {_count(sizes[split], 'example')} for the {split} split, "
+                f"of {_count(sum(sizes.values()), 'example')}; {_advise(split, data, config)}"
+            )
+
+
+def _advise(split: str, data: Corpus, config: TrainConfig) -> str:
+    """Returns what the user can do if a split has too few examples."""
+    if split == "train":
+        flags = [_FRACTION_FLAGS[cut] for cut in sorted(data.cut_splits)]
+        return f"reduce {' or '.join(flags)}" if flags else "add training examples"
+    if split not in data.cut_splits:
+        return f"add examples to the {split} split"
+    flag = _FRACTION_FLAGS[split]
+    value = getattr(config, flag.removeprefix("--"))
+    return f"change {flag} ({value} now), add examples, or add a file for the {split} split"
+
+
+def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
+    """Warns of classes with few training examples."""
     total = sum(counts)
     for name, count in zip(names, counts, strict=True):
-        if count < _FEW or count < _SMALL_SHARE * total:
+        if count < _FEW_EXAMPLES or count < _SMALL_FRACTION * total:
             _log.warning(
                 "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy says "
-                "little about them, look at macro_f1 and recall",
+                "little about them; see macro_f1 and recall",
                 config.dataset,
                 count,
                 total,
@@ -231,49 +210,49 @@ def _warn_imbalance(names: Sequence[str], counts: Sequence[int], config: TrainCo
             )
 
 
-def _listed(names: Sequence[str], counts: dict[str, list[int]]) -> str:
-    return ", ".join(
-        f"{split} has "
-        + " and ".join(f"{n} {quote(name)}" for name, n in zip(names, of_each, strict=True))
-        for split, of_each in counts.items()
-    )
-
-
-def _count(number: int) -> str:
-    return f"{number} example{'' if number == 1 else 's'}"
-
-
 def _check_texts(texts: Examples, dataset: Dataset, config: TrainConfig) -> None:
-    """Checks that the training texts have words, and warns if some have none.
+    """Checks that the training texts have tokens; warns if some have none.
 
     Args:
         texts: The standardized texts of the train split.
-        dataset: The data set that they are read from.
+        dataset: The data set of the texts.
         config: The settings.
 
     Raises:
-        UserError: There is no text, or no text has a word.
+        UserError: There is no text, or no text has a token.
     """
     if not len(texts):
         raise UserError(
-            f"--dataset={config.dataset} has no texts left to train on; add rows, or lower "
+            f"--dataset={config.dataset} has no texts to train on; add rows, or reduce "
             f"--validation_fraction={config.validation_fraction} or "
             f"--test_fraction={config.test_fraction}"
         )
     empty = int(np.count_nonzero(texts.lengths == 0))
     if empty == len(texts):
         raise UserError(
-            f"--dataset={config.dataset}: no text has a word in the train split "
-            f"({_texts(empty)}); {_remedy(dataset, config)}"
+            f"--dataset={config.dataset}: no text in the train split has a token "
+            f"({_count(empty, 'text')}); {_advise_empty(dataset, config)}"
         )
     if empty:
         _log.warning(
-            "%s: %d of %s in the train split have no word; each is trained on as one "
+            "%s: %d of %s in the train split have no token; each is read as one "
             "out-of-vocabulary token",
             config.dataset,
             empty,
-            _texts(len(texts)),
+            _count(len(texts), "text"),
         )
+
+
+def _advise_empty(dataset: Dataset, config: TrainConfig) -> str:
+    if config.punctuation == "drop" and _has_punctuation(dataset):
+        return "they contain only punctuation, which is dropped; add --punctuation=keep"
+    return f"name the column of the texts: --text_column (it is {config.text_column} now)"
+
+
+def _has_punctuation(dataset: Dataset) -> bool:
+    """Returns whether the train split has tokens if punctuation is kept."""
+    batches = dataset.read("train").as_numpy_iterator()
+    return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)
 
 
 def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
@@ -287,33 +266,64 @@ def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
     if 2 * single <= len(training):
         return
     if config.sequence_length == 1:
-        remedy = "--sequence_length=1 keeps one token of each text; a larger one keeps more"
+        advice = "--sequence_length=1 keeps one token of each text; increase it"
     else:
-        remedy = (
-            "a model can then only memorize whole texts; check --text_column="
+        advice = (
+            "the model can only memorize such texts; check --text_column="
             f"{config.text_column}, and that words are separated by spaces"
         )
     _log.warning(
         "%s: %d of %s in the train split (%.0f%%) have one token; %s",
         config.dataset,
         single,
-        _texts(len(training)),
+        _count(len(training), "text"),
         100 * single / len(training),
-        remedy,
+        advice,
     )
 
 
-def _remedy(dataset: Dataset, config: TrainConfig) -> str:
-    if config.punctuation == "drop" and _has_punctuation(dataset):
-        return "all punctuation is dropped, and there are no other tokens; add --punctuation=keep"
-    return f"name the column of the texts with --text_column (it is {config.text_column} now)"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _has_punctuation(dataset: Dataset) -> bool:
-    """Says whether the train split has tokens if punctuation is kept."""
-    batches = dataset.read("train").as_numpy_iterator()
-    return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)
+def check_steps(config: TrainConfig, steps: int) -> None:
+    """Checks that the warm-up of the learning rate ends before the run.
+
+    Args:
+        config: The settings.
+        steps: The number of steps of the whole run.
+
+    Raises:
+        UserError: The warm-up is longer than the run.
+    """
+    if config.warmup_steps > steps:
+        raise UserError(
+            f"--warmup_steps={config.warmup_steps} is longer than the whole run of {steps} steps; "
+            f"use at most --warmup_steps={max(1, steps // 10)}, or more --epochs"
+        )
 
 
-def _texts(count: int) -> str:
-    return "1 text" if count == 1 else f"{count} texts"
+def check_same_data(
+    recorded: Mapping[str, str], data: Corpus, splits: Sequence[str], *, run: str
+) -> None:
+    """Checks that the data is the same as when a run was started.
+
+    Args:
+        recorded: The fingerprints in the record of the run; splits without one are not checked.
+        data: The corpus.
+        splits: The splits to check.
+        run: The name of the run in the message.
+
+    Raises:
+        UserError: The data has changed.
+    """
+    if not recorded:
+        return
+    current = data.fingerprints(splits)
+    changed = [name for name in current if current[name] != recorded.get(name, current[name])]
+    if changed:
+        raise UserError(
+            f"{run} was trained on other data named {data.dataset.name}: texts, labels or splits "
+            f"in {' and '.join(changed)} have changed since; put the data back, or train on the "
+            "new data in another --model_dir"
+        )

@@ -1,18 +1,16 @@
-"""Prepares a run: what happens between opening its data and its first step."""
+"""Prepares a run: reads its data, creates or checks its record, and builds the training loop."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import vocabulary
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError
 from pipeline.examples import Examples
-from pipeline.vocabulary import Vectorizer
-from trainer.agreement import compare_data
+from pipeline.vocabulary import Vectorizer, fingerprint, save
+from trainer.agreement import check_same_examples
 from trainer.artifacts.checkpoints import Checkpoints
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState
@@ -47,23 +45,20 @@ class _Splits:
 
     train: Examples
     validation: Examples
-    unlabelled: Examples | None
+    unlabelled: Examples | None  # only with a teacher
 
-    def sizes(self) -> dict[str, int]:
-        """Counts the examples of each split."""
-        return {name: len(examples) for name, examples in self.items().items()}
-
-    def items(self) -> dict[str, Examples]:
-        """Returns the splits by name."""
+    def by_name(self) -> dict[str, Examples]:
         splits = {"train": self.train, "validation": self.validation}
         return splits | ({"unlabelled": self.unlabelled} if self.unlabelled else {})
 
-    def fingerprinted(self) -> list[str]:
-        """Returns the names that `Corpus.fingerprints` has for these splits."""
+    def sizes(self) -> dict[str, int]:
+        return {name: len(examples) for name, examples in self.by_name().items()}
+
+    def names_in_corpus(self) -> list[str]:
         return ["train", "validation"] + ["unsupervised"] * bool(self.unlabelled)
 
-    def joined(self) -> Examples:
-        """Returns all examples that are trained on."""
+    def training(self) -> Examples:
+        """Returns all examples to train on, the unlabelled ones included."""
         return self.train.concatenate(self.unlabelled) if self.unlabelled else self.train
 
 
@@ -75,112 +70,46 @@ def prepare_run(
     record: RunRecord | None = None,
     replicas: Replicas | None = None,
 ) -> TrainingLoop:
-    """Makes the training loop of a run, and writes what identifies a new run to its folder.
+    """Prepares the training loop of a new or a resumed run.
+
+    For a new run, writes config.json, the vocabulary and the soft labels.
 
     Args:
         config: The settings.
-        corpus: The data of the run.
+        corpus: The data.
         model_dir: The folder of the run.
-        record: Its config.json; None for a new run.
-        replicas: The replicas that train; None for one.
+        record: The record of a resumed run; None for a new run.
+        replicas: The replicas that train; None for one replica.
 
     Raises:
-        UserError, RunError, Interrupted: As `trainer.run.train` does.
+        UserError, RunError, Interrupted: As `trainer.run.train`.
     """
     replicas = replicas or one_replica()
-    with replicas.all_or_none():
+    with replicas.fail_together():
         if record is None:
             check_data(corpus, config)
-        words = corpus.vocabulary() if record is None else load_vocabulary(model_dir, record)
-        splits = _read_splits(config, corpus, make_vectorizer(words, config))
+        vocabulary = corpus.vocabulary() if record is None else load_vocabulary(model_dir, record)
+        splits = _read_splits(config, corpus, make_vectorizer(vocabulary, config))
         check_stop()
-    compare_data(replicas, words, splits.items())
-    with replicas.all_or_none():
+    check_same_examples(replicas, vocabulary, splits.by_name())
+    with replicas.fail_together():
         if record is None:
-            record = _begin(config, model_dir, words, corpus, splits)
+            record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
-            _check_sizes(record, splits.sizes(), model_dir)
-            names = splits.fingerprinted()
-            check_same_data(record.data, corpus, names, what=f"the run in {model_dir}")
+            _check_resumed(record, corpus, splits, model_dir)
         if splits.unlabelled:
-            labelled = SoftLabels(model_dir).apply_to(splits.unlabelled)
-            splits = dataclasses.replace(splits, unlabelled=labelled)
-    current = dataclasses.replace(record, config=config)
+            soft_labelled = SoftLabels(model_dir).apply_to(splits.unlabelled)
+            splits = dataclasses.replace(splits, unlabelled=soft_labelled)
     loop = make_loop(
-        current,
+        dataclasses.replace(record, config=config),
         model_dir,
-        words=words,
-        training=splits.joined(),
+        vocabulary=vocabulary,
+        training=splits.training(),
         validation=splits.validation,
         replicas=replicas,
     )
-    if not int(loop.state.step):
-        if config.teacher:
-            copy_scorers(loop.state.model, _load_teacher(config).evaluator.model)
-    elif not loop.is_finished():
-        environment.warn_of_changes(record.environment, record.branches, config, model_dir)
-    if record.config != config and not loop.is_finished():
-        current.write(model_dir)
+    _start_or_resume(loop, record, model_dir)
     return loop
-
-
-def make_loop(
-    record: RunRecord,
-    model_dir: Path,
-    *,
-    words: list[str],
-    training: Examples,
-    validation: Examples,
-    replicas: Replicas,
-) -> TrainingLoop:
-    """Makes a training loop with the state of the folder's newest checkpoint, or a new state.
-
-    Args:
-        record: What identifies the run.
-        model_dir: The folder of the run.
-        words: The vocabulary.
-        training: All examples that are trained on.
-        validation: The validation split.
-        replicas: The replicas that train.
-
-    Raises:
-        RunError: No checkpoint of the run can be read, or they are gone.
-    """
-    config = record.config
-    precision = devices.resolve_precision(config.precision, record.precision, str(model_dir))
-    with replicas.scope():
-        model = build_model(config, Vectorizer.size_of(words), precision, record.branches)
-        optimizer = build_optimizer(config, model, last_step(config, training))
-    objective = build_objective(model, replicas)
-    state = TrainState(
-        model, optimizer, fingerprint=record.fingerprint, new_metrics=objective.new_metrics
-    )
-    checkpoints = Checkpoints(model_dir, state)
-    is_resumed = checkpoints.restore()
-    if not is_resumed and (model_dir / "history.csv").exists():
-        raise RunError(
-            f"{model_dir} has a history but no checkpoints to resume from; put them back, or start "
-            "a new run in another --model_dir"
-        )
-    _log.info(
-        "%s, %s, %d parameters; %s step %d",
-        devices.describe(),
-        model.dtype_policy.name,
-        model.count_params(),
-        "resuming at" if is_resumed else "starting at",
-        int(state.step),
-    )
-    return TrainingLoop(
-        config,
-        state,
-        objective=objective,
-        training=training,
-        validation=validation,
-        replicas=replicas,
-        checkpoints=checkpoints,
-        words=words,
-        label_names=record.label_names,
-    )
 
 
 def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) -> _Splits:
@@ -192,59 +121,139 @@ def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) ->
     return splits
 
 
-def _begin(
-    config: TrainConfig, model_dir: Path, words: list[str], corpus: Corpus, splits: _Splits
+def _create_run(
+    config: TrainConfig, model_dir: Path, vocabulary: list[str], corpus: Corpus, splits: _Splits
 ) -> RunRecord:
-    """Checks and writes what identifies a new run; with config.json, the last file, there is one."""
+    """Checks a new run and writes its files. The run exists as soon as config.json does."""
     warn_of_single_tokens(splits.train, config)
     if splits.unlabelled:
-        _compute_soft_labels(config, model_dir, words, splits.unlabelled)
-    check_steps(config, last_step(config, splits.joined()))
-    _write_vocabulary(model_dir / "vocabulary.txt", words)
+        _compute_soft_labels(config, model_dir, vocabulary, splits.unlabelled)
+    check_steps(config, last_step(config, splits.training()))
+    _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
         config,
-        precision=devices.precision(config.precision),
+        precision=devices.choose_precision(config.precision),
         label_names=corpus.dataset.label_names,
-        fingerprint=vocabulary.fingerprint(words),
+        fingerprint=fingerprint(vocabulary),
         sizes=splits.sizes(),
-        data=corpus.fingerprints(splits.fingerprinted()),
-        branches=devices.branches(config.batch_size),
+        data=corpus.fingerprints(splits.names_in_corpus()),
+        branches=devices.choose_branches(config.batch_size),
     )
     record.write(model_dir)
     return record
+
+
+def _compute_soft_labels(
+    config: TrainConfig, model_dir: Path, vocabulary: list[str], unlabelled: Examples
+) -> None:
+    """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
+    teacher = _load_teacher(config)
+    check_teacher(teacher.config, config)
+    check_vocabulary(teacher.vectorizer.tokens, vocabulary, config)
+    _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
+    probabilities = teacher.evaluator.predict(unlabelled, what="scoring with the teacher")
+    SoftLabels(model_dir).write(probabilities)
 
 
 def _load_teacher(config: TrainConfig) -> TrainedRun:
     return load(Path(config.teacher).expanduser())
 
 
-def _compute_soft_labels(
-    config: TrainConfig, model_dir: Path, words: list[str], unlabelled: Examples
-) -> None:
-    """Writes the teacher's probabilities for the unlabelled examples to the student's folder."""
-    teacher = _load_teacher(config)
-    check_teacher(teacher.config, config)
-    check_vocabulary(teacher.vectorizer.tokens, words, config)
-    _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
-    probabilities = teacher.evaluator.predict(unlabelled, what="scoring with the teacher")
-    SoftLabels(model_dir).write(probabilities)
-
-
-def _write_vocabulary(path: Path, words: list[str]) -> None:
+def _write_vocabulary(path: Path, vocabulary: list[str]) -> None:
     with replacing(path) as new:
-        vocabulary.save(words, new)
-        # This run wrote an equal file if it was stopped before it wrote config.json.
+        save(vocabulary, new)
+        # An equal file is from this run, stopped before it wrote config.json.
         if path.exists() and path.read_bytes() != new.read_bytes():
             raise UserError(
-                f"{path} is not this run's vocabulary, and would be replaced; move it away, or "
-                "name another --model_dir"
+                f"{path} is not the vocabulary of this run, and would be replaced; move it away, "
+                "or name another --model_dir"
             )
 
 
-def _check_sizes(record: RunRecord, sizes: Mapping[str, int], model_dir: Path) -> None:
+def _check_resumed(record: RunRecord, corpus: Corpus, splits: _Splits, model_dir: Path) -> None:
+    """Checks that a resumed run reads the data that it started with."""
+    sizes = splits.sizes()
     if record.sizes != sizes:
         raise UserError(
-            f"{model_dir} holds a run on other data of the name {record.config.dataset}: it was "
+            f"{model_dir} contains a run on other data named {record.config.dataset}: it was "
             f"trained on {record.sizes} examples, and there are {sizes} now; put the data back, or "
             "name another --model_dir"
         )
+    check_same_data(record.data, corpus, splits.names_in_corpus(), run=f"the run in {model_dir}")
+
+
+def make_loop(
+    record: RunRecord,
+    model_dir: Path,
+    *,
+    vocabulary: list[str],
+    training: Examples,
+    validation: Examples,
+    replicas: Replicas,
+) -> TrainingLoop:
+    """Builds a training loop, and restores its state from the newest checkpoint, if there is one.
+
+    Args:
+        record: The record of the run.
+        model_dir: The folder of the run.
+        vocabulary: The vocabulary.
+        training: All examples to train on.
+        validation: The validation split.
+        replicas: The replicas that train.
+
+    Raises:
+        RunError: No checkpoint of the run can be read, or the checkpoints are missing.
+    """
+    config = record.config
+    devices.check_precision(config.precision, record.precision, str(model_dir))
+    with replicas.scope():
+        size = Vectorizer.size_of(vocabulary)
+        model = build_model(config, size, record.precision, record.branches)
+        optimizer = build_optimizer(config, model, last_step(config, training))
+    objective = build_objective(model, replicas)
+    state = TrainState(
+        model, optimizer, fingerprint=record.fingerprint, new_metrics=objective.new_metrics
+    )
+    return TrainingLoop(
+        config,
+        state,
+        objective=objective,
+        training=training,
+        validation=validation,
+        replicas=replicas,
+        checkpoints=_restore(state, model_dir),
+        vocabulary=vocabulary,
+        label_names=record.label_names,
+    )
+
+
+def _restore(state: TrainState, model_dir: Path) -> Checkpoints:
+    """Restores a state from the newest checkpoint, if there is one, and logs its step."""
+    checkpoints = Checkpoints(model_dir, state)
+    is_resumed = checkpoints.restore()
+    if not is_resumed and (model_dir / "history.csv").exists():
+        raise RunError(
+            f"{model_dir} has a history but no checkpoints to resume from; put them back, or start "
+            "a new run in another --model_dir"
+        )
+    _log.info(
+        "%s, %s, %d parameters; %s step %d",
+        devices.describe(),
+        state.model.dtype_policy.name,
+        state.model.count_params(),
+        "resuming at" if is_resumed else "starting at",
+        int(state.step),
+    )
+    return checkpoints
+
+
+def _start_or_resume(loop: TrainingLoop, record: RunRecord, model_dir: Path) -> None:
+    """Copies the teacher's scorers before the first step; later records and warns of changes."""
+    config = loop.config
+    if int(loop.state.step) == 0:
+        if config.teacher:
+            copy_scorers(loop.state.model, _load_teacher(config).evaluator.model)
+    elif not loop.is_finished():
+        environment.warn_of_changes(record.environment, record.branches, config, model_dir)
+    if record.config != config and not loop.is_finished():
+        dataclasses.replace(record, config=config).write(model_dir)

@@ -1,4 +1,4 @@
-"""A run, from its settings to its results."""
+"""Trains a run, from its settings to its results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
-from trainer.agreement import compare_settings, compare_start
-from trainer.artifacts.run_folder import check_holds_no_run, check_links
+from trainer.agreement import check_same_settings, check_same_state
+from trainer.artifacts.run_folder import check_contains_no_run, check_links
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig, changeable
@@ -27,78 +27,101 @@ from trainer.runtime.signals import reinstall_handlers
 
 _log = logging.getLogger(__name__)
 
-_NOT_NEEDED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
-_ABANDONED_SECONDS = 24 * 3600  # predict --output may write to the same folder
+_NOT_COPIED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
+_MIN_UNFINISHED_AGE = 24 * 3600  # seconds; scripts.predict may be writing to the same folder
 
 
 def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
-    """Trains a model, or resumes a run, and evaluates the best model on the test split.
+    """Trains a new run or resumes a run, and evaluates the best model on the test split.
 
     Args:
-        config: The settings; they must agree with those of a run that is in the folder.
-        model_dir: The folder of the run; it is made when there is something to write.
+        config: The settings. They must agree with those of the run in the folder, if there is one.
+        model_dir: The folder of the run; it is created if it is missing.
 
     Returns:
-        The content of results.json; nothing in a process that is not the chief.
+        The content of results.json; empty in a worker that is not the chief.
 
     Raises:
         UserError: The settings cannot be used here, or another process trains in the folder.
-        RunError: Data or files are damaged, memory or disk do not suffice, or the loss is not
-            finite any more.
-        Interrupted: A signal arrived; the state is saved, and calling this again resumes the run.
+        RunError: Data or files are damaged, memory or disk space is too small, or the loss is no
+            longer finite.
+        Interrupted: A signal has arrived. The state is saved; the same call resumes the run.
     """
     _check_folder(model_dir)
     record = RunRecord.read(model_dir)
-    devices.set_threads(config.batch_size, record and record.branches)
+    devices.set_threads(config.batch_size, record.branches if record else None)
     replicas = open_replicas(config.distribute)
-    reinstall_handlers()  # with several processes, TensorFlow has installed its own
-    with replicas.translate_lost_process():
-        compare_settings(replicas, config)
+    reinstall_handlers()  # TensorFlow replaces them if there are several workers
+    with replicas.translate_lost_worker():
+        check_same_settings(replicas, config)
         if replicas.is_chief:
             with contextlib.ExitStack() as stack:
-                with replicas.all_or_none():
+                with replicas.fail_together():
                     stack.enter_context(run_lock(model_dir))
                 return _train(config, model_dir, replicas)
-        # Only the chief writes to model_dir; the others write to a temporary folder.
+        # Only the chief writes to model_dir. Other workers train in a temporary copy.
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            with replicas.all_or_none():
+            copy = Path(name)
+            with replicas.fail_together():
                 if model_dir.is_dir():
-                    shutil.copytree(model_dir, folder, dirs_exist_ok=True, ignore=_NOT_NEEDED)
-            _train(config, folder, replicas)
+                    shutil.copytree(model_dir, copy, dirs_exist_ok=True, ignore=_NOT_COPIED)
+            _train(config, copy, replicas)
         return {}
 
 
+def _check_folder(model_dir: Path) -> None:
+    if set(str(model_dir)) & set("*?[]"):
+        raise UserError(
+            f"--model_dir={model_dir} contains one of *?[], which TensorFlow reads as a pattern; "
+            "name another folder"
+        )
+    if model_dir.exists() and not model_dir.is_dir():
+        raise UserError(f"--model_dir={model_dir} is a file; name a folder")
+
+
 def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str, object]:
-    """Trains as one of the processes of a run, or as the only one."""
+    """Trains in this process, which may be one of several workers."""
     check_links(model_dir)
-    with replicas.all_or_none():
+    with replicas.fail_together():
         record = RunRecord.read(model_dir)
         _check_record(record, config, model_dir)
         if record is not None:
-            remove_unfinished(model_dir, older_than=_ABANDONED_SECONDS)
+            remove_unfinished(model_dir, older_than=_MIN_UNFINISHED_AGE)
         corpus = open_corpus(config, label_names=record.label_names if record else None)
     loop = prepare_run(config, corpus, model_dir, record=record, replicas=replicas)
-    compare_start(replicas, loop.state)
-    # Up to here each process reads for itself; from here on all do the same.
+    check_same_state(replicas, loop.state)
+    # From here on, all workers check for signals at the same steps.
     with replicas.synchronized_stop():
-        results = _fit(loop, corpus, model_dir)
-    replicas.wait()  # a process that ends would end the others
+        results = _fit_and_evaluate(loop, corpus, model_dir)
+    replicas.wait()  # a worker that exits would end the others
     return results
 
 
-def _fit(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> dict[str, object]:
+def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
+    """Checks that the folder contains a run with these settings, or no run."""
+    if record is None:
+        check_contains_no_run(model_dir)
+        return
+    differences = record.config.differences(config)
+    if differences:
+        raise UserError(
+            f"{model_dir} contains a run with other settings: {', '.join(differences)}; use those "
+            f"settings, or name another --model_dir (only {', '.join(changeable())} may change)"
+        )
+
+
+def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> dict[str, object]:
     path = model_dir / "results.json"
     if not loop.is_finished():
-        path.unlink(missing_ok=True)  # these results are of fewer epochs
+        path.unlink(missing_ok=True)  # results of fewer epochs
         loop.fit(model_dir)
     elif path.is_file():
         _log.info(
-            "%s is trained already; larger --epochs or --early_stopping_patience resume it",
+            "%s is already trained; to resume it, increase --epochs or --early_stopping_patience",
             model_dir,
         )
         return read_json(path)
-    else:  # it was stopped after its last checkpoint; this adds the last row if it is missing
+    else:  # stopped after the last checkpoint: the last row may be missing in history.csv
         History(model_dir, epochs=int(loop.state.epoch))
     state = loop.state
     results = load(model_dir).evaluate(corpus, "test") | {
@@ -111,23 +134,3 @@ def _fit(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> dict[str, objec
     }
     write_json(results, path)
     return results
-
-
-def _check_folder(model_dir: Path) -> None:
-    if set(str(model_dir)) & set("*?[]"):
-        raise UserError(f"--model_dir={model_dir} has one of *?[] in it, a pattern to TensorFlow")
-    if model_dir.exists() and not model_dir.is_dir():
-        raise UserError(f"--model_dir={model_dir} is a file; name a folder")
-
-
-def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
-    """Checks that the folder's run has these settings, or that there is none."""
-    if record is None:
-        check_holds_no_run(model_dir)
-        return
-    differences = record.config.differences(config)
-    if differences:
-        raise UserError(
-            f"{model_dir} holds a run with other settings: {', '.join(differences)}; train with "
-            f"those, or name another --model_dir (only {', '.join(changeable())} may change)"
-        )

@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import Replicas
 
-_MOST_SKIPPED = 20  # steps in a row; float16 needs 16 to find its loss scale
+_MAX_SKIPPED = 20  # steps in a row; with float16, the loss scale may need 16 to fall far enough
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 
@@ -25,12 +25,12 @@ class TrainStep:
         config: The settings.
         state: The state of the run; each step changes it.
         objective: Computes the losses.
-        replicas: The replicas that the model was made for.
+        replicas: The replicas that the model was built for.
 
     Attributes:
-        examples: Counts the examples since its last reset.
-        tokens: Counts their tokens.
-        lost_steps: Steps whose gradient was not finite, without those that overflowed float16.
+        examples: Number of examples since the last reset.
+        tokens: Number of their tokens.
+        lost_steps: Number of skipped steps, without those that only overflowed float16.
     """
 
     def __init__(
@@ -40,20 +40,25 @@ class TrainStep:
         self._objective, self._replicas = objective, replicas
         self.tokens, self.examples = keras.metrics.Sum(), keras.metrics.Sum()
         self.lost_steps = tf.Variable(0)
-        self._last_loss = tf.Variable(0.0)  # of a step that was skipped
+        self._skipped_loss = tf.Variable(0.0)  # of the last skipped step
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
 
     @tf.function(
         input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
     )
     def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
-        """Takes `count` steps on the next batches, without Python in between."""
-        # Processes that gather the results of different steps would wait for each other forever.
+        """Trains on the next `count` batches within one graph.
+
+        Args:
+            batches: Yields token_ids <int32>[B, T] and labels <float32>[B].
+            count: <int64>[], number of steps.
+        """
+        # In a cluster, workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):
             tf.autograph.experimental.set_loop_options(parallel_iterations=parallel_iterations)
-            gradients, sums, measured = self._replicas.run(self._gradients, *next(batches))
-            loss, examples, tokens, norm = tf.unstack(self._replicas.first(sums))
+            gradients, sums, outputs = self._replicas.run(self._gradients, *next(batches))
+            loss, examples, tokens, norm = tf.unstack(self._replicas.first_local(sums))
             if tf.math.is_finite(norm):
                 self._replicas.run(self._apply, gradients)
                 self._state.skipped.assign(0)
@@ -62,10 +67,10 @@ class TrainStep:
                     self._keep_sample(gradients)
             else:
                 self._skip(gradients, loss)
-            measured = tf.unstack(self._replicas.gathered(measured), axis=1)
+            outputs = tf.unstack(self._replicas.gather(outputs), axis=1)
             if tf.math.is_finite(loss):
                 for metrics in (self._state.window, self._state.totals):
-                    metrics.update(*measured)
+                    metrics.update(*outputs)
             self.examples.update_state(examples)
             self.tokens.update_state(tokens)
             self._state.step.assign_add(1)
@@ -76,44 +81,46 @@ class TrainStep:
         """Computes the gradients of a replica's shard, and sums them over all replicas.
 
         Returns:
-            The gradients, times the loss scale; loss, examples, tokens and norm of the gradient
-            <float32>[4]; and what the metrics' `update` takes, stacked to <float32>[B, 3], of this
-            replica's examples.
+            The summed gradients, multiplied by the loss scale; the summed loss, number of examples,
+            number of tokens and the norm of the gradient <float32>[4]; and, for the examples of
+            this shard, the arguments of `Metrics.update`, stacked as <float32>[B, 3].
         """
         model, optimizer = self._state.model, self._state.optimizer
         token_ids, labels = self._replicas.shard(token_ids), self._replicas.shard(labels)
         with tf.GradientTape() as tape:
-            losses, measured = self._objective.losses(token_ids, labels)
-            # Divided by the batch size of the settings: a smaller last batch is a smaller step.
+            losses, outputs = self._objective.losses(token_ids, labels)
+            # Not divided by the number of examples: a smaller last batch is a smaller step.
             loss = tf.reduce_sum(losses) / self._config.batch_size
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
-        # A dense gradient of the embedding: Keras' clipping counts repeated rows of a sparse one
-        # as if they were different rows.
+        # Dense, because the norm of a sparse gradient of the embedding would be wrong: Keras treats
+        # repeated rows as different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         is_example = labels > PADDING_LABEL
         tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
         sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_example, tf.float32)), tokens])
-        *gradients, sums = self._replicas.summed([*gradients, sums])
+        *gradients, sums = self._replicas.all_reduce_sum([*gradients, sums])
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
-        return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(measured, axis=1)
+        return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(outputs, axis=1)
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self._state.optimizer.apply(gradients, self._state.model.trainable_variables)
 
     def _keep_sample(self, gradients: list[tf.Tensor]) -> None:
+        """Keeps a sample of each gradient, for histograms."""
         scale = self._state.optimizer.scale_loss(1.0)
         for kept, gradient in zip(self._state.gradients, gradients, strict=True):
-            kept.assign(sample(self._replicas.first(gradient)) / scale)
+            kept.assign(sample(self._replicas.first_local(gradient)) / scale)
 
     def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
-        """Skips a step that would make every weight NaN."""
+        """Counts a step whose gradient is not finite, and does not update the weights."""
         if self._scales_loss:
-            # The optimizer does not apply these gradients either, but halves its loss scale.
+            # LossScaleOptimizer does not apply these gradients; it halves its loss scale.
             self._replicas.run(self._apply, gradients)
         self._state.skipped.assign_add(1)
-        self._last_loss.assign(loss)
-        is_overflow = self._scales_loss and tf.math.is_finite(loss)  # normal with float16
+        self._skipped_loss.assign(loss)
+        # With float16, overflows are normal.
+        is_overflow = self._scales_loss and tf.math.is_finite(loss)
         if not is_overflow:
             self.lost_steps.assign_add(1)
 
@@ -124,16 +131,17 @@ class TrainStep:
             RunError: The last 20 steps were skipped.
         """
         skipped = int(self._state.skipped)
-        if skipped < _MOST_SKIPPED:
+        if skipped < _MAX_SKIPPED:
             return
-        loss = float(self._last_loss)
-        if self._scales_loss and math.isfinite(loss):
-            what, remedy = "the gradient overflows float16", "try --precision=float32"
+        loss = float(self._skipped_loss)
+        smaller = f"--learning_rate={self._config.learning_rate / 10:g}"
+        if not math.isfinite(loss):
+            problem, remedy = f"the loss is {loss}", smaller
+        elif self._scales_loss:
+            problem, remedy = "the gradient overflows float16", "--precision=float32"
         else:
-            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-            remedy = "try a tenth of it"
+            problem, remedy = "the gradient is not finite", smaller
         raise RunError(
-            f"{what}: the last {skipped} steps up to step {step} were skipped, with a learning "
-            f"rate of {self._config.learning_rate}; {remedy} in a new model_dir. The checkpoints "
-            "are from before that"
+            f"{problem}: all of the last {skipped} steps up to step {step} were skipped; try "
+            f"{remedy} in a new --model_dir. The checkpoints are from before these steps"
         )

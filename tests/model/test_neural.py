@@ -30,15 +30,15 @@ def test_a_window_starts_at_any_token():
 def test_training_reads_another_window_each_time():
     token_ids = random_token_ids(8, 40).to_tensor()
     (scorer,) = make_classifier("pooled_lstm", window=3).scorers
-    windows = [scorer.cut(token_ids, training=True).numpy() for _ in range(2)]
+    windows = [scorer.crop(token_ids, training=True).numpy() for _ in range(2)]
     assert windows[0].shape == (8, 3)
     assert (windows[0] != windows[1]).any()
-    assert scorer.cut(token_ids, training=False).shape == token_ids.shape
+    assert scorer.crop(token_ids, training=False).shape == token_ids.shape
 
 
 def test_word_dropout_drops_whole_embeddings():
     (scorer,) = make_classifier("pooled_lstm", word_dropout=0.5).scorers
-    dropped = scorer._dropped(tf.ones([8, 50, 12]), training=True).numpy()
+    dropped = scorer.word_dropout(tf.ones([8, 50, 12]), training=True).numpy()
     assert (dropped == dropped[..., :1]).all()
     assert 0.3 < (dropped == 0).mean() < 0.7
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
 
-from model.ngrams import RARE, RARE_WEIGHT, ngram_features
+from model.ngrams import MIN_COUNT, RARE_WEIGHT, ngram_features
 from tests.helpers import NGRAM_LABELS, make_adapted_classifier, make_classifier, random_token_ids
 
 
@@ -25,7 +25,7 @@ def test_ratios_equal_naive_bayes(longest):
     counts = np.stack([present[label == NGRAM_LABELS].sum(axis=0) for label in (0, 1)])
     prior = NGRAM_LABELS.mean()
     posteriors = (counts[1] + 2 * prior) / (counts.sum(axis=0) + 2)
-    weights = np.where(counts.sum(axis=0) < RARE, RARE_WEIGHT, 1)
+    weights = np.where(counts.sum(axis=0) < MIN_COUNT, RARE_WEIGHT, 1)
     expected = logit(prior) + present @ (weights * (logit(posteriors) - logit(prior)))
     np.testing.assert_allclose(model(token_ids.to_tensor()), expected, atol=0.01)
     assert np.std(expected) > 1

@@ -109,7 +109,7 @@ def test_a_folder_in_the_place_of_an_entry_is_not_replaced(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
     (entry,) = entries(tmp_path)
     (entry / "entry.json").unlink()
-    with pytest.raises(RunError, match="is not an entry of the cache"):
+    with pytest.raises(RunError, match="has the name of a cache entry, but is none"):
         Cache(tmp_path).get("entry", {}, make=write("again"), read=read)
     assert read(entry) == "whole"
 
@@ -149,7 +149,7 @@ def test_least_recently_used_entries_are_removed_over_the_limit(tmp_path, caplog
     assert get(4, limit=3 * size + 10_000) == 4
     assert sorted(number_of(read(path)) for path in entries(tmp_path)) == [0, 3, 4]
     assert not unfinished(tmp_path)
-    assert "removed 0.2 MB" in caplog.text
+    assert "removed the least recently used 0.2 MB" in caplog.text
     assert "--cache_gb" in caplog.text
 
 
@@ -174,7 +174,7 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_is_a_user_error(tmp_path, folder):
     (tmp_path / "file").touch()
     cache = Cache(Path(folder.format(tmp_path)))
-    with pytest.raises(UserError, match=r"cannot be written .*--cache_dir=FOLDER, or none"):
+    with pytest.raises(UserError, match=r"cannot be written .*--cache_dir=FOLDER, or use none"):
         cache.get("entry", {}, make=None, read=read)
 
 

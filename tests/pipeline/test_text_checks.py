@@ -38,13 +38,18 @@ def warnings(caplog):
 
 def test_texts_without_words_are_an_error_that_names_the_column(config_of):
     texts = [" \t" * n + "<br />" for n in range(40)]
-    with pytest.raises(UserError, match=r"no text has a word .*--text_column \(it is text now\)"):
+    with pytest.raises(
+        UserError,
+        match=r"no text in the train split has a token .*--text_column \(it is text now\)",
+    ):
         check(config_of(texts))
 
 
 def test_texts_of_punctuation_need_punctuation_keep(config_of):
     texts = [":)" * n + " :(" * n for n in range(1, 30)]
-    with pytest.raises(UserError, match=r"no text has a word .*add --punctuation=keep"):
+    with pytest.raises(
+        UserError, match=r"no text in the train split has a token .*add --punctuation=keep"
+    ):
         check(config_of(texts))
     words = open_corpus(config_of(texts, punctuation="keep")).vocabulary()
     assert set(words) == {":", "(", ")"}
@@ -61,9 +66,9 @@ def test_empty_texts_are_counted(config_of, caplog):
     empty = sum(not text for text in data.texts("train").texts())
     assert empty
     check_data(data, config)
-    (warning,) = [text for text in warnings(caplog) if "no word" in text]
+    (warning,) = [text for text in warnings(caplog) if "no token" in text]
     assert f"{empty} of " in warning
-    assert "have no word" in warning
+    assert "have no token" in warning
 
 
 def make(config, folder):

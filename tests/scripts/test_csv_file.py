@@ -21,6 +21,7 @@ def test_a_csv_file_from_training_to_the_saved_model(train_examples, run, tmp_pa
         csv.writer(file).writerows([("id", "body", "verdict"), *rows])
     settings = {**SMALL, "dataset": folder / "all.csv", "cache_dir": tmp_path / "cache"}
     settings |= {"text_column": "body", "label_column": "verdict", "encoder": "pooled_lstm"}
+    settings |= {"units": 8, "epochs": 1}
     model = f"--model_dir={tmp_path / 'own'}"
     done = run("train", model, *(f"--{name}={value}" for name, value in settings.items()))
     assert done.returncode == 0, done.stderr.decode()

@@ -28,7 +28,7 @@ def test_help_of_train_has_all_settings_in_groups(start_process, run):
     text = run("train", "--help").stdout.decode()
     for field in dataclasses.fields(TrainConfig):
         assert f"  --{field.name}=" in text
-    assert text.index("how it learns:") < text.index("--batch_size") < text.index("how it runs:")
+    assert text.index("training:") < text.index("--batch_size") < text.index("devices:")
     assert max(map(len, text.splitlines())) <= 100
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,6 +1,7 @@
 """train: its files, its log, TensorBoard, and the splits that it reads."""
 
 import collections
+import contextlib
 import csv
 import fcntl
 import hashlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import struct
 import termios
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +23,8 @@ LOG_LINE = re.compile(r"\d\d:\d\d:\d\d  \S.*")
 
 
 def test_training_leaves_every_file_of_the_contract(train_process):
-    model_dir, done = train_process
-    assert {path.name for path in model_dir.iterdir()} == {
+    model_dir = train_process.model_dir
+    assert set(train_process.files) == {
         "config.json",
         "vocabulary.txt",
         "checkpoints",
@@ -33,7 +35,7 @@ def test_training_leaves_every_file_of_the_contract(train_process):
         "curves.png",
         "results.json",
     }
-    assert json.loads(done.stdout) == json.loads((model_dir / "results.json").read_text())
+    assert json.loads(train_process.stdout) == json.loads((model_dir / "results.json").read_text())
     config = json.loads((model_dir / "config.json").read_text())
     vocabulary = (model_dir / "vocabulary.txt").read_bytes()
     assert config["vocabulary_sha256"] == hashlib.sha256(vocabulary).hexdigest()
@@ -42,8 +44,7 @@ def test_training_leaves_every_file_of_the_contract(train_process):
 
 
 def test_training_prints_nothing_but_its_own_lines(train_process):
-    _, done = train_process
-    lines = done.stderr.decode().splitlines()
+    lines = train_process.stderr.splitlines()
     always = [line[10:] for line in lines if not re.search(r"ETA|\d s so far$", line)]
     beginnings = (
         "labels: 0 = neg, 1 = pos (positive)",
@@ -60,10 +61,10 @@ def test_training_prints_nothing_but_its_own_lines(train_process):
 
 
 def test_log_tensorboard_history_and_results_have_the_same_numbers(train_process):
-    model_dir, done = train_process
+    model_dir = train_process.model_dir
     with (model_dir / "history.csv").open(newline="") as file:
         history = list(csv.DictReader(file))
-    epochs = [line for line in done.stderr.decode().splitlines() if "validation loss" in line]
+    epochs = [line for line in train_process.stderr.splitlines() if "validation loss" in line]
     logged = re.findall(r"(\w+) (\d\.\d{4})", " ".join(epochs))
     assert [row["epoch"] for row in history] == ["1", "2"]
     shown = []
@@ -129,18 +130,22 @@ def test_the_vocabulary_comes_only_from_the_train_split(trained, small_config):
     assert frequencies == [n for _, n in counts.most_common(len(words))]
 
 
-def test_a_terminal_shows_a_bar_with_the_remaining_time(start_process, flags, tmp_path):
+def test_a_terminal_shows_a_bar_with_the_remaining_time(call, flags, tmp_path, monkeypatch):
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 40, 160, 0, 0))
-    process = start_process("train", f"--model_dir={tmp_path / 'run'}", *flags, stderr=end)
-    os.close(end)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:  # the other end is closed
-            break
-        shown += chunk
-    process.communicate()
-    assert process.returncode == 0
-    assert re.search(r"epoch 2/2: +\d+%\|.*\| \d+/\d+ \[\d\d:\d\d<\d\d:\d\d", shown.decode())
+    chunks = []
+
+    def read():
+        with contextlib.suppress(OSError):  # raised when the other end is closed
+            while chunk := os.read(terminal, 4096):
+                chunks.append(chunk)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with os.fdopen(end, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        assert call("train", f"--model_dir={tmp_path / 'run'}", *flags) == 0
+        monkeypatch.undo()
+    thread.join()
+    shown = b"".join(chunks).decode()
+    assert re.search(r"epoch 2/2: +\d+%\|.*\| \d+/\d+ \[\d\d:\d\d<\d\d:\d\d", shown)

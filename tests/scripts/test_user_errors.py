@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline import DATASETS
+from tests.helpers import copy_run
 
 
 @pytest.mark.parametrize(
@@ -21,12 +22,12 @@ from pipeline import DATASETS
         (
             "predict",
             ["fine"],
-            "holds no run (no config.json); train one: python -m scripts.train",
+            "contains no run (no config.json); train one: python -m scripts.train",
             1,
         ),
-        ("evaluate", [], "holds no run", 1),
+        ("evaluate", [], "contains no run", 1),
         ("evaluate", ["--split=all"], "train|validation|test", 1),
-        ("export", [], "holds no run", 1),
+        ("export", [], "contains no run", 1),
         ("train", ["--dataset=gs://b/r.csv"], "--dataset=gs://b/r.csv is not in a file system", 1),
         ("export", ["--export_dir=gs://b/e"], "--export_dir=gs://b/e is not in a file", 1),
         ("predict", ["--format=xml"], "tsv|jsonl", 1),
@@ -68,8 +69,10 @@ def test_the_process_ends_with_exit_code_and_one_line(run_process, tmp_path, arg
         ("--seed=5", "seed (0, not 5)"),
     ],
 )
-def test_settings_that_disagree_with_the_run_are_refused(trained, run, flags, argument, message):
-    model_dir = trained
+def test_settings_that_disagree_with_the_run_are_refused(
+    trained, run, flags, tmp_path, argument, message
+):
+    model_dir = copy_run(trained, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in model_dir.rglob("*")}
     done = run("train", f"--model_dir={model_dir}", *flags, argument)
     lines = done.stderr.decode().splitlines()

@@ -14,30 +14,30 @@ from trainer.runtime.signals import Interrupted
 def cluster(monkeypatch):
     """The replicas of process 0 of three; cluster(1, 2) has the others gather these numbers."""
     replicas = one_replica()
-    replicas.is_cluster, replicas._processes = True, 3
+    replicas.is_cluster, replicas._num_workers = True, 3
 
     def cluster(*others):
         of_each = lambda own: np.stack([own, *(np.broadcast_to(n, len(own)) for n in others)])  # noqa: E731
-        monkeypatch.setattr(replicas, "_of_each", of_each)
+        monkeypatch.setattr(replicas, "all_gather", of_each)
         return replicas
 
     return cluster
 
 
 def test_processes_continue_if_none_fails(cluster):
-    with cluster(0, 0).all_or_none():
+    with cluster(0, 0).fail_together():
         pass
 
 
 def test_a_signal_in_another_process_stops_this_one(cluster):
-    with pytest.raises(Interrupted, match="SIGTERM"), cluster(0, signal.SIGTERM).all_or_none():
+    with pytest.raises(Interrupted, match="SIGTERM"), cluster(0, signal.SIGTERM).fail_together():
         pass
 
 
 def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
     with (
-        pytest.raises(RunError, match="process 2 of the run has failed"),
-        cluster(0, 1000).all_or_none(),
+        pytest.raises(RunError, match="worker 2 of the run has failed"),
+        cluster(0, 1000).fail_together(),
     ):
         pass
 
@@ -48,9 +48,9 @@ def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
 def test_a_failure_is_raised_after_the_other_processes_are_informed(cluster, error):
     sent = []
     replicas = cluster(1000, signal.SIGTERM)
-    gather = replicas._of_each
-    replicas._of_each = lambda own: sent.append(own) or gather(own)
-    with pytest.raises(type(error)) as caught, replicas.all_or_none():
+    gather = replicas.all_gather
+    replicas.all_gather = lambda own: sent.append(own) or gather(own)
+    with pytest.raises(type(error)) as caught, replicas.fail_together():
         raise error
     assert caught.value is error
     assert sent == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
@@ -62,25 +62,25 @@ def test_a_lost_process_does_not_hide_a_failure_of_this_one(cluster):
     def lost(_):
         raise RunError("gone")
 
-    replicas._of_each = lost
-    with pytest.raises(UserError, match="no file"), replicas.all_or_none():
+    replicas.all_gather = lost
+    with pytest.raises(UserError, match="no file"), replicas.fail_together():
         raise UserError("no file")
 
 
 def test_only_values_that_differ_are_named(cluster):
     replicas, rows = cluster(), []
-    replicas._of_each = lambda own: rows.append(own) or np.stack([own, own, own])
-    replicas.compare({"--seed": 1, "--units": 8})
+    replicas.all_gather = lambda own: rows.append(own) or np.stack([own, own, own])
+    replicas.check_equal({"--seed": 1, "--units": 8})
     numbers = np.array(rows[1]).reshape(2, -1)
     assert numbers.max() < 2**16
     other = numbers.copy()
     other[1, -1] ^= 1
     answers = iter([np.stack([rows[0]] * 3), np.stack([numbers, numbers, other]).reshape(3, -1)])
-    replicas._of_each = lambda _: next(answers)
-    with pytest.raises(UserError, match=r"differ in --units: process 2 and process 0 .* has '8'"):
-        replicas.compare({"--seed": 1, "--units": 8})
+    replicas.all_gather = lambda _: next(answers)
+    with pytest.raises(UserError, match=r"differ in --units: worker 2 and worker 0 .* has '8'"):
+        replicas.check_equal({"--seed": 1, "--units": 8})
 
 
 def test_other_program_versions_are_noticed_before_values_are_compared(cluster):
-    with pytest.raises(UserError, match="differ in the version of the program: process 1, 2 and"):
-        cluster(1, 2).compare({"--seed": 1})
+    with pytest.raises(UserError, match="differ in the version of the program: worker 1, 2 and"):
+        cluster(1, 2).check_equal({"--seed": 1})

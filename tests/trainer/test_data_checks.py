@@ -46,7 +46,7 @@ def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
 
 def test_an_empty_validation_split_is_an_error(small_config):
     config = dataclasses.replace(small_config, validation_fraction=0.001)
-    with pytest.raises(UserError, match=r"--validation_fraction than 0\.001"):
+    with pytest.raises(UserError, match=r"change --validation_fraction \(0\.001 now\)"):
         check_data(open_corpus(config), config)
 
 

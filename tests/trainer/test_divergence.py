@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import math
 import re
-import signal
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ import tensorflow as tf
 
 from pipeline.batches import training_batches
 from pipeline.errors import RunError
-from tests.helpers import make_small_loop
+from tests.helpers import StopAfterEpoch, make_small_loop
 from trainer.objectives.classification import Validation
-from trainer.runtime.signals import Interrupted, StopSignals, use_stop
+from trainer.runtime.signals import Interrupted, use_stop
 
 
 def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
@@ -24,7 +23,9 @@ def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
     loop = make_small_loop(config, splits, tmp_path)
     before = [variable.numpy() for variable in loop.state.model.trainable_variables]
     loop.state.optimizer.dynamic_scale.assign(float("inf"))
-    with pytest.raises(RunError, match=r"overflows float16: the last 2\d steps .* were skipped"):
+    with pytest.raises(
+        RunError, match=r"overflows float16: all of the last 2\d steps .* were skipped"
+    ):
         loop.fit(tmp_path)
     for variable, old in zip(loop.state.model.trainable_variables, before, strict=True):
         assert (variable.numpy() == old).all()
@@ -35,7 +36,7 @@ def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, pr
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     loop = make_small_loop(config, splits, tmp_path)
     loop.state.model.scorers[0].logit.bias.assign([float("nan")])
-    message = r"the loss is nan: the last 2\d steps .* learning rate of 0\.005; try a tenth"
+    message = r"the loss is nan: all of the last 2\d steps .* try --learning_rate=0\.0005"
     with pytest.raises(RunError, match=message):
         loop.fit(tmp_path)
     assert not list((tmp_path / "best").glob("*.index"))
@@ -66,18 +67,6 @@ def test_only_steps_without_a_finite_gradient_are_skipped(
     assert sum(map(int, skipped)) + int(loop._step.lost_steps) == lost
 
 
-class StopAfterEpoch(StopSignals):
-    """Stops after the first epoch, as if a signal had arrived then."""
-
-    def __init__(self, loop):
-        super().__init__()
-        self._loop = loop
-
-    def check(self):
-        if int(self._loop.state.step) == self._loop._steps_per_epoch:
-            raise Interrupted(signal.SIGTERM)
-
-
 def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     small_config, splits, tmp_path, caplog, monkeypatch
 ):
@@ -97,7 +86,7 @@ def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     loop.state.optimizer.learning_rate.assign(1e-9)
     loop.fit(tmp_path)
     assert "training has collapsed: validation accuracy fell from" in caplog.text
-    assert f"The model of epoch {best} stays the best" in caplog.text
+    assert f"The model of epoch {best} is still the best one" in caplog.text
     assert int(loop.state.best_epoch) == best
 
 

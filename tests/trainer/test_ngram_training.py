@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import logit
 
-from model.ngrams import FEATURES, ngram_features
+from model.ngrams import RATIO_BUCKETS, ngram_features
 from pipeline.errors import UserError
 from tests.helpers import StopAfterChecks, all_equal, make_small_loop, state_arrays
 from trainer.runtime.signals import Interrupted, use_stop
@@ -39,7 +39,7 @@ def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_pat
     loop = make_small_loop(wide_config, splits, tmp_path)
     loop.fit(tmp_path)
     ratios = loop.state.model.scorers[0].ratios.numpy()
-    seen = np.zeros(FEATURES, bool)
+    seen = np.zeros(RATIO_BUCKETS, bool)
     for position in range(len(training)):
         row = tf.constant(training.row(position)[np.newaxis], tf.int32)
         seen[ngram_features(row, 2)[1].numpy()] = True
@@ -52,7 +52,7 @@ def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
 ):
     whole = make_small_loop(wide_config, splits, tmp_path / "whole")
     whole.fit(tmp_path / "whole")
-    monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
         make_small_loop(wide_config, splits, folder).fit(folder)
@@ -72,5 +72,5 @@ def test_ngrams_alone_learn(wide_config, splits, tmp_path):
 
 
 def test_a_model_without_scorers_is_refused(small_config):
-    with pytest.raises(UserError, match="--encoder=none leaves nothing to train; add --ngrams=3"):
+    with pytest.raises(UserError, match="--encoder=none leaves no scorer to train; add --ngrams=3"):
         dataclasses.replace(small_config, encoder="none")

@@ -96,7 +96,7 @@ def test_connection_errors_mean_a_lost_process_only_in_a_cluster(training, kind)
     ):
         raise error
     if training._replicas.is_cluster:
-        assert "another process of the run is gone" in str(caught.value)
+        assert "another worker of the run has ended" in str(caught.value)
         assert "\n" not in str(caught.value)
     else:
         assert caught.value is error
@@ -106,7 +106,7 @@ def test_a_keras_with_other_seed_variables_is_refused(monkeypatch):
     model = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dropout(0.1)])
     assert len(seeds_of(model)) == 2
     monkeypatch.setattr(keras.layers.Layer, "variables", property(lambda _: []))
-    with pytest.raises(RunError, match=r"keeps random states elsewhere .* setup.cfg names"):
+    with pytest.raises(RunError, match=r"stores random states differently .* setup.cfg requires"):
         seeds_of(model)
 
 

@@ -5,7 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.helpers import StopAfterChecks, all_equal, make_small_loop, read_curves, state_arrays
+from tests.helpers import (
+    StopAfterChecks,
+    StopAfterEpoch,
+    all_equal,
+    make_small_loop,
+    read_curves,
+    state_arrays,
+)
 from trainer.monitoring.history import History
 from trainer.runtime.signals import Interrupted, use_stop
 
@@ -33,7 +40,7 @@ def test_a_resumed_run_has_the_same_bits(
     """Stopped in the first epoch, in its validation, or in the second epoch."""
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+        patch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
         with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
             make_small_loop(small_config, splits, folder).fit(folder)
     resumed = make_small_loop(small_config, splits, folder)
@@ -101,10 +108,13 @@ def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config
 
 
 def test_resuming_before_validation_shows_progress(small_config, splits, tmp_path, monkeypatch):
-    """Off a terminal a line is due at once, when no step has been taken yet."""
-    monkeypatch.setattr("trainer.monitoring.progress._SECONDS_BETWEEN_LINES", 0)
-    with pytest.raises(Interrupted), use_stop(StopAfterChecks(15)):
-        make_small_loop(small_config, splits, tmp_path).fit(tmp_path)
-    resumed = make_small_loop(small_config, splits, tmp_path)
+    """A progress line is due before this process has taken a step."""
+    monkeypatch.setattr("trainer.monitoring.progress._SECONDS_BETWEEN_LINES", 0.01)
+    config = dataclasses.replace(small_config, epochs=1)
+    loop = make_small_loop(config, splits, tmp_path)
+    with pytest.raises(Interrupted), use_stop(StopAfterEpoch(loop)):
+        loop.fit(tmp_path)
+    resumed = make_small_loop(config, splits, tmp_path)
+    assert (int(resumed.state.step), int(resumed.state.epoch)) == (resumed._steps_per_epoch, 0)
     resumed.fit(tmp_path)
     assert resumed.is_finished()

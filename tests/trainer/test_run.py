@@ -24,7 +24,7 @@ def test_other_data_of_the_same_name_are_refused(small_config, tmp_path, trained
     content = json.loads(path.read_text())
     content["reviews"]["train"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="other data of the name imdb_offline"):
+    with pytest.raises(UserError, match="other data named imdb_offline"):
         runs.train(small_config, tmp_path / "run")
 
 

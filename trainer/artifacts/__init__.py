@@ -1,4 +1,4 @@
-"""What a run keeps in its folder, and how it is used again: checkpoints, config.json, exports.
+"""The files of a run: checkpoints, config.json, the trained model and its export.
 
 May import `trainer.building` and everything that `building` may import.
 """

@@ -1,4 +1,4 @@
-"""Everything that resuming needs, and the model that was best on validation."""
+"""Checkpoints of a run: the state to resume from, and the best model."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from trainer.runtime.files import remove_unfinished, replacing, translate_disk_f
 
 _log = logging.getLogger(__name__)
 
-_KEPT = 3  # checkpoints, to go back to when the newest is damaged
+_MAX_TO_KEEP = 3  # checkpoints; an older one replaces a damaged one
 
 
 class Checkpoints:
-    """The newest few states of a run in `checkpoints/`, and its best models in `best/`.
+    """Saves and restores the newest states in `checkpoints/` and the best models in `best/`.
 
-    What the folders hold is told by the files in them alone. TensorFlow's list of them, the file
-    `checkpoint`, may be behind them after a kill, damaged, or a stranger's, with paths to anywhere:
-    it is written anew before TensorFlow reads it, and what a killed process left half is removed.
+    Only the files of the checkpoints are trusted. TensorFlow's list of them, the file `checkpoint`,
+    may be out of date after a kill, damaged, or refer to other folders. It is rewritten before
+    TensorFlow reads it, and unfinished files of a killed process are deleted.
 
     Args:
-        model_dir: The run's folder, held by this process.
-        state: The run's state.
+        model_dir: The folder of the run; this process must hold its lock.
+        state: The state of the run.
     """
 
     def __init__(self, model_dir: Path, state: TrainState) -> None:
         self._state = state
         self._fingerprint = state.fingerprint.numpy()
         best = _best_checkpoint(state.model, state.fingerprint, state.best_epoch, state.best_loss)
-        self._latest = _manager(state.checkpoint(), model_dir / "checkpoints")
-        self._best = _manager(best, model_dir / "best")
+        self._latest = _make_manager(state.checkpoint(), model_dir / "checkpoints")
+        self._best = _make_manager(best, model_dir / "best")
 
     def restore(self) -> bool:
-        """Loads the newest state that can be read, if there are any, and says whether there were.
+        """Restores the newest readable state. Returns whether there was a checkpoint.
 
-        Going back to an older one costs time and changes nothing: the steps since are taken again.
+        An older state costs time but changes no result: the later steps are repeated.
 
         Raises:
-            RunError: There are checkpoints, and none can be read.
-            UserError: They belong to another vocabulary.
+            RunError: There are checkpoints, but none can be read.
+            UserError: The checkpoint belongs to another vocabulary.
         """
         path = _restore_newest(self._latest.checkpoint, Path(self._latest.directory))
         if path is not None:
@@ -54,43 +54,45 @@ class Checkpoints:
         return path is not None
 
     def save(self) -> None:
-        """Saves the state as it is.
+        """Saves the state.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: The disk is full.
         """
         with translate_disk_full("a checkpoint", Path(self._latest.directory)):
             self._latest.save()
 
     def save_best(self) -> None:
-        """Saves the model as the best so far.
+        """Saves the model as the best one so far.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: The disk is full.
         """
         with translate_disk_full("the best model", Path(self._best.directory)):
             self._best.save(checkpoint_number=self._state.step)
 
 
 def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> tuple[int, float]:
-    """Loads the weights with the lowest validation loss.
+    """Restores the weights with the lowest validation loss.
 
     Args:
-        model_dir: The run's folder.
+        model_dir: The folder of the run.
         model: The model, built.
-        fingerprint: That of the vocabulary beside it.
+        fingerprint: The SHA-256 of vocabulary.txt.
 
     Returns:
-        The epoch that they are of, and their validation loss.
+        The epoch of these weights, counted from 1, and their validation loss.
 
     Raises:
-        UserError: The run has no such weights yet, or they belong to another vocabulary.
-        RunError: They cannot be read.
+        UserError: No epoch has ended yet, or the weights belong to another vocabulary.
+        RunError: The weights cannot be read.
     """
     found, epoch, loss = (tf.Variable(value) for value in ("", np.int64(0), np.float64(0)))
     path = _restore_newest(_best_checkpoint(model, found, epoch, loss), model_dir / "best")
     if path is None:
-        raise UserError(f"{model_dir} has no trained model yet: its first epoch has not ended")
+        raise UserError(
+            f"{model_dir} has no trained model yet, because its first epoch has not ended"
+        )
     _check_fingerprint(found, fingerprint.encode(), path)
     return int(epoch), float(loss)
 
@@ -103,44 +105,45 @@ def _best_checkpoint(
     )
 
 
-def _manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
+def _make_manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
     _remove_unfinished(folder)
     _rewrite_checkpoint_list(folder)
-    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=_KEPT)
+    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=_MAX_TO_KEEP)
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """Lists the checkpoints in a folder; TensorFlow writes a checkpoint's index last."""
+def _list_checkpoints(folder: Path) -> list[Path]:
+    """Lists the complete checkpoints in a folder, newest first."""
+    # TensorFlow writes the index file last.
     paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
     paths = [path for path in paths if path.name[5:].isdigit()]
     return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Removes what belongs to no checkpoint: a process was killed while it wrote or deleted."""
-    names = {path.name for path in _newest_first(folder)}
+    """Deletes incomplete checkpoints that a killed process left behind."""
+    names = {path.name for path in _list_checkpoints(folder)}
     for path in folder.glob("ckpt-*"):
         if not _is_checkpoint_file(path):
             continue
         if path.name.split(".")[0] in names and "tempstate" not in path.name:
             continue
-        _log.info("%s belongs to no checkpoint, its process was killed; removed", path)
+        _log.info("%s is an incomplete checkpoint of a killed process; deleted", path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     remove_unfinished(folder)
 
 
 def _is_checkpoint_file(path: Path) -> bool:
-    """Says whether a path is named like a part of a TensorFlow checkpoint, unlike a copy."""
+    """Returns whether TensorFlow names its checkpoint files and folders like this path."""
     if path.is_dir():
-        parts = [part.name for part in path.iterdir()]
+        names = [file.name for file in path.iterdir()]
         is_unfinished = re.fullmatch(r"ckpt-\d+_temp", path.name) and not path.is_symlink()
-        return bool(is_unfinished) and all(name.startswith("part-") for name in parts)
+        return bool(is_unfinished) and all(name.startswith("part-") for name in names)
     return bool(re.fullmatch(r"ckpt-\d+\.(index|data-\d{5}-of-\d{5})(\.tempstate\d+)?", path.name))
 
 
 def _rewrite_checkpoint_list(folder: Path) -> None:
-    """Writes TensorFlow's list of the checkpoints by the files that are there."""
-    paths = _newest_first(folder)[::-1]
+    """Writes TensorFlow's list of checkpoints from the files in the folder."""
+    paths = _list_checkpoints(folder)[::-1]
     if not paths:
         (folder / "checkpoint").unlink(missing_ok=True)
         return
@@ -154,19 +157,19 @@ def _rewrite_checkpoint_list(folder: Path) -> None:
 
 
 def _restore_newest(checkpoint: tf.train.Checkpoint, folder: Path) -> Path | None:
-    """Loads the newest checkpoint that can be read, and returns its path; None: there is none."""
-    paths = _newest_first(folder)
+    """Restores the newest readable checkpoint and returns its path; None if there is none."""
+    paths = _list_checkpoints(folder)
     for path in paths:
         try:
             _restore(checkpoint, path)
-        except RunError as fault:
-            _log.warning("%s; going back to the one before", fault)
+        except RunError as error:
+            _log.warning("%s; restoring the checkpoint before it", error)
         else:
             return path
     if paths:
         raise RunError(
-            f"none of the {len(paths)} checkpoints in {folder} can be read as this model's; "
-            "put good copies there, or train anew in another --model_dir"
+            f"none of the {len(paths)} checkpoints in {folder} can be restored to this model; put "
+            "good copies there, or start a new run in another --model_dir"
         )
     return None
 
@@ -177,7 +180,7 @@ def _restore(checkpoint: tf.train.Checkpoint, path: Path) -> None:
         status.assert_existing_objects_matched()
         status.expect_partial()
     except tf.errors.ResourceExhaustedError:
-        raise  # no memory: the file may be whole
+        raise  # too little memory: the file may be intact
     except (tf.errors.OpError, IndexError, AssertionError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise RunError(f"checkpoint {path} cannot be read: {reason}") from error

@@ -1,11 +1,11 @@
-"""Exports a trained run as a SavedModel that takes texts."""
+"""Exports the best model of a run as a SavedModel that takes texts."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -19,8 +19,8 @@ from trainer.artifacts.trained_run import TrainedRun, load, read_record
 from trainer.runtime.files import translate_disk_full, unfinished_folder
 
 _CARD = "model_card.md"
-# All paths in an export.
-_OF_AN_EXPORT = re.compile(
+# Matches each path in an export.
+_EXPORT_PATH = re.compile(
     rf"{re.escape(_CARD)}|(saved_model|fingerprint)\.pb|assets|variables"
     r"|variables/variables\.(index|data-\d{5}-of-\d{5})"
 )
@@ -28,31 +28,33 @@ _ATTEMPTS = 10
 
 
 def export(model_dir: Path, export_dir: Path) -> None:
-    """Writes the best model of a run, with its model card; it computes in float32 on any device.
+    """Exports the best model of a run as a SavedModel, together with a model card.
 
-    The signature `serving_default` takes texts <string>[B] and returns `probability` <float32>[B]
-    and `label` <string>[B].
+    The SavedModel computes in float32 and runs on any device. Its signature `serving_default` takes
+    texts <string>[B]. It returns `probability` <float32>[B] of the second label and `label`
+    <string>[B].
 
     Args:
-        model_dir: The run's folder.
-        export_dir: Where they go; an earlier export that is there is replaced, whole or not at all.
-            If it is a link to a folder, they go into that folder.
+        model_dir: The folder of the run.
+        export_dir: The folder of the export. It may be a link to a folder. An earlier export there
+            is replaced completely or not at all.
 
     Raises:
-        UserError: There is no trained run in model_dir, or export_dir holds something else.
-        RunError: Something there is damaged, or the disk is full.
+        UserError: model_dir contains no trained run, or export_dir contains something else than an
+            export.
+        RunError: A file in model_dir is damaged, or the disk is full.
         OSError: export_dir cannot be written.
     """
-    target = _resolved(export_dir)
+    target = _resolve(export_dir)
     _check_replaceable(target, export_dir)
     record = read_record(model_dir)
-    # In a folder that exists, so that missing permissions are found before the work.
+    # The temporary folder goes into an existing folder, so that missing permissions fail early.
     highest = target
     while not highest.parent.exists():
         highest = highest.parent
     with unfinished_folder(target, beside=highest) as folder:
-        # One branch: the best number depends on the machine that uses the export.
-        with _same_tensor_float_32():
+        # One branch: the best number depends on the machine that will use the export.
+        with _keep_tensor_float_32():
             run = load(model_dir, precision="float32", branches=1)
         card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
         new = folder / "new"
@@ -65,8 +67,8 @@ def export(model_dir: Path, export_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def _same_tensor_float_32() -> Iterator[None]:
-    """Restores the setting of TensorFloat-32, which loading a run changes."""
+def _keep_tensor_float_32() -> Iterator[None]:
+    """Restores TensorFlow's setting of TensorFloat-32, which `load` changes."""
     was_enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         yield
@@ -74,29 +76,28 @@ def _same_tensor_float_32() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(was_enabled)
 
 
-def _resolved(export_dir: Path) -> Path:
+def _resolve(export_dir: Path) -> Path:
+    """Resolves links in a path, and refuses the current folder and its parents."""
     try:
         target = export_dir.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: up to Python 3.12
-        raise UserError(
-            f"--export_dir={export_dir} is a link that leads nowhere; name a folder"
-        ) from error
+        raise UserError(f"--export_dir={export_dir} is a broken link; name a folder") from error
     if target.is_symlink():  # from Python 3.13 on, a link to itself
-        raise UserError(f"--export_dir={export_dir} is a link that leads nowhere; name a folder")
-    here = Path.cwd()
-    if target in (here, *here.parents):
+        raise UserError(f"--export_dir={export_dir} is a broken link; name a folder")
+    current = Path.cwd()
+    if target in (current, *current.parents):
         raise UserError(
-            f"--export_dir={export_dir} is the current folder, or one above it, and would be "
-            "replaced; name another, such as export"
+            f"--export_dir={export_dir} is the current folder or a parent of it, and would be "
+            "replaced; name another folder, such as export"
         )
     return target
 
 
 def _check_replaceable(target: Path, export_dir: Path) -> None:
-    """Checks that nothing but an export is replaced.
+    """Checks that the export replaces nothing except an earlier export.
 
     Raises:
-        UserError: Something else would be.
+        UserError: The target is something else.
     """
     if not target.exists():
         return
@@ -106,17 +107,17 @@ def _check_replaceable(target: Path, export_dir: Path) -> None:
     if not names:
         return
     is_export = {_CARD, "saved_model.pb"} <= names
-    others = sorted(name for name in names if not _OF_AN_EXPORT.fullmatch(name))
+    others = sorted(name for name in names if not _EXPORT_PATH.fullmatch(name))
     if not is_export or others:
-        what = f"{others[0]!r:.80}" if others else f"it lacks {_CARD} or a model"
+        reason = f"{others[0]!r:.80}" if others else f"{_CARD} or the model is missing"
         raise UserError(
-            f"--export_dir={export_dir} holds something other than an export ({what}), "
+            f"--export_dir={export_dir} contains something other than an export ({reason}), "
             "and would be replaced; name another folder"
         )
 
 
 def _replace(target: Path, new: Path, export_dir: Path) -> None:
-    """Renames a new export to its target, and replaces an export that is there by then."""
+    """Renames a new export to its target. Replaces an export that exists there by then."""
     for number in range(_ATTEMPTS):
         _check_replaceable(target, export_dir)
         old = new.with_name(f"old{number}")
@@ -135,22 +136,22 @@ def _replace(target: Path, new: Path, export_dir: Path) -> None:
 
 
 def _write_saved_model(run: TrainedRun, folder: Path) -> None:
-    run.vectorizer(tf.constant([""]))  # builds its layer, as track wants it
+    run.vectorizer(tf.constant([""]))  # builds the layer, which `track` requires
     archive = keras.export.ExportArchive()
     archive.track(run.evaluator.model)
     archive.track(run.vectorizer.layer)
     archive.add_endpoint(
         name="serving_default",
-        fn=_scorer(run),
+        fn=_serving_function(run),
         input_signature=[tf.TensorSpec([None], tf.string, name="texts")],
     )
     archive.write_out(str(folder), verbose=False)
 
 
-def _scorer(run: TrainedRun):  # noqa: ANN202 a function of tensors
+def _serving_function(run: TrainedRun) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     label_names = tf.constant(run.label_names)
 
-    def score(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
         with without_cudnn():
             logits = run.evaluator.model(token_ids, training=False)
@@ -158,4 +159,4 @@ def _scorer(run: TrainedRun):  # noqa: ANN202 a function of tensors
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}
 
-    return score
+    return serve

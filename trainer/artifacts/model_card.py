@@ -1,17 +1,19 @@
-"""A model card: what a model is, what it was trained on, how good it is, what it is not for."""
+"""Writes the model card: data, results, limits and training of a model."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
 from trainer.runtime.files import read_json
 
-# Settings that concern only the machine that the run was trained on.
-_PLACES = ("data_dir", "cache_dir", "cache_gb", "download")
+# Settings that concern only the machine on which the model was trained.
+_MACHINE_SETTINGS = ("data_dir", "cache_dir", "cache_gb", "download")
 _FIGURES = (
     "accuracy",
     "auc",
@@ -25,105 +27,107 @@ _FIGURES = (
 
 
 def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: float) -> str:
-    """Writes the card of a run's best model, in Markdown (Mitchell et al., Model Cards, FAT* 2019).
+    """Returns the card of a run's best model in Markdown (Mitchell et al., Model Cards, FAT* 2019).
 
     Args:
-        model_dir: The run's folder.
-        record: What its config.json says.
-        best_epoch: The epoch that the model is of.
-        loss: Its loss on the validation split.
+        model_dir: The folder of the run.
+        record: The record of the run.
+        best_epoch: The epoch of the model.
+        loss: The validation loss of the model.
 
     Raises:
-        RunError: results.json is damaged.
+        RunError: results.json or config.json is damaged.
     """
     first, second = record.label_names
-    config, facts = record.config, read_json(model_dir / "config.json")
-    dataset = _without_folder(config.dataset)
+    dataset = _without_folder(record.config.dataset)
     sizes = ", ".join(f"{count} {split}" for split, count in record.sizes.items())
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return "\n".join(
-        [
-            f"# Classification of texts: {first} or {second}",
-            "",
-            f"Takes a text and answers the probability that it is `{second}`, and the likelier of "
-            f"`{first}` and `{second}`.",
-            "",
-            "## Data",
-            "",
-            f"`{dataset}`; reviews: {sizes}.",
-            "",
-            "## Results",
-            "",
-            f"Epoch {best_epoch}, the best of those trained on the validation split, with a loss "
-            f"of {loss:.4f} there.",
-            "",
-            *_results(model_dir),
-            "",
-            "## Limits",
-            "",
-            f"- Nothing is known of how good it is on texts of another kind than `{dataset}`"
-            ", of another language, or of another time.",
-            f"- It reads {_read(config)}, in lower case, without markup"
-            f"{'' if config.punctuation == 'keep' else ' and punctuation'}; all words but the "
-            f"{config.vocab_size - 2} most frequent of its training reviews are one to it.",
-            "- A probability is honest where texts are like the validation reviews, on which it "
-            "was calibrated; elsewhere it may be too sure.",
-            f"- It knows no third answer: a text that is neither, or both, gets {first} or {second}"
-            " as well.",
-            "",
-            "## Training",
-            "",
-            f"In {record.precision} on {facts['device']}, commit {facts['commit'] or 'unknown'}; "
-            f"{versions}. Settings that are not the default ones:",
-            "",
-            *_settings(config),
-            "",
-        ]
-    )
+    sections = [
+        f"# Text classification: {first} or {second}",
+        f"The model takes a text. It returns the probability of the label `{second}`, and the more "
+        f"probable of the labels `{first}` and `{second}`.",
+        "## Data",
+        f"The data set is `{dataset}`. Numbers of examples: {sizes}.",
+        "## Results",
+        f"The model is that of epoch {best_epoch}, which has the lowest validation loss: "
+        f"{loss:.4f}.",
+        _results(model_dir),
+        "## Limits",
+        _limits(record.config, dataset, first, second),
+        "## Training",
+        _training(record, read_json(model_dir / "config.json")),
+    ]
+    return "\n\n".join(sections) + "\n"
 
 
-def _results(model_dir: Path) -> list[str]:
+def _results(model_dir: Path) -> str:
     path = model_dir / "results.json"
     if not path.is_file():
-        return ["It has not been measured on the test split."]
+        return "The model has not been evaluated on the test split."
     results = read_json(path)
-    # A run of an early version lacks some; undefined figures are null.
+    # A run of an early version lacks some figures. An undefined figure is null.
     figures = {name: results[name] for name in _FIGURES if name in results}
     rows = [
         f"| {name} | {'undefined' if value is None else f'{value:.4f}'} |"
         for name, value in figures.items()
     ]
     by_length = [
-        f"| {part['tokens']} | {part['examples']} | {part['accuracy']:.4f} |"
-        for part in results["by_length"]
+        f"| {row['tokens']} | {row['examples']} | {row['accuracy']:.4f} |"
+        for row in results["by_length"]
     ]
-    return [
-        f"| {results['examples']} reviews of the {results['split']} split | |",
-        "|---|---|",
-        *rows,
-        "",
-        "| tokens of a review | reviews | accuracy |",
-        "|---|---|---|",
-        *by_length,
-    ]
+    return "\n".join(
+        [
+            f"| {results['examples']} examples of the {results['split']} split | |",
+            "|---|---|",
+            *rows,
+            "",
+            "| tokens per text | examples | accuracy |",
+            "|---|---|---|",
+            *by_length,
+        ]
+    )
 
 
-def _read(config: TrainConfig) -> str:
+def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
     end = "first" if config.truncate == "head" else "last"
-    return f"the {end} {config.sequence_length} words of a text"
+    removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
+    return "\n".join(
+        [
+            f"- The accuracy is unknown for texts that differ from `{dataset}` in kind, language "
+            "or time.",
+            f"- The model reads at most the {end} {config.sequence_length} tokens of a text, in "
+            f"lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
+            "tokens of its training texts; all other tokens are the same to it.",
+            "- Probabilities are calibrated on the validation split. For other kinds of text, the "
+            "model may be too confident.",
+            f"- There is no third label. A text that is neither, or both, still gets {first} or "
+            f"{second}.",
+        ]
+    )
 
 
-def _settings(config: TrainConfig) -> list[str]:
+def _training(record: RunRecord, content: Mapping[str, Any]) -> str:
+    """Describes the training, with the device, commit and versions of a config.json."""
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    return (
+        f"Precision: {record.precision}. Device: {content['device']}. Commit: "
+        f"{content['commit'] or 'unknown'}. Versions: {versions}.\n\n"
+        f"{_settings(record.config)}"
+    )
+
+
+def _settings(config: TrainConfig) -> str:
     rows = [
-        f"| {field.name} | {_shown(getattr(config, field.name))} |"
+        f"| {field.name} | {_shorten(getattr(config, field.name))} |"
         for field in dataclasses.fields(config)
-        if getattr(config, field.name) != field.default and field.name not in _PLACES
+        if getattr(config, field.name) != field.default and field.name not in _MACHINE_SETTINGS
     ]
-    return ["| setting | value |", "|---|---|", *rows] if rows else ["none."]
+    if not rows:
+        return "All settings have their default values."
+    return "\n".join(["| setting that differs from the default | value |", "|---|---|", *rows])
 
 
-def _shown(value: object) -> object:
-    """Shortens a path to its name; its folders concern only the machine's owner."""
+def _shorten(value: object) -> object:
+    """Shortens a path to its last name, because its folders may be private."""
     return _without_folder(value) if isinstance(value, str) and os.sep in value else value
 
 

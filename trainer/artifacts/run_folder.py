@@ -1,4 +1,4 @@
-"""Checks that a run finds nothing foreign in its folder that it would replace or delete."""
+"""Checks that a run replaces and deletes only its own files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
-# What a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it writes
-# before config.json.
-_WRITTEN = (
+# The files that a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it
+# writes before config.json.
+_RUN_FILES = (
     *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
     *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
     "validation/projector_config.pbtxt",
@@ -16,29 +16,29 @@ _WRITTEN = (
 
 
 def check_links(model_dir: Path) -> None:
-    """Checks that what a run replaces and deletes is in its own folder.
+    """Checks that no folder in a run's folder is a link, because it may lead to another run.
 
     Raises:
-        UserError: A folder in it is a link, which may lead to another run.
+        UserError: A folder is a link.
     """
     for name in ("checkpoints", "best", "train", "validation"):
         if (model_dir / name).is_symlink():
             raise UserError(
-                f"{model_dir / name} is a link, and its target would be changed; put a folder "
-                "there, or make the whole --model_dir a link"
+                f"{model_dir / name} is a link, and training would change its target; replace it "
+                "by a folder, or make the whole --model_dir a link"
             )
 
 
-def check_holds_no_run(model_dir: Path) -> None:
-    """Checks that a new run replaces nothing that is in its folder.
+def check_contains_no_run(model_dir: Path) -> None:
+    """Checks that a new run would not replace files in its folder.
 
     Raises:
-        UserError: It would.
+        UserError: The folder contains a file that the run would replace.
     """
-    found = sorted(path for name in _WRITTEN for path in model_dir.glob(name))
+    found = sorted(path for pattern in _RUN_FILES for path in model_dir.glob(pattern))
     if found:
         raise UserError(
-            f"{model_dir} holds no run (it has no config.json), but "
-            f"{found[0].relative_to(model_dir)}, which a run would replace; name another "
+            f"{model_dir} contains no run (no config.json), but it contains "
+            f"{found[0].relative_to(model_dir)}, which a new run would replace; name another "
             "--model_dir"
         )

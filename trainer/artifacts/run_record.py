@@ -1,4 +1,4 @@
-"""What a run leaves in its folder beside checkpoints and events: config, history, results."""
+"""The record of a run, config.json: its settings, data, and environment."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from trainer.config import TrainConfig, UnknownSettingsError
 from trainer.runtime import devices, environment, processor
 from trainer.runtime.files import write_json
 
-_FORMAT = 1  # of config.json; a larger one has something that this code would misread
+_FORMAT = 1  # the format of config.json; this code cannot read later formats
 _LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What config.json says of a run.
+    """The content of config.json.
 
     Attributes:
-        config: Its settings.
-        precision: The Keras policy it is trained in, which `auto` has chosen once.
-        label_names: What labels 0 and 1 are called.
-        fingerprint: The SHA-256 of its vocabulary.txt.
-        sizes: How many reviews its train and validation splits have.
-        data: The SHA-256 of each part of its data, as `Corpus.fingerprints` returns them; empty for a
-            run of an early version.
-        branches: Into how many parts it cuts a batch; None in a run of an older version.
-        environment: What else its bits depend on; see `environment.current`. A record that is read
-            has the environment of the process that wrote it, a new record that of this process.
+        config: The settings of the run.
+        precision: The Keras dtype policy of the run; `auto` is already resolved.
+        label_names: The names of labels 0 and 1.
+        fingerprint: The SHA-256 of vocabulary.txt.
+        sizes: The number of examples of each split that training reads.
+        data: The SHA-256 of each split, from `Corpus.fingerprints`; empty in a run of an early
+            version.
+        branches: The number of branches into which the model splits a batch; None in a run of an
+            early version.
+        environment: The environment of the process that wrote config.json, or for a new record that
+            of this process; see `environment.current`.
     """
 
     config: TrainConfig
     precision: str
-    label_names: tuple[str, str]
+    label_names: tuple[str, ...]
     fingerprint: str
     sizes: dict[str, int]
     data: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -48,7 +49,7 @@ class RunRecord:
     environment: Mapping[str, str] = dataclasses.field(default_factory=environment.current)
 
     def write(self, model_dir: Path) -> None:
-        """Writes config.json, with the versions and the device that are in use now."""
+        """Writes config.json, with the versions and the device of this process."""
         content = {
             "format_version": _FORMAT,
             "program_version": __version__,
@@ -56,7 +57,7 @@ class RunRecord:
             "precision": self.precision,
             "label_names": self.label_names,
             "vocabulary_sha256": self.fingerprint,
-            "reviews": self.sizes,
+            "reviews": self.sizes,  # the name since format 1
             "data_sha256": self.data,
             "versions": {
                 "python": platform.python_version(),
@@ -72,10 +73,10 @@ class RunRecord:
 
     @classmethod
     def read(cls, model_dir: Path) -> RunRecord | None:
-        """Reads config.json; None where there is none.
+        """Reads config.json. Returns None if the file does not exist.
 
         Raises:
-            RunError: It is damaged, or a newer version of the program wrote it.
+            RunError: The file is damaged, or a newer version of the program wrote it.
         """
         path = model_dir / "config.json"
         if not path.is_file():
@@ -84,13 +85,13 @@ class RunRecord:
             content = json.loads(path.read_text(encoding="utf-8"))
             _check_format(content, path)
             return cls(
-                config=_config_of(content, path),
+                config=_read_config(content, path),
                 precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
                 data=content.get("data_sha256", {}),
-                branches=_branches(content.get("branches")),
+                branches=_check_branches(content.get("branches")),
                 environment=environment.recorded(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -101,12 +102,12 @@ def _check_format(content: Mapping[str, Any], path: Path) -> None:
     found = content.get("format_version", 0)
     if found > _FORMAT:
         raise RunError(
-            f"{path} has format {found}, written by {_writer(content)}; this is version "
-            f"{__version__}, which reads formats up to {_FORMAT}: use the version that wrote it"
+            f"{path} has format {found}, but this version of the program, {__version__}, reads "
+            f"formats up to {_FORMAT}; use the version that wrote it: {_writer(content)}"
         )
 
 
-def _config_of(content: Mapping[str, Any], path: Path) -> TrainConfig:
+def _read_config(content: Mapping[str, Any], path: Path) -> TrainConfig:
     try:
         return TrainConfig.from_saved(content["settings"])
     except UnknownSettingsError as unknown:
@@ -114,27 +115,28 @@ def _config_of(content: Mapping[str, Any], path: Path) -> TrainConfig:
             f"{path} has settings that this version of the program, {__version__}, does not have: "
             f"{str(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
         ) from unknown
-    except UserError as mistake:
+    except UserError as error:
         raise RunError(
             f"{path} has a setting that this version of the program, {__version__}, refuses "
-            f"({mistake}); it is damaged, or use the version that wrote it: {_writer(content)}"
-        ) from mistake
+            f"({error}); if the file is not damaged, use the version that wrote it: "
+            f"{_writer(content)}"
+        ) from error
 
 
 def _writer(content: Mapping[str, Any]) -> str:
-    """Names the version of the program that wrote a config.json."""
-    version = content.get("program_version", "an early one")
+    """Returns the version and the commit of the program that wrote a config.json."""
+    version = content.get("program_version", "an early version")
     return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
 
 
-def _branches(recorded: object) -> int | None:
+def _check_branches(recorded: object) -> int | None:
     if recorded is None or (type(recorded) is int and recorded > 0):
         return recorded
     raise ValueError(f"branches is {str(recorded)[:80]!r}")
 
 
 def _commit() -> str | None:
-    """Names the git commit of the code, `-dirty` added when it is changed; None outside git."""
+    """Returns the git commit of the code, with `-dirty` if it has changes; None outside git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     here = Path(__file__).parent
     try:

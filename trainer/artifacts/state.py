@@ -1,4 +1,4 @@
-"""The state of a training run: all that changes from step to step."""
+"""The state of a training run, which a checkpoint saves."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ import tensorflow as tf
 from model.classifier import TextClassifier
 from trainer.evaluation.metrics import Metrics
 
-_LARGEST_SAMPLE = 10_000  # numbers of a weight or a gradient in its histogram
+_SAMPLE_SIZE = 10_000  # values of a weight or a gradient in its histogram
 
 
 class TrainState:
-    """All that a training run changes as it goes; what is not here is a function of the settings.
+    """The variables that change during training. Everything else follows from the settings.
+
+    Args:
+        model: The model, built.
+        optimizer: The optimizer, built.
+        fingerprint: The SHA-256 of the vocabulary.
+        new_metrics: Creates the metrics.
 
     Attributes:
-        model: The model, built.
-        optimizer: Its optimizer, built.
-        step: Steps taken.
-        epoch: Epochs that were trained, validated and recorded.
+        model: The model.
+        optimizer: The optimizer.
+        step: Number of steps taken.
+        epoch: Number of epochs that were trained, validated and recorded.
         best_loss: The lowest validation loss so far.
-        best_epoch: The epoch that had it, counted from 1.
-        stale_epochs: Epochs since then.
-        skipped: Steps up to now, without one in between, whose gradient was not finite.
-        seconds: Time spent in training and validation, over all processes of the run.
-        window: Metrics since the last point of the curves.
+        best_epoch: The epoch with this loss, counted from 1.
+        stale_epochs: Number of epochs since then.
+        skipped: Number of the latest consecutive steps whose gradient was not finite.
+        seconds: Time spent in training and validation, including earlier processes of the run.
+        fingerprint: The SHA-256 of the vocabulary.
+        window: Metrics since the last point of TensorBoard's curves.
         gradient_norm: Mean norm of the gradient over the same steps, before clipping.
         totals: Metrics since the start of the epoch.
         gradients: A sample of the last finite gradient of each trained weight, for its histogram.
@@ -59,7 +66,7 @@ class TrainState:
         ]
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """Names all of it for tf.train."""
+        """Returns a checkpoint of all variables."""
         return tf.train.Checkpoint(
             model=values_of(self.model.variables),
             optimizer=values_of(self.optimizer.variables),
@@ -79,17 +86,24 @@ class TrainState:
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
-    """Returns what tf.train can save of Keras' variables.
+    """Returns the TensorFlow variables of Keras variables, for tf.train.Checkpoint.
 
-    Given a Keras model itself, tf.train.Checkpoint leaves out, without a word, layers that stand
-    in a list and the seeds of dropout; a metric it does not take at all. In order of creation the
-    variables of a model have their places whatever its layers are called.
+    Given a Keras model, tf.train.Checkpoint silently omits layers in a list and the seeds of
+    dropout, and it refuses metrics. A list of variables is saved completely. Variables are restored
+    by their position in the list, which is the order of creation.
     """
     return [variable.value for variable in variables]
 
 
 def sample(tensor: tf.Tensor) -> tf.Tensor:
-    """Takes of a tensor <float32>[...] at most 10,000 numbers or so, evenly: <float32>[N]."""
+    """Returns about 10,000 evenly spaced values of a tensor, or all if there are fewer.
+
+    Args:
+        tensor: <float32>[...].
+
+    Returns:
+        <float32>[N].
+    """
     flat = tf.reshape(tensor, [-1])
-    stride = max(1, flat.shape[0] // _LARGEST_SAMPLE) | 1  # odd, or it would keep to some columns
+    stride = max(1, flat.shape[0] // _SAMPLE_SIZE) | 1  # odd: an even stride may skip whole columns
     return flat[::stride]

@@ -1,4 +1,4 @@
-"""A run's best model, from its folder: to predict, to explain, to be measured."""
+"""Loads the best model of a run, to predict, explain and evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from model.classifier import TextClassifier
 from pipeline import vocabulary
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError
@@ -23,7 +22,13 @@ from trainer.building import build_model
 from trainer.config import TrainConfig
 from trainer.data import check_same_data, make_vectorizer
 from trainer.evaluation import report
-from trainer.evaluation.scoring import Evaluator, compute_cross_fitted_metrics, compute_metrics
+from trainer.evaluation.metrics import (
+    compute_class_metrics,
+    compute_cross_fitted_metrics,
+    compute_metrics,
+    confident_errors,
+)
+from trainer.evaluation.scoring import Evaluator
 from trainer.runtime import devices
 
 _log = logging.getLogger(__name__)
@@ -31,12 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What a probability is made of, in log-odds, of which that of the second label is the sigmoid.
+    """The contribution of each word of a text to its predicted probability.
+
+    Contributions and baseline add up to the log-odds of the second label.
 
     Attributes:
-        words: The standardized words that were read.
-        weights: <float32>[len(words)], what each added.
-        baseline: What there was without them; with the weights it adds up to the log-odds.
+        words: The standardized words that the model has read.
+        weights: The contributions of the words <float32>[len(words)].
+        baseline: The log-odds without any word.
     """
 
     words: list[str]
@@ -46,20 +53,20 @@ class Explanation:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """What a finished or unfinished run has to offer: its best model and all that goes with it.
+    """The best model of a finished or unfinished run.
 
     Attributes:
-        config: The settings.
-        label_names: What labels 0 and 1 are called.
-        vectorizer: Turns texts into the model's token ids.
-        evaluator: Measures its model, which has its best weights.
-        best_epoch: The epoch that those are of.
-        validation_loss: Their loss on the validation split.
-        data: The fingerprints of the data that it was trained on, if the run has them.
+        config: The settings of the run.
+        label_names: The names of labels 0 and 1.
+        vectorizer: Converts texts to the token ids of the model.
+        evaluator: Computes logits and metrics; `evaluator.model` has the best weights.
+        best_epoch: The epoch of these weights, counted from 1.
+        validation_loss: The validation loss of these weights.
+        data: The fingerprints of the training data; empty in a run of an early version.
     """
 
     config: TrainConfig
-    label_names: tuple[str, str]
+    label_names: tuple[str, ...]
     vectorizer: Vectorizer
     evaluator: Evaluator
     best_epoch: int
@@ -67,27 +74,24 @@ class TrainedRun:
     data: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def predict(self, texts: Sequence[bytes | str]) -> np.ndarray:
-        """Scores texts.
+        """Returns the probabilities of the second label <float32>[len(texts)], in order.
 
         Args:
-            texts: Strings, or their bytes in UTF-8; any bytes are allowed.
-
-        Returns:
-            Probabilities of the second label, <float32>[len(texts)], in the same order.
+            texts: Strings or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
-            TypeError: `texts` is a single string, or has something else than strings.
+            TypeError: `texts` is a single string, or contains a value that is not a string.
         """
         if isinstance(texts, str | bytes):
-            raise TypeError("predict takes several texts; for one, write predict([text])")
+            raise TypeError("predict takes a list of texts; for one text, write predict([text])")
         token_ids = self.vectorizer(tf.constant([_bytes(text) for text in texts], tf.string))
         return self.evaluator.predict(unlabelled_examples(token_ids))
 
     def explain(self, text: bytes | str) -> Explanation:
-        """Says which words of a text moved its probability, and how far.
+        """Computes the contribution of each word of a text to its probability.
 
         Args:
-            text: A string, or its bytes in UTF-8; any bytes are allowed.
+            text: A string or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
             TypeError: `text` is neither a string nor bytes.
@@ -104,61 +108,61 @@ class TrainedRun:
         *,
         report_dir: Path | None = None,
     ) -> dict[str, object]:
-        """Measures the model on `train`, `validation` or `test` of its data set.
+        """Evaluates the model on one split of a corpus.
 
         Args:
-            data: The data set, opened.
-            split: The split.
-            report_dir: Where errors.csv and curves.png of the evaluation go; None for none. If
-                they cannot be written, a warning says so.
+            data: The corpus.
+            split: `train`, `validation` or `test`.
+            report_dir: The folder for errors.csv and curves.png; None: no report. If the report
+                cannot be written, a warning is logged.
 
         Returns:
-            dataset, split, examples, loss, accuracy, auc, calibration_error, and what
-            `report.details` has. `loss` is of the calibrated logits. The calibration error of
-            `validation`, where the temperature was fitted, is out-of-sample by cross-fitting.
-            The auc is None if the split has only one class.
+            dataset, split, examples, loss, accuracy, auc, calibration_error, and the figures of
+            `compute_class_metrics`. `loss` is that of the calibrated logits. The temperature is
+            fitted on `validation`, so that the calibration error there is cross-fitted. A figure
+            that is undefined, such as the AUC of a split with one class, is None.
 
         Raises:
-            UserError: The data have other labels than the run, or are not those it was trained on; or
-                there are other files of these names in report_dir.
-            Interrupted: A signal came.
+            UserError: The labels differ from those of the run, the run was trained on other data,
+                or report_dir contains foreign files with the names of the report.
+            Interrupted: A signal has arrived.
         """
         if data.dataset.label_names != self.label_names:
             raise UserError(
-                f"the labels of {data.dataset.name} are {data.dataset.label_names}, those of the "
-                f"run {self.label_names}; open the data with label_names=run.label_names"
+                f"the labels of {data.dataset.name} are {data.dataset.label_names}, but those of "
+                f"the run are {self.label_names}; open the data with label_names=run.label_names"
             )
-        check_same_data(self.data, data, [split], what="the run")
+        check_same_data(self.data, data, [split], run="the run")
         if report_dir:
             report.check_replaceable(report_dir)
         examples = data.examples(split, self.vectorizer)
         logits = self.evaluator.logits(examples, what="scoring")
         if report_dir:
-            self._report(data, split, logits, examples.labels, report_dir)
+            self._write_report(data, split, logits, examples.labels, report_dir)
         about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
-        is_fitted = split == "validation"  # the temperature
+        is_fitted = split == "validation"  # the temperature was fitted on it
         compute = compute_cross_fitted_metrics if is_fitted else compute_metrics
         figures = compute(examples.labels, logits)
         about |= {name: None if math.isnan(v) else v for name, v in figures.items()}
-        return about | report.details(logits, examples.labels, examples.lengths)
+        return about | compute_class_metrics(logits, examples.labels, examples.lengths)
 
-    def _report(
+    def _write_report(
         self, data: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
     ) -> None:
-        chosen = report.worst(logits, labels)
+        chosen = confident_errors(logits, labels)[: report.MAX_ERRORS]
         texts = data.original_texts(split, chosen)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             of_them = (texts, logits[chosen], labels[chosen], self.label_names)
             report.write_errors(folder / report.ERRORS, *of_them)
-            report.draw(folder / report.CURVES, logits, labels)
-        except (OSError, RunError) as error:  # no reason to lose what was measured
+            report.draw_curves(folder / report.CURVES, logits, labels)
+        except (OSError, RunError) as error:  # the figures are still valid
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            _log.warning("the report was not written, but the figures are complete: %s", reason)
+            _log.warning("the report could not be written, but the figures are valid: %s", reason)
 
 
 def _bytes(text: bytes | str) -> bytes:
-    """Encodes a text; an unpaired surrogate is encoded as by `surrogatepass`."""
+    """Encodes a text as UTF-8; unpaired surrogates are encoded too."""
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):
@@ -169,17 +173,17 @@ def _bytes(text: bytes | str) -> bytes:
 def load(
     model_dir: Path | str, *, precision: str | None = None, branches: int | None = None
 ) -> TrainedRun:
-    """Loads the best model of the run in a folder; writes nothing.
+    """Loads the best model of a run. Does not write to the folder.
 
     Args:
-        model_dir: The run's folder.
-        precision: The policy to compute by, in place of the one it was trained in.
-        branches: Parts into which the model cuts a batch; None: as many as suit this machine,
-            with TensorFlow's threads set accordingly where it is not initialized yet.
+        model_dir: The folder of the run.
+        precision: The Keras dtype policy; None: the one of the run.
+        branches: The number of branches into which the model splits a batch; None: chosen for this
+            machine, and TensorFlow's threads are set accordingly if it is not initialized yet.
 
     Raises:
-        UserError: There is no trained run there, or its parts do not belong together.
-        RunError: Something there is damaged.
+        UserError: The folder contains no trained run, or files of different runs.
+        RunError: A file in the folder is damaged.
     """
     model_dir = Path(model_dir)
     record = read_record(model_dir)
@@ -187,60 +191,51 @@ def load(
     if branches is None:
         devices.set_threads(config.batch_size, warns=False)  # logits differ by 1e-6 at most
     if precision is None:
-        precision = devices.resolve_precision(config.precision, record.precision, str(model_dir))
-    vectorizer, model, *best = load_best(model_dir, record, precision, branches)
+        devices.check_precision(config.precision, record.precision, str(model_dir))
+        precision = record.precision
+    vectorizer = make_vectorizer(load_vocabulary(model_dir, record), config)
+    model = build_model(config, vectorizer.vocabulary_size, precision, branches)
+    best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
     return TrainedRun(
-        config, record.label_names, vectorizer, Evaluator(model), *best, data=record.data
+        config,
+        label_names=record.label_names,
+        vectorizer=vectorizer,
+        evaluator=Evaluator(model),
+        best_epoch=best_epoch,
+        validation_loss=loss,
+        data=record.data,
     )
 
 
 def read_record(model_dir: Path) -> RunRecord:
-    """Reads what a folder's run is known by.
+    """Reads config.json of a run.
 
     Raises:
-        UserError: There is no run there.
+        UserError: The folder contains no run.
         RunError: config.json is damaged.
     """
     record = RunRecord.read(model_dir)
     if record is None:
         raise UserError(
-            f"{model_dir} holds no run (no config.json); "
+            f"{model_dir} contains no run (no config.json); "
             f"train one: python -m scripts.train --model_dir={model_dir}"
         )
     return record
 
 
-def load_best(
-    model_dir: Path, record: RunRecord, precision: str, branches: int | None = None
-) -> tuple[Vectorizer, TextClassifier, int, float]:
-    """Loads what a run is used by.
-
-    Returns:
-        Vectorizer, model, and the epoch and validation loss that its weights are of.
-
-    Raises:
-        UserError: There are none yet, or they do not belong together.
-        RunError: Something there is damaged.
-    """
-    vectorizer = make_vectorizer(load_vocabulary(model_dir, record), record.config)
-    model = build_model(record.config, vectorizer.vocabulary_size, precision, branches)
-    best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
-    return vectorizer, model, best_epoch, loss
-
-
 def load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
-    """Loads the words of a run.
+    """Loads the vocabulary of a run.
 
     Raises:
-        UserError: They are another run's.
-        RunError: They are damaged.
+        UserError: vocabulary.txt belongs to another run.
+        RunError: vocabulary.txt is damaged.
     """
     path = model_dir / "vocabulary.txt"
     words = vocabulary.load(path)
     found = vocabulary.fingerprint(words)
     if found != record.fingerprint:
         raise UserError(
-            f"{path} is not this run's vocabulary: its SHA-256 is {found[:12]}…, config.json says "
-            f"{record.fingerprint[:12]}…; put the right file back"
+            f"{path} is not the vocabulary of this run: its SHA-256 is {found[:12]}…, but "
+            f"config.json has {record.fingerprint[:12]}…; put the right file back"
         )
     return words

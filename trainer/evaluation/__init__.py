@@ -1,4 +1,4 @@
-"""How good a model is: its logits on a split, figures of them, calibration, and the report.
+"""Evaluation: the logits of a split, their metrics, the calibration, and the report.
 
 May import `trainer.monitoring`, `trainer.runtime` and `trainer.config`.
 """

@@ -1,18 +1,24 @@
-"""What is measured of a set of batches, by Keras' own metrics."""
+"""Metrics of logits and labels, over the batches of training and over a whole split."""
 
 from __future__ import annotations
 
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from model.labels import cross_entropies
+from trainer.evaluation.calibration import calibration_error, cross_calibrated
+
+_LENGTHS = (50, 100, 200, 400, 800)  # tokens; the last length of each range of `by_length`
 
 
 class Metrics:
-    """Mean loss, accuracy and AUC over the reviews seen since the last reset.
+    """Accumulates mean loss, accuracy and AUC over batches.
 
-    AUC is Keras': the curve is drawn through 1,000 thresholds, which is within 1e-3 of exact for a
-    trained model; one whose probabilities are all alike has few thresholds among them.
+    The AUC is approximated with 1,000 thresholds. For a trained model the error is below 1e-3; it
+    is larger if almost all probabilities are equal.
     """
 
     def __init__(self) -> None:
@@ -22,45 +28,148 @@ class Metrics:
         self._all = (self._loss, self._accuracy, self._auc)
 
     def update(self, labels: tf.Tensor, logits: tf.Tensor, losses: tf.Tensor) -> None:
-        """Counts a batch: labels, logits and losses are <float32>[B].
+        """Adds a batch.
 
-        Where a label is a probability, the likelier class counts as the right one; where it is
-        below 0 there is none.
+        Args:
+            labels: <float32>[B]. A soft label counts as the more probable class. Rows with a label
+                below 0 are left out.
+            logits: <float32>[B].
+            losses: <float32>[B].
         """
         labels, logits, losses = (
             tf.boolean_mask(values, labels >= 0) for values in (labels, logits, losses)
         )
         self._loss.update_state(losses)
         labels = tf.round(labels)
-        # BinaryAccuracy takes the last axis for the classes of one example.
+        # BinaryAccuracy takes the mean over the last axis first, so that axis must have size 1.
         self._accuracy.update_state(labels[:, tf.newaxis], logits[:, tf.newaxis])
         self._auc.update_state(labels, logits)
 
     def result(self) -> dict[str, float]:
         """Returns loss (nats), accuracy and auc (both 0 to 1).
 
-        Without examples all are NaN; the AUC is NaN for examples of one class.
+        All are NaN if there are no examples; auc is also NaN if all examples have one label.
         """
         is_empty = math.isnan(mean(self._loss))
         results = {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
-        return results if self._has_both_classes() else results | {"auc": math.nan}
+        return results if self._has_both_labels() else results | {"auc": math.nan}
 
-    def _has_both_classes(self) -> bool:
-        auc = self._auc  # at each threshold it counts all examples
+    def _has_both_labels(self) -> bool:
+        auc = self._auc  # its counts at each threshold cover all examples
         positive = float(auc.true_positives[0] + auc.false_negatives[0])
         return 0 < positive < positive + float(auc.true_negatives[0] + auc.false_positives[0])
 
     def reset(self) -> None:
-        """Forgets all batches."""
+        """Removes all batches."""
         for metric in self._all:
             metric.reset_state()
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The counts, for a checkpoint."""
+        """Returns the variables that hold the counts, for a checkpoint."""
         return [variable for metric in self._all for variable in metric.variables]
 
 
 def mean(metric: keras.metrics.Mean) -> float:
-    """Returns a mean; that of nothing is NaN, where Keras has 0."""
+    """Returns the result of a mean, or NaN if it has no values, where Keras returns 0."""
     return float(metric.result()) if float(metric.count) else math.nan
+
+
+def compute_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Computes loss (nats), accuracy, auc and calibration_error (all 0 to 1) of a split.
+
+    Args:
+        labels: <float32>[N], 0 or 1.
+        logits: <float32>[N].
+
+    Returns:
+        The metrics by name. auc is NaN if all examples have one label. auc and calibration_error
+        are NaN if a logit is not finite. All are NaN if there are no examples.
+    """
+    if not len(labels):
+        return dict.fromkeys(("loss", "accuracy", "auc", "calibration_error"), math.nan)
+    return {
+        "loss": float(np.mean(cross_entropies(labels, logits))),
+        "accuracy": float(np.mean((logits > 0) == (labels > 0.5))),
+        "auc": _auc(labels, logits),
+        "calibration_error": calibration_error(logits, labels),
+    }
+
+
+def compute_cross_fitted_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Computes the metrics of the split on which the temperature was fitted.
+
+    They are those of `compute_metrics`, but the calibration error is out-of-sample; see
+    `cross_calibrated`.
+    """
+    error = calibration_error(cross_calibrated(logits, labels), labels)
+    return compute_metrics(labels, logits) | {"calibration_error": error}
+
+
+def has_curves(labels: np.ndarray, logits: np.ndarray) -> bool:
+    """Returns whether ROC and precision-recall curves are defined.
+
+    They need examples of both labels, and finite logits.
+    """
+    return bool((labels > 0.5).any() and (labels < 0.5).any() and np.isfinite(logits).all())
+
+
+def _auc(labels: np.ndarray, logits: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score  # slow to import, and predict does not need it
+
+    return float(roc_auc_score(labels, logits)) if has_curves(labels, logits) else math.nan
+
+
+def compute_class_metrics(
+    logits: np.ndarray, labels: np.ndarray, lengths: np.ndarray
+) -> dict[str, float | list[list[int]] | list[dict[str, object]]]:
+    """Computes the metrics of the predicted labels.
+
+    Args:
+        logits: <float32>[N].
+        labels: <float32>[N], 0 or 1.
+        lengths: <int32>[N], the number of tokens that were read of each example.
+
+    Returns:
+        precision, recall and f1 of label 1, each 0 where it is undefined; macro_f1, the mean of the
+        f1 of both labels; confusion_matrix, with a row per label and a column per predicted label;
+        by_length, the number of examples and the accuracy for ranges of lengths.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    predicted, actual = (logits > 0).astype(int), (labels > 0.5).astype(int)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        actual, predicted, labels=[0, 1], zero_division=0
+    )
+    return {
+        "precision": float(precision[1]),
+        "recall": float(recall[1]),
+        "f1": float(f1[1]),
+        "macro_f1": float(f1.mean()),
+        "confusion_matrix": confusion_matrix(actual, predicted, labels=[0, 1]).tolist(),
+        "by_length": _accuracy_by_length(predicted == actual, lengths),
+    }
+
+
+def _accuracy_by_length(is_correct: np.ndarray, lengths: np.ndarray) -> list[dict[str, object]]:
+    """Returns the number of examples and the accuracy of each range of lengths with examples."""
+    ranges, start = [], 1
+    for end in (*_LENGTHS, None):
+        chosen = (lengths >= start) & (lengths <= (end or np.inf))
+        if chosen.any():
+            tokens = f"{start} to {end}" if end else f"{start} or more"
+            accuracy = float(is_correct[chosen].mean())
+            ranges.append({"tokens": tokens, "examples": int(chosen.sum()), "accuracy": accuracy})
+        start = (end or 0) + 1
+    return ranges
+
+
+def confident_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the positions <int64>[M] of misclassified examples, the most confident first.
+
+    Args:
+        logits: <float32>[N].
+        labels: <float32>[N], 0 or 1.
+    """
+    wrong = np.flatnonzero((logits > 0) != (labels > 0.5))
+    return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")]

@@ -1,4 +1,4 @@
-"""Scores a split: its logits, its temperature, and figures of both."""
+"""Runs a model on a split: its logits, its probabilities, and the temperature."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import numpy as np
 import tensorflow as tf
 
 from model.classifier import TextClassifier
-from model.labels import cross_entropies
 from pipeline.batches import evaluation_batches, evaluation_order
 from pipeline.examples import Examples
-from trainer.evaluation.calibration import calibration_error, cross_calibrated, fit_temperature
-from trainer.evaluation.metrics import Metrics
+from trainer.evaluation.calibration import fit_temperature
+from trainer.evaluation.metrics import compute_metrics
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas, one_replica
 
-EVALUATION_BATCH = 128  # examples; twice as many are no faster
+EVALUATION_BATCH = 128  # examples; larger batches are not faster
 
 
 class Evaluator:
-    """Scores splits with a model.
+    """Computes the logits, probabilities and metrics of splits.
 
     Args:
         model: The model, built.
-        replicas: The replicas that it was made for; None for this process alone.
+        replicas: The replicas that the model was built for; None for one replica.
 
     Attributes:
         model: As given.
@@ -33,13 +32,13 @@ class Evaluator:
         self._replicas = replicas or one_replica()
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Measures the model on a split, each example once.
+        """Computes the metrics of a split, with each example counted once.
 
         Args:
             examples: The split.
 
         Returns:
-            loss, accuracy, auc and calibration_error.
+            loss, accuracy, auc and calibration_error; see `compute_metrics`.
 
         Raises:
             Interrupted: A signal arrived.
@@ -50,11 +49,11 @@ class Evaluator:
         """Fits the model's temperature on a split.
 
         Args:
-            examples: The split; not one that the model was trained on.
+            examples: A split that the model was not trained on.
 
         Returns:
-            The uncalibrated logits <float32>[N]. If one of them is not finite, the temperature
-            stays 1.
+            The uncalibrated logits <float32>[N]. If one of them is not finite, the temperature is
+            1.
 
         Raises:
             Interrupted: A signal arrived.
@@ -66,18 +65,18 @@ class Evaluator:
         return logits
 
     def predict(self, examples: Examples, *, what: str = "") -> np.ndarray:
-        """Returns the probability of label 1 of each example, <float32>[N]; see `logits`."""
+        """Computes the probability of label 1 of each example, <float32>[N]; see `logits`."""
         return tf.sigmoid(self.logits(examples, what=what)).numpy()
 
     def logits(self, examples: Examples, *, what: str = "") -> np.ndarray:
-        """Scores a split.
+        """Computes the logits of a split.
 
         Args:
             examples: The split.
-            what: The name of this work in the progress bar; empty for no bar.
+            what: The description of the progress bar; empty for no bar.
 
         Returns:
-            The logit of each example, <float32>[N], in their order.
+            The logit of each example, <float32>[N], in the order of the examples.
 
         Raises:
             Interrupted: A signal arrived.
@@ -92,38 +91,22 @@ class Evaluator:
             batches = with_progress(
                 batches, what=what, total=len(examples), chunk_size=EVALUATION_BATCH
             )
-        scored = [self.score_step(token_ids).numpy() for token_ids, _ in batches]
-        # Rows after the last example only make the shards of its batch equal.
-        by_length = np.concatenate([np.empty(0, np.float32), *scored])[: len(examples)]
+        per_batch = [self.score_step(token_ids).numpy() for token_ids, _ in batches]
+        # Rows after the last example only pad the last batch to equal shards.
+        by_length = np.concatenate([np.empty(0, np.float32), *per_batch])[: len(examples)]
         logits = np.empty(len(examples), np.float32)
         logits[evaluation_order(examples.lengths)] = by_length
         return logits
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the logits <float32>[B] of all replicas' token_ids <int32>[B, T]."""
-        return self._replicas.gathered(self._replicas.run(self._score, token_ids))
+        """Computes the logits <float32>[B] of token_ids <int32>[B, T] on all replicas."""
+        return self._replicas.gather(self._replicas.run(self._score, token_ids))
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self.model(self._replicas.shard(token_ids), training=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Explains the logit of one example; see `TextClassifier.contributions`."""
+        """Divides the logit of one example among its tokens; see `TextClassifier.contributions`."""
         return self.model.contributions(token_ids)
-
-
-def compute_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Returns loss, accuracy, auc and calibration_error of logits <float32>[N]."""
-    metrics = Metrics()
-    metrics.update(labels, logits, cross_entropies(labels, logits))
-    return metrics.result() | {"calibration_error": calibration_error(logits, labels)}
-
-
-def compute_cross_fitted_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Returns what `compute_metrics` returns, for the split that the temperature was fitted on.
-
-    Its calibration error is out-of-sample; see `cross_calibrated`.
-    """
-    error = calibration_error(cross_calibrated(logits, labels), labels)
-    return compute_metrics(labels, logits) | {"calibration_error": error}

@@ -1,5 +1,5 @@
-"""What people see of a run: TensorBoard, history.csv, the progress bar, a profile.
+"""Monitoring: TensorBoard, history.csv, the progress bar and the profiler.
 
-Everything here is given data and shows it; nothing here computes with the model. May import
-`trainer.runtime` and `trainer.config`.
+The modules here report values; they do not run the model. `Monitor` is their only caller in the
+training loop. May import `trainer.runtime` and `trainer.config`.
 """

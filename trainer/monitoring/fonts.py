@@ -1,4 +1,4 @@
-"""Draws users' text in pictures: in a font that has its characters, or escaped."""
+"""Chooses a font that has all characters of a text, or escapes the text."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from matplotlib.ft2font import FT2Font
 
 _log = logging.getLogger(__name__)
 
-_LONGEST = 20  # characters that fit beside a small picture
-_PLACEHOLDERS = "LastResort"  # a font of matplotlib's whose glyphs are boxes
+_MAX_CHARACTERS = 20  # that fit beside a small picture
+_PLACEHOLDER_FONT = "LastResort"  # matplotlib's font that draws a box for every character
 
 
 @functools.lru_cache(maxsize=64)
 def drawable(text: str) -> tuple[str, dict[str, Any]]:
-    r"""Returns a short text that matplotlib can draw without a warning, and how to draw it.
+    r"""Returns a text that matplotlib can draw without a warning, and how to draw it.
 
     Args:
         text: Any text.
 
     Returns:
-        The text, cut and on one line, and keyword arguments for matplotlib's text. Where no
+        The text, shortened and on one line, and keyword arguments for matplotlib's text. If no
         installed font has all its characters, they are escaped, as in `\u6b63`.
     """
-    text = _cut("".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _LONGEST + 1]))
-    options: dict[str, Any] = {"parse_math": False}  # a $ starts no formula
+    start = text[: _MAX_CHARACTERS + 1]
+    text = _shorten("".join(c if c.isprintable() else repr(c)[1:-1] for c in start))
+    options: dict[str, Any] = {"parse_math": False}  # so that $ is drawn as it is
     default = font_manager.findfont(font_manager.FontProperties())
-    if _has(default, text):
+    if _has_characters(default, text):
         return text, options
     for path in sorted({font.fname for font in font_manager.fontManager.ttflist}):
-        if _PLACEHOLDERS not in path and _has(path, text):
+        if _PLACEHOLDER_FONT not in path and _has_characters(path, text):
             return text, options | {"font": font_manager.FontProperties(fname=path)}
-    return _cut(text.encode("ascii", "backslashreplace").decode(), "..."), options
+    return _shorten(text.encode("ascii", "backslashreplace").decode(), "..."), options
 
 
-def _cut(text: str, end: str = "…") -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - len(end)] + end
+def _shorten(text: str, end: str = "…") -> str:
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - len(end)] + end
 
 
 @functools.lru_cache(maxsize=1024)
@@ -50,5 +51,5 @@ def _characters(path: str) -> frozenset[int]:
         return frozenset()
 
 
-def _has(path: str, text: str) -> bool:
+def _has_characters(path: str, text: str) -> bool:
     return _characters(path).issuperset(map(ord, text))

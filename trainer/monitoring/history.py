@@ -19,8 +19,8 @@ class History:
     """history.csv and curves.png: a row and a point for each epoch.
 
     Args:
-        model_dir: The run's folder.
-        epochs: How many epochs the run has recorded; rows beyond them are void.
+        model_dir: The folder of the run.
+        epochs: Number of epochs in the checkpoint; rows of later epochs are dropped.
 
     Raises:
         RunError: history.csv is damaged.
@@ -34,7 +34,7 @@ class History:
         self._complete(epochs)
         if len(self._rows) < epochs:
             _log.warning(
-                "%s lacks rows of earlier epochs: it has %d of %d and goes on without the others",
+                "%s has rows for only %d of %d epochs; the run resumes without the others",
                 self._path,
                 len(self._rows),
                 epochs,
@@ -54,25 +54,25 @@ class History:
                 int(row["epoch"]), *map(float, row.values())
         except (csv.Error, ValueError, KeyError, TypeError) as error:
             raise RunError(
-                f"{self._path} is damaged ({error}); put a good copy back, or delete it to go on "
-                "without the rows of earlier epochs"
+                f"{self._path} is damaged ({error}); restore it, or delete it to resume without "
+                "the rows of earlier epochs"
             ) from error
         return rows
 
     def prepare(self, row: Mapping[str, float]) -> None:
         """Saves an epoch's row next to history.csv until the epoch's checkpoint is saved.
 
-        Each row of history.csv has a saved checkpoint. If a process is killed after it has saved
-        the checkpoint and before it calls `append`, the process that resumes the run adds the row.
+        So every row of history.csv has a checkpoint. If the process is killed after it saved the
+        checkpoint and before it calls `append`, the row is added when the run is resumed.
         """
-        write_json(_as_written(row), self._next)
+        write_json(_format_row(row), self._next)
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds an epoch's row and draws the curves again; a row replaces one of the same epoch."""
-        self._append(_as_written(row))
+        """Adds an epoch's row to history.csv, and draws the curves again."""
+        self._append(_format_row(row))
 
     def _complete(self, epochs: int) -> None:
-        """Adds the row that `prepare` has kept, if it is the one that is missing."""
+        """Adds the row that `prepare` saved, if history.csv lacks exactly this row."""
         if not self._next.is_file() or self._next.is_symlink():
             return
         row = read_json(self._next)
@@ -104,6 +104,6 @@ class History:
             figure.savefig(path, format="png", dpi=120)
 
 
-def _as_written(row: Mapping[str, float]) -> dict[str, str]:
-    # repr gives back the same float when read, so the file says what TensorBoard says.
+def _format_row(row: Mapping[str, float]) -> dict[str, str]:
+    # float(repr(value)) == value, so history.csv and TensorBoard have the same numbers.
     return {name: repr(value) for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""A profile of some steps: what each core or GPU does, and for how long."""
+"""Records a profile of some training steps: what each core or GPU does, and for how long."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import tensorflow as tf
 
 
 class Profile:
-    """Records what happens between two steps, for TensorBoard's profiler.
+    """Records a profile between two steps, for TensorBoard's profiler.
 
     Args:
-        folder: Where it goes, in `plugins/profile`.
-        steps: The step to begin at and the one to end at; nothing for no profile.
+        folder: The profile is written to `plugins/profile` in this folder.
+        steps: The first step and the step after the last one; empty for no profile.
     """
 
     def __init__(self, folder: Path, steps: tuple[int, ...]) -> None:
         self._folder, self._steps = folder, steps
-        self._is_on = False
+        self._is_recording = False
 
-    def steps_left(self, step: int, most: int) -> int:
-        """Returns how many steps may be taken before `maybe_start_or_stop` has to be asked again."""
-        return min([most, *(edge - step for edge in self._steps if edge > step)])
+    def limit_steps(self, step: int, count: int) -> int:
+        """Returns `count`, or fewer steps if the profile starts or stops earlier after `step`."""
+        return min([count, *(edge - step for edge in self._steps if edge > step)])
 
-    def maybe_start_or_stop(self, step: int) -> None:
-        """Begins or ends if it is time to, `step` steps having been taken."""
-        is_wanted = bool(self._steps) and self._steps[0] <= step < self._steps[1]
-        if is_wanted and not self._is_on:
+    def start_or_stop(self, step: int) -> None:
+        """Starts or stops recording, if that is due after `step` steps."""
+        is_due = bool(self._steps) and self._steps[0] <= step < self._steps[1]
+        if is_due and not self._is_recording:
             tf.profiler.experimental.start(str(self._folder))
-            self._is_on = True
-        elif not is_wanted:
+            self._is_recording = True
+        elif not is_due:
             self.close()
 
     def close(self) -> None:
-        """Ends, and writes what was recorded."""
-        if self._is_on:
+        """Stops recording, and writes the profile."""
+        if self._is_recording:
             tf.profiler.experimental.stop()
-            self._is_on = False
+            self._is_recording = False

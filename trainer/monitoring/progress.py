@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, a line now and then elsewhere."""
+"""Progress: a bar on a terminal, otherwise a log line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows how far the steps of a run are.
+    """Shows how many steps of a run are done.
 
     Args:
-        first_step: Steps taken before this process.
-        last_step: Steps of the whole run.
+        first_step: Number of steps that were done before this process.
+        last_step: Number of steps of the whole run.
     """
 
     def __init__(self, *, first_step: int, last_step: int) -> None:
@@ -40,46 +40,46 @@ class Progress:
         )
         self._first_step, self._last_step = first_step, last_step
         self._step, self._epoch, self._values = first_step, "", ""
-        self._started = self._translate_errors = time.monotonic()
+        self._started = self._logged = time.monotonic()
 
     def begin_epoch(self, epoch: str) -> None:
-        """Shows which epoch is trained from here on.
+        """Shows the current epoch.
 
         Args:
-            epoch: The epoch and how many there are, such as `2/5`.
+            epoch: The epoch and the number of epochs, such as `2/5`.
         """
         self._epoch = epoch
         self._bar.set_description_str(f"epoch {epoch}")
 
     def advance(self, steps: int) -> None:
-        """Moves the bar; where none is shown, logs a line every 15 seconds."""
+        """Adds steps to the bar; without a terminal, logs a line every 15 seconds."""
         self._step += steps
         self._bar.update(steps)
         now = time.monotonic()
-        if not self._bar.disable or now - self._translate_errors < _SECONDS_BETWEEN_LINES:
+        if not self._bar.disable or now - self._logged < _SECONDS_BETWEEN_LINES:
             return
-        left = (now - self._started) / (self._step - self._first_step)
-        left = tqdm.format_interval(left * (self._last_step - self._step))
+        seconds_per_step = (now - self._started) / (self._step - self._first_step)
+        left = tqdm.format_interval(seconds_per_step * (self._last_step - self._step))
         position = f"epoch {self._epoch}  step {self._step}/{self._last_step}"
         _log.info("%s", "  ".join(filter(None, (position, self._values, f"ETA {left}"))))
-        self._translate_errors = now
+        self._logged = now
 
     def show(self, values: dict[str, float]) -> None:
-        """Shows values, by name, from now on."""
+        """Shows values beside the bar and in later log lines."""
         self._values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._bar.set_postfix_str(self._values, refresh=False)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self._bar.close()
 
 
 @contextlib.contextmanager
-def announced(what: str) -> Iterator[None]:
-    """Logs what begins, and every 15 seconds that it is still running.
+def log_while_running(what: str) -> Iterator[None]:
+    """Logs the start of long work that has no steps, and every 15 seconds how long it has taken.
 
     Args:
-        what: The work, which has no parts that can be counted.
+        what: A description of the work.
     """
     is_done = threading.Event()
     started = time.monotonic()
@@ -105,13 +105,13 @@ def with_progress(
     total: int | None = None,
     chunk_size: int = 1,
 ) -> Iterator[_T]:
-    """Yields the chunks of long work, shows progress, and stops at signals.
+    """Yields the chunks of long work, shows progress, and checks for signals.
 
     Args:
         chunks: The chunks.
-        what: What is being done.
+        what: A description of the work.
         total: The number of examples, if it is known.
-        chunk_size: Examples in each chunk; the last one may have fewer.
+        chunk_size: The number of examples per chunk; the last chunk may have fewer.
 
     Raises:
         Interrupted: A signal arrived.
@@ -133,7 +133,7 @@ def with_progress(
 
 
 class ProgressHandler(logging.Handler):
-    """Logs to stderr, above the bar where there is one."""
+    """Logs to stderr, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record as a line."""

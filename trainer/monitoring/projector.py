@@ -1,4 +1,4 @@
-"""The vectors of words, for TensorBoard's projector."""
+"""Writes embeddings for TensorBoard's projector."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from tensorboard.plugins import projector
 
 from trainer.runtime.files import replacing
 
-_MOST_WORDS = 10_000  # the projector works in a browser
+_MAX_TOKENS = 10_000  # more would be slow in a browser
 
 
 def write_projector(
-    folder: Path, vectors: Mapping[str, np.ndarray], words: Sequence[str], *, first_word: int
+    folder: Path,
+    embeddings: Mapping[str, np.ndarray],
+    vocabulary: Sequence[str],
+    *,
+    first_id: int,
 ) -> None:
-    """Writes the vectors of the most frequent words; those written before are replaced.
+    """Writes the embedding vectors of the most frequent tokens, and replaces earlier ones.
 
     Args:
-        folder: A folder of events.
-        vectors: <float32>[V, E] by name: a row for each token id.
-        words: The vocabulary.
-        first_word: The token id of its first word.
+        folder: The folder of the events.
+        embeddings: The embedding matrices <float32>[V, E] by name; row i belongs to token id i.
+        vocabulary: The tokens, the most frequent first.
+        first_id: The token id of the first token.
 
     Raises:
         RunError: The disk is full.
     """
-    shown = words[:_MOST_WORDS]
+    tokens = vocabulary[:_MAX_TOKENS]
     with replacing(folder / "words.tsv") as new:
-        new.write_text("".join(f"{word}\n" for word in shown), encoding="utf-8")
+        new.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
     config = projector.ProjectorConfig()
-    for name, table in vectors.items():
-        rows = np.asarray(table[first_word : first_word + len(shown)], np.float32)
+    for name, matrix in embeddings.items():
+        rows = np.asarray(matrix[first_id : first_id + len(tokens)], np.float32)
         with replacing(folder / f"{name}.bin") as new:
             new.write_bytes(rows.tobytes())
         config.embeddings.add(
@@ -41,6 +45,6 @@ def write_projector(
             tensor_shape=rows.shape,
             metadata_path="words.tsv",
         )
-    # Like projector.visualize_embeddings, but atomically, and never through a link.
+    # projector.visualize_embeddings would follow a link, and would not replace the file atomically.
     with replacing(folder / "projector_config.pbtxt") as new:
         new.write_text(str(config), encoding="utf-8")

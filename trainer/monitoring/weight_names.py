@@ -1,4 +1,4 @@
-"""Names of weights that are short enough for the titles of TensorBoard's charts."""
+"""Shortens the names of weights so that they fit in the titles of TensorBoard's charts."""
 
 from __future__ import annotations
 
@@ -9,41 +9,47 @@ from collections.abc import Sequence
 def short_names(paths: Sequence[str]) -> list[str]:
     """Shortens the paths of a model's weights.
 
-    A name consists of the part of the model (if it has several), the layer and the weight.
-    Keras numbers layers within a process; here they are numbered within their part, so that a run
-    has the same names in each process.
+    A short name has the scorer (if the model has several), the layer and the weight. Keras numbers
+    the layers of a process. Here layers are numbered within their scorer, so that the names do not
+    change when a run is resumed.
 
     Args:
-        paths: Keras' paths, such as `model/deep_scores/stacked_lstm/lstm_1/lstm_cell/kernel`.
+        paths: Keras' paths, such as `model/neural_scorer/stacked_lstm/lstm_1/lstm_cell/kernel`.
 
     Returns:
-        A name for each, all different, such as `lstm_2/kernel`.
+        A different name for each path, such as `lstm_2/kernel`.
     """
-    layers = _Numbers()
-    split = [path.split("/")[1:] for path in paths]
-    has_parts = len({folders[0] for folders in split if len(folders) > 1}) > 1
+    numbering = _Numbering()
+    split_paths = [path.split("/")[1:] for path in paths]
+    has_scorers = len({components[0] for components in split_paths if len(components) > 1}) > 1
     names = []
-    for *folders, weight in split:
-        part = folders[:1]
-        inner = [folder for folder in folders[1:] if not folder.endswith("_cell")]
-        name = [layers.name("", part[0])] if part and has_parts else []
+    for *layers, weight in split_paths:
+        scorer = layers[:1]
+        inner = [layer for layer in layers[1:] if not layer.endswith("_cell")]
+        name = [numbering.name("", scorer[0])] if scorer and has_scorers else []
         if inner:
-            name.append(layers.name("/".join(part), "/".join(inner)))
+            name.append(numbering.name("/".join(scorer), "/".join(inner)))
         names.append("/".join([*name, weight]))
-    return names if len(set(names)) == len(names) else ["/".join(folders) for folders in split]
+    are_different = len(set(names)) == len(names)
+    return names if are_different else ["/".join(components) for components in split_paths]
 
 
-class _Numbers:
-    """Numbers equal names in the order of first use: lstm, lstm_2, lstm_3."""
+class _Numbering:
+    """Numbers equal layer names in the order of first use: lstm, lstm_2, lstm_3."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], str] = {}
         self._counts: dict[tuple[str, str], int] = {}
 
-    def name(self, within: str, path: str) -> str:
-        """Returns the last name of a path, with a number if another path there ends in it too."""
-        if (within, path) not in self._names:
-            plain = re.sub(r"_\d+$", "", path.split("/")[-1])
-            count = self._counts[within, plain] = self._counts.get((within, plain), 0) + 1
-            self._names[within, path] = plain if count == 1 else f"{plain}_{count}"
-        return self._names[within, path]
+    def name(self, scorer: str, path: str) -> str:
+        """Returns the name of a layer, with a number if its scorer has another layer of this name.
+
+        Args:
+            scorer: The scorer of the layer.
+            path: The path of the layer within the scorer.
+        """
+        if (scorer, path) not in self._names:
+            name = re.sub(r"_\d+$", "", path.split("/")[-1])
+            count = self._counts[scorer, name] = self._counts.get((scorer, name), 0) + 1
+            self._names[scorer, path] = name if count == 1 else f"{name}_{count}"
+        return self._names[scorer, path]

@@ -1,4 +1,4 @@
-"""What training minimizes: the losses of a batch, and the labels that they compare with.
+"""Objectives: the losses of a training batch, its labels, and the validation after an epoch.
 
 May import `trainer.evaluation`, `trainer.monitoring`, `trainer.runtime` and `trainer.config`.
 """

@@ -15,16 +15,15 @@ from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from pipeline.batches import evaluation_batches
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import Metrics
-from trainer.evaluation.report import worst
-from trainer.evaluation.scoring import Evaluator, compute_cross_fitted_metrics
+from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, confident_errors
+from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
 
 _log = logging.getLogger(__name__)
 
-_SHOWN_MISTAKES = 10  # in TensorBoard, of an epoch
-_ADAPT_BATCH = 1024  # examples; each batch costs a pass over all counts
+_SHOWN_ERRORS = 10  # examples per epoch in TensorBoard
+_ADAPT_BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -34,22 +33,22 @@ class Validation:
     """The results of a validation.
 
     Attributes:
-        figures: By name. The epoch with the lowest `loss` is the best one.
+        metrics: The metrics by name. The epoch with the lowest `loss` is the best one.
         logits: The calibrated logits <float32>[N], in the order of the examples.
-        mistakes: The positions <int64>[M] of the wrong answers, the most confident first.
+        errors: The positions <int64>[M] of the misclassified examples, the most confident first.
     """
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     logits: np.ndarray
-    mistakes: np.ndarray
+    errors: np.ndarray
 
 
 class Classification:
-    """Trains a classifier by one loss per scorer, and validates it.
+    """Computes one loss per scorer of a classifier, and validates the classifier.
 
     Args:
         model: The model, built.
-        replicas: The replicas that it was made for.
+        replicas: The replicas that the model was built for.
         loss: Maps labels <float32>[...], 0 to 1, and logits <float32>[...] to losses
             <float32>[...].
     """
@@ -61,11 +60,18 @@ class Classification:
         self._evaluator = Evaluator(model, replicas)
 
     def new_metrics(self) -> Metrics:
-        """Makes the metrics of training; their `update` takes what `losses` returns."""
+        """Creates the metrics of training; `losses` returns the arguments of their `update`."""
         return Metrics()
 
     def adapt(self, training: Examples) -> None:
-        """Counts n-grams in the labelled training examples; once, before the first step."""
+        """Counts the n-grams of the labelled training examples, before the first step.
+
+        Args:
+            training: The training examples; those with a label below 0 are left out.
+
+        Raises:
+            Interrupted: A signal arrived.
+        """
         if not any(isinstance(scorer, NgramScorer) for scorer in self._model.trained_scorers):
             return
         labelled = training[training.labels >= 0]
@@ -81,11 +87,11 @@ class Classification:
         )
 
     def graph(self) -> tf.Graph:
-        """Returns the graph that validation runs."""
+        """Returns the graph that computes the logits of validation."""
         return self._evaluator.score_step.get_concrete_function().graph
 
     def embeddings(self) -> dict[str, np.ndarray]:
-        """Returns the embedding <float32>[V, E] of each neural scorer, by the scorer's name."""
+        """Returns the embedding matrix <float32>[V, E] of each neural scorer, by its layer name."""
         neural = [scorer for scorer in self._model.scorers if isinstance(scorer, NeuralScorer)]
         return {scorer.name: scorer.embedding.embeddings.numpy() for scorer in neural}
 
@@ -96,30 +102,38 @@ class Classification:
 
         Args:
             token_ids: <int32>[B, T].
-            labels: <float32>[B], 0 to 1; -1 without a label, PADDING_LABEL without an example.
+            labels: <float32>[B], 0 to 1; -1 for an example without a label; PADDING_LABEL for a row
+                that only pads the batch.
 
         Returns:
-            The losses of all trained scorers <float32>[B * S]. The step minimizes their sum over
-            the batch size. And what the metrics' `update` takes: labels, logits of the ensemble and
-            their cross-entropies, <float32>[B] each.
+            The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label; the
+            step minimizes their sum divided by the batch size. And the arguments of
+            `Metrics.update`: labels, logits of the ensemble, and their cross-entropies, each
+            <float32>[B].
         """
         logits = self._model.scorer_logits(token_ids, training=True)  # [B, S]
         targets = tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits))
         losses = tf.where((labels >= 0)[:, tf.newaxis], self._loss(targets, logits), 0.0)
         mean_logits = tf.reduce_mean(logits, axis=1)
-        measured = (labels, mean_logits, cross_entropies(labels, mean_logits))
-        return tf.reshape(losses, [-1]), measured
+        outputs = (labels, mean_logits, cross_entropies(labels, mean_logits))
+        return tf.reshape(losses, [-1]), outputs
 
     def validate(self, validation: Examples) -> Validation:
-        """Fits the temperature on the validation split and measures the model there.
+        """Fits the temperature on the validation split and computes the metrics.
 
-        The figure `loss` is computed from the uncalibrated logits, as in training. With a
-        temperature that was fitted on the same split, an overconfident model would look better than
-        it is. All other figures are computed from the calibrated logits.
+        `loss` is computed from the uncalibrated logits, as in training: a temperature that was
+        fitted on the same split would make an overconfident model look better than it is. The other
+        metrics are computed from the calibrated logits.
+
+        Args:
+            validation: The validation split.
+
+        Raises:
+            Interrupted: A signal arrived.
         """
         logits = self._evaluator.calibrate(validation)
         calibrated = logits / self._model.temperature.numpy()
-        figures = compute_cross_fitted_metrics(validation.labels, calibrated)
-        loss = float(np.mean(cross_entropies(validation.labels, logits)))
-        mistakes = worst(calibrated, validation.labels)[:_SHOWN_MISTAKES]
-        return Validation(figures | {"loss": loss}, calibrated, mistakes)
+        metrics = compute_cross_fitted_metrics(validation.labels, calibrated)
+        metrics["loss"] = float(np.mean(cross_entropies(validation.labels, logits)))
+        errors = confident_errors(calibrated, validation.labels)[:_SHOWN_ERRORS]
+        return Validation(metrics, calibrated, errors)

@@ -1,4 +1,4 @@
-"""Distillation: a teacher's scorers and soft labels for a student."""
+"""Distillation: a student gets the scorers and the soft labels of a teacher."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NEURAL_SCORERS = ("encoder_length", "units", "embedding_dim", "embedding_rate")
 
 
 def check_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
-    """Checks that the teacher has all scorers of the student except the last.
+    """Checks that the teacher has all scorers of the student except the last one.
 
     Raises:
-        UserError: It has others.
+        UserError: The teacher has other scorers, or was trained on other data.
     """
     names = _DATA + _SCORERS + (_NEURAL_SCORERS if teacher.encoders else ())
     differences = [
@@ -36,15 +36,15 @@ def check_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
         hint = ", with one more encoder after a comma" if teacher.encoders else ""
         raise UserError(
             f"--teacher={student.teacher} must be this model without its last encoder, but it was "
-            f"trained with {' '.join(differences)}; give the same here{hint}"
+            f"trained with {' '.join(differences)}; use the same settings here{hint}"
         )
 
 
 def check_vocabulary(teacher: list[str], student: list[str], config: TrainConfig) -> None:
-    """Checks that a teacher has the vocabulary of its student.
+    """Checks that a teacher and its student have the same vocabulary.
 
     Raises:
-        UserError: It has another one.
+        UserError: They have different vocabularies.
     """
     if teacher != student:
         raise UserError(
@@ -54,40 +54,40 @@ def check_vocabulary(teacher: list[str], student: list[str], config: TrainConfig
 
 
 def copy_scorers(student: TextClassifier, teacher: TextClassifier) -> None:
-    """Copies the weights of all scorers of a teacher to its student."""
+    """Copies the weights of a teacher's scorers to the first scorers of its student."""
     for scorer, source in zip(student.scorers[:-1], teacher.scorers, strict=True):
         for variable, value in zip(scorer.variables, source.variables, strict=True):
             variable.assign(value)
 
 
 class SoftLabels:
-    """A teacher's probabilities for the unlabelled examples, in a file in the student's model_dir.
+    """Stores a teacher's probabilities for the unlabelled examples in the student's model_dir.
 
-    With this file, a run is resumed without its teacher.
+    With this file, the student can be resumed without the teacher.
 
     Args:
-        model_dir: The student's folder.
+        model_dir: The student's model_dir.
     """
 
     def __init__(self, model_dir: Path) -> None:
         self._path = model_dir / "taught_labels.npy"
 
     def write(self, probabilities: np.ndarray) -> None:
-        """Writes probabilities <float32>[N]."""
+        """Writes the probabilities <float32>[N] of the second label."""
         with replacing(self._path) as path, path.open("wb") as file:
             np.save(file, probabilities, allow_pickle=False)
 
     def apply_to(self, examples: Examples) -> Examples:
-        """Returns the examples with these labels.
+        """Returns the unlabelled examples with the stored probabilities as their labels.
 
         Raises:
-            RunError: The file is missing, damaged, or has labels of other examples.
+            RunError: The file is missing or damaged, or does not fit the number of examples.
         """
         try:
             labels = np.load(self._path, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{self._path} is missing or damaged ({error}); put it back, or start a new run in "
+                f"{self._path} is missing or damaged ({error}); restore it, or start a new run in "
                 "another --model_dir"
             ) from error
         if labels.shape != examples.labels.shape:

@@ -1,4 +1,4 @@
-"""Where and how a process runs: devices, replicas, signals, locks, and files that are never half.
+"""Devices, replicas, signals, locks, and files that are written completely or not at all.
 
 May import `trainer.config`.
 """

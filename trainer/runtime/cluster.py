@@ -1,6 +1,6 @@
-"""Reads the processes in TF_CONFIG, and waits until all of them have started.
+"""The workers of a run: reads them from TF_CONFIG, and waits until all of them have started.
 
-TensorFlow's own wait is silent and ignores signals, so this one comes first.
+TensorFlow's own wait logs nothing and ignores signals, so this wait comes before it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from trainer.runtime.signals import check_stop
 
 _log = logging.getLogger(__name__)
 
-_TASKS = ("chief", "worker")  # in the order of their numbers
-_LONGEST_WAIT = 600.0  # seconds, as TensorFlow's own
-_SECONDS_BETWEEN_LINES = 15.0
-_SECONDS_A_ROUND = 0.2
-_SECONDS_A_TRY = 1.0
+_JOBS = ("chief", "worker")  # in the order of worker indices
+_TIMEOUT_SECONDS = 600.0  # same as TensorFlow's own timeout
+_SECONDS_BETWEEN_LOGS = 15.0
+_SECONDS_BETWEEN_ATTEMPTS = 0.2
+_CONNECT_SECONDS = 1.0
 _EXAMPLE = (
     '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
@@ -32,108 +32,112 @@ _EXAMPLE = (
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The processes that train one run together.
+    """The workers that train one run together.
 
     Attributes:
-        addresses: `host:port` of each, the chief's first.
-        number: Which of them this process is.
+        addresses: The address `host:port` of each worker, the chief's first.
+        index: The index of this worker.
     """
 
     addresses: tuple[str, ...]
-    number: int
+    index: int
 
     def wait(self) -> None:
-        """Waits until all other processes can be reached, and logs which cannot.
+        """Waits until all other workers can be reached, and logs those that cannot.
 
-        This process listens at its own address meanwhile, so that the others find it.
+        Meanwhile this worker listens at its own address, so that the others can reach it.
 
         Raises:
-            UserError: Its own address is in use.
-            RunError: Some cannot be reached for ten minutes.
-            Interrupted: A signal came.
+            UserError: The port of its own address is in use.
+            RunError: A worker cannot be reached for ten minutes.
+            Interrupted: A signal has arrived.
         """
-        missing = {n: "" for n in range(len(self.addresses)) if n != self.number}
+        missing = {index: "" for index in range(len(self.addresses)) if index != self.index}
         started = logged = time.monotonic()
-        with _listening(self.addresses[self.number]):
+        with _listen(self.addresses[self.index]):
             while missing:
                 check_stop()
-                for number in list(missing):
-                    missing[number] = _trouble(self.addresses[number])
-                    if not missing[number]:
-                        del missing[number]
+                attempts = {index: _connection_error(self.addresses[index]) for index in missing}
+                missing = {index: error for index, error in attempts.items() if error}
+                if not missing:
+                    break
                 now = time.monotonic()
-                if missing and now - started > _LONGEST_WAIT:
+                if now - started > _TIMEOUT_SECONDS:
                     raise RunError(
-                        f"{self._named(missing)} could not be reached for "
-                        f"{_LONGEST_WAIT / 60:.0f} minutes; start it, or correct TF_CONFIG, and "
-                        "start all processes again"
+                        f"{self._describe(missing)} could not be reached for "
+                        f"{_TIMEOUT_SECONDS / 60:.0f} minutes; start it, or correct TF_CONFIG, and "
+                        "start all workers again"
                     )
-                if missing and now - logged >= _SECONDS_BETWEEN_LINES:
-                    _log.info("waiting for %s", self._named(missing))
+                if now - logged >= _SECONDS_BETWEEN_LOGS:
+                    _log.info("waiting for %s", self._describe(missing))
                     logged = now
-                if missing:
-                    time.sleep(_SECONDS_A_ROUND)
+                time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
-    def _named(self, missing: dict[int, str]) -> str:
-        """Names the first of the processes that are missing, and says how many others are."""
-        number, trouble = next(iter(missing.items()))
+    def _describe(self, missing: dict[int, str]) -> str:
+        """Returns the first missing worker with its connection error, and the number of others."""
+        index, error = next(iter(missing.items()))
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        return f"process {number} at {self.addresses[number][:80]} ({trouble}){others}"
+        return f"worker {index} at {self.addresses[index][:80]} ({error}){others}"
 
 
 def is_configured() -> bool:
-    """Says whether TF_CONFIG has a cluster.
+    """Returns whether TF_CONFIG defines a cluster.
 
     Raises:
-        UserError: It is not a JSON object.
+        UserError: TF_CONFIG is not a JSON object.
     """
-    return "cluster" in _content()
+    return "cluster" in _read_config()
 
 
 def read_cluster() -> Cluster:
-    """Reads TF_CONFIG.
+    """Reads the cluster from TF_CONFIG.
 
     Raises:
-        UserError: It is not set, or is not a cluster with one of its tasks.
+        UserError: TF_CONFIG is not set, or is not a cluster with one of its tasks.
     """
-    content = _content()
+    content = _read_config()
     if "cluster" not in content:
         raise UserError(
             "--distribute=multi_worker needs the environment variable TF_CONFIG, such as "
-            f"{_EXAMPLE}, with another index in each process"
+            f"{_EXAMPLE}, with a different index for each worker"
         )
     jobs = content["cluster"]
-    if not isinstance(jobs, dict) or not jobs:
-        raise _mistake("cluster", jobs)
-    for name, addresses in jobs.items():
-        if name not in _TASKS:
-            raise _mistake(f"cluster has the tasks {_cut(name)}, not chief or worker:", addresses)
-        if not isinstance(addresses, list) or not addresses or not all(map(_is_one, addresses)):
-            raise _mistake(f"cluster.{name} is not a list of addresses, host:port:", addresses)
-    if len(jobs.get("chief", ())) > 1:
-        raise _mistake("cluster.chief has more than one address:", jobs["chief"])
-    addresses = tuple(address for task in _TASKS for address in jobs.get(task, ()))
+    _check_jobs(jobs)
+    addresses = tuple(address for job in _JOBS for address in jobs.get(job, ()))
     for address in addresses:
         if addresses.count(address) > 1:
-            raise _mistake("cluster has one address more than once:", address)
-    return Cluster(addresses, _number(content.get("task"), jobs))
+            raise _config_error("cluster has one address more than once:", address)
+    return Cluster(addresses, _worker_index(content.get("task"), jobs))
 
 
-def _number(task: object, jobs: dict[str, list[str]]) -> int:
-    """Returns which of all processes this one is."""
+def _check_jobs(jobs: Any) -> None:  # noqa: ANN401 any JSON value
+    """Checks the value of `cluster` in TF_CONFIG: addresses by job."""
+    if not isinstance(jobs, dict) or not jobs:
+        raise _config_error("cluster", jobs)
+    for job, addresses in jobs.items():
+        if job not in _JOBS:
+            raise _config_error(f"cluster has the job {_cut(job)}, not chief or worker:", addresses)
+        if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
+            raise _config_error(f"cluster.{job} is not a list of addresses, host:port:", addresses)
+    if len(jobs.get("chief", ())) > 1:
+        raise _config_error("cluster.chief has more than one address:", jobs["chief"])
+
+
+def _worker_index(task: object, jobs: dict[str, list[str]]) -> int:
+    """Returns the index of this worker among all workers, the chief included."""
     if not isinstance(task, dict):
-        raise _mistake("task is missing, or not an object:", task)
-    kind, index = task.get("type"), task.get("index")
-    if kind not in list(jobs):  # it may be no string
-        raise _mistake(f"task.type is none of {', '.join(jobs)}:", kind)
-    if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):  # as TensorFlow takes it
+        raise _config_error("task is missing, or not an object:", task)
+    job, index = task.get("type"), task.get("index")
+    if job not in list(jobs):  # a list, because `job` may not be hashable
+        raise _config_error(f"task.type is none of {', '.join(jobs)}:", job)
+    if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):  # TensorFlow accepts it too
         index = int(index)
-    if type(index) is not int or not 0 <= index < len(jobs[kind]):
-        raise _mistake(f"task.index is none of 0 to {len(jobs[kind]) - 1}:", index)
-    return index + (len(jobs.get("chief", ())) if kind == "worker" else 0)
+    if type(index) is not int or not 0 <= index < len(jobs[job]):
+        raise _config_error(f"task.index is none of 0 to {len(jobs[job]) - 1}:", index)
+    return index + (len(jobs.get("chief", ())) if job == "worker" else 0)
 
 
-def _content() -> dict[str, Any]:
+def _read_config() -> dict[str, Any]:
     text = os.environ.get("TF_CONFIG", "")
     try:
         content = json.loads(text or "{}")
@@ -143,11 +147,11 @@ def _content() -> dict[str, Any]:
             f"{_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
-        raise _mistake("it is not an object:", content)
+        raise _config_error("it is not an object:", content)
     return content
 
 
-def _mistake(what: str, value: object) -> UserError:
+def _config_error(what: str, value: object) -> UserError:
     return UserError(
         f"the environment variable TF_CONFIG is wrong: {what} {_cut(json.dumps(value))}; write it "
         f"such as {_EXAMPLE}, or unset it to train in one process"
@@ -160,11 +164,11 @@ def _cut(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _is_one(address: object) -> bool:
-    """Says whether a value is an address, `host:port`."""
-    if not isinstance(address, str):
+def _is_address(value: object) -> bool:
+    """Returns whether a value is an address, `host:port`."""
+    if not isinstance(value, str):
         return False
-    host, _, port = address.rpartition(":")
+    host, _, port = value.rpartition(":")
     is_port = re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) < 2**16
     return is_port and re.fullmatch(r"[^\s:/]+|\[[0-9a-fA-F:.%\w]+\]", host) is not None
 
@@ -174,28 +178,28 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _trouble(address: str) -> str:
-    """Tries to reach an address, and returns why it cannot be reached; empty if it can."""
+def _connection_error(address: str) -> str:
+    """Tries to connect to an address. Returns the error; empty if the connection succeeds."""
     try:
-        socket.create_connection(_split(address), timeout=_SECONDS_A_TRY).close()
+        socket.create_connection(_split(address), timeout=_CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""
 
 
-def _listening(address: str) -> contextlib.closing[socket.socket]:
-    """Opens the port of this process' own address."""
+def _listen(address: str) -> contextlib.closing[socket.socket]:
+    """Opens the port of this worker's own address."""
     _, port = _split(address)
     try:
         if socket.has_dualstack_ipv6():
             family = socket.AF_INET6
-            with contextlib.suppress(OSError):  # a machine may have IPv6 switched off
+            with contextlib.suppress(OSError):  # IPv6 may be switched off
                 server = socket.create_server(("", port), family=family, dualstack_ipv6=True)
                 return contextlib.closing(server)
         return contextlib.closing(socket.create_server(("", port)))
     except OSError as error:
         raise UserError(
-            f"port {port} of this process' own address in TF_CONFIG, {address[:80]}, cannot be "
-            f"opened ({error.strerror or error}); end the process that uses it, or name "
-            "another port in all processes"
+            f"port {port} of this worker's own address in TF_CONFIG, {address[:80]}, cannot be "
+            f"opened ({error.strerror or error}); end the process that uses it, or choose "
+            "another port in all workers"
         ) from error

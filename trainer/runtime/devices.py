@@ -1,4 +1,4 @@
-"""Where a run computes: accelerators, cores and threads, the precision policy."""
+"""Chooses devices, threads and precision for this machine."""
 
 from __future__ import annotations
 
@@ -12,98 +12,98 @@ from trainer.runtime import processor
 
 _log = logging.getLogger(__name__)
 
-_SMALLEST_PART = 8  # reviews; parts half as large take longer than they save
-_THREADS = "TF_NUM_INTRAOP_THREADS"  # TensorFlow's own variable
-_TENSOR_CORES = (7, 0)  # the first compute capability whose float16 products are the faster ones
+_MIN_BRANCH_SIZE = 8  # examples; smaller branches cost more time than they save
+_THREADS_VARIABLE = "TF_NUM_INTRAOP_THREADS"  # an environment variable of TensorFlow
+_TENSOR_CORES = (7, 0)  # the first compute capability with tensor cores for float16
 
 
-def precision(setting: str) -> str:
-    """Says which of Keras' policies a setting stands for on this machine.
+def choose_precision(setting: str) -> str:
+    """Returns the Keras dtype policy for the setting `precision` on this machine.
 
     Args:
-        setting: `auto`, or the name of a policy. `auto` is mixed_float16 where the first GPU has
-            tensor cores and float32 elsewhere: on CPUs mixed_float16 is many times slower.
+        setting: `auto` or the name of a policy. `auto` is mixed_float16 if the first GPU has tensor
+            cores, otherwise float32, because mixed_float16 is many times slower on CPUs.
     """
     if setting != "auto":
         return setting
-    return "mixed_float16" if _has_tensorcores() else "float32"
+    return "mixed_float16" if _has_tensor_cores() else "float32"
 
 
-def resolve_precision(setting: str, recorded: str, run: str) -> str:
-    """Returns the policy of an existing run, with a warning if this machine would choose another.
+def check_precision(setting: str, recorded: str, run: str) -> None:
+    """Warns if this machine would choose another precision than the one of an existing run.
 
     Args:
-        setting: As for `precision`.
-        recorded: The policy that the run began with.
-        run: What the warning calls the run.
+        setting: The setting `precision`.
+        recorded: The policy of the run, which is used.
+        run: The name of the run in the warning.
     """
-    if recorded != precision(setting):
+    usual = choose_precision(setting)
+    if recorded != usual:
         _log.warning(
-            "%s was trained in %s and is computed in it here as well, where %s is usual",
+            "%s was trained in %s and uses it here too, although %s is usual on this machine",
             run,
             recorded,
-            precision(setting),
+            usual,
         )
-    return recorded
 
 
-def policy(precision: str) -> keras.DTypePolicy:
-    """Makes a Keras policy; float32 is meant, so TensorFloat-32 is off under it."""
+def make_policy(precision: str) -> keras.DTypePolicy:
+    """Creates a Keras dtype policy, and disables TensorFloat-32 if the policy is float32."""
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
     return keras.DTypePolicy(precision)
 
 
-def branches(batch_size: int) -> int:
-    """Returns into how many parts a batch is cut: one for each core of a CPU; 1 on a GPU.
+def choose_branches(batch_size: int) -> int:
+    """Returns the number of branches into which the model splits a batch: one per core, 1 on a GPU.
 
-    If TensorFlow was configured to have several CPUs, their replicas share the cores. This does not
-    initialize TensorFlow.
+    Logical CPUs share the cores. This function does not initialize TensorFlow.
 
     Args:
-        batch_size: Examples a step; a part of fewer than 8 is not worth a core.
+        batch_size: Examples per step. Each branch computes at least 8 of them.
     """
     if tf.config.get_visible_devices("GPU"):
         return 1
-    return max(1, min(processor.cores() // _cpus(), batch_size // _SMALLEST_PART))
+    cores = processor.cores() // _count_cpu_devices()
+    return max(1, min(cores, batch_size // _MIN_BRANCH_SIZE))
 
 
-def set_threads(batch_size: int, parts: int | None = None, *, warns: bool = True) -> None:
-    """Sets how many threads compute one operation; call it before TensorFlow is used.
+def set_threads(batch_size: int, branches: int | None = None, *, warns: bool = True) -> None:
+    """Sets the number of threads that compute one operation. Call it before TensorFlow is used.
 
-    Each part of a batch keeps a core busy, and threads beyond the number of cores only wait for
-    each other. So an operation gets as many threads as there are cores per part: one if there are
-    as many parts as cores, all if a batch is too small to be cut. The last bits of results depend
-    on the number. The environment variable TF_NUM_INTRAOP_THREADS takes precedence.
+    Each branch uses one core, and more threads than cores only wait for each other. So each
+    operation gets as many threads as there are cores per branch. The last bits of results depend on
+    this number. The environment variable TF_NUM_INTRAOP_THREADS takes precedence.
 
     Args:
-        batch_size: Examples a step.
-        parts: Into how many parts a batch is cut; None: as many as `branches` returns.
-        warns: Whether to log a warning when TensorFlow is initialized with another number already.
+        batch_size: Examples per step.
+        branches: Number of branches of a batch; None: chosen for this machine.
+        warns: Whether to warn if TensorFlow is already initialized with another number.
     """
-    if os.environ.get(_THREADS):
+    if os.environ.get(_THREADS_VARIABLE):
         return
     cores = processor.cores()
-    threads = max(1, cores // (_cpus() * (parts or branches(batch_size))))
+    branches = branches or choose_branches(batch_size)
+    threads = max(1, cores // (_count_cpu_devices() * branches))
     try:
-        if cores < processor.affinity():  # TensorFlow ignores quotas
+        if cores < processor.affinity():  # TensorFlow ignores CPU quotas
             tf.config.threading.set_inter_op_parallelism_threads(cores)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-    except RuntimeError:
-        found = tf.config.threading.get_intra_op_parallelism_threads() or processor.affinity()
-        if warns and found != threads:
+    except RuntimeError:  # TensorFlow is initialized
+        current = tf.config.threading.get_intra_op_parallelism_threads() or processor.affinity()
+        if warns and current != threads:
             _log.warning(
-                "TensorFlow is initialized already, with %d threads for an operation where %d are "
-                "usual here: steps may be slower, and results differ in the last bits from those "
-                "of scripts.train; train before other use of TensorFlow, or set %s=%d",
-                found,
+                "TensorFlow is already initialized with %d threads per operation instead of %d: "
+                "steps may be slower, and the last bits of results differ from those of "
+                "scripts.train; train before any other use of TensorFlow, or set %s=%d",
+                current,
                 threads,
-                _THREADS,
+                _THREADS_VARIABLE,
                 threads,
             )
 
 
 def describe() -> str:
-    """Names the devices that TensorFlow sees, such as `CPU` or `1 GPU (NVIDIA H100)`."""
+    """Returns the names of TensorFlow's devices, such as `CPU` or `1 GPU (NVIDIA H100)`."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"
@@ -111,7 +111,7 @@ def describe() -> str:
     return f"{len(gpus)} GPU ({name})"
 
 
-def _has_tensorcores() -> bool:
+def _has_tensor_cores() -> bool:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return False
@@ -119,8 +119,8 @@ def _has_tensorcores() -> bool:
     return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
 
 
-def _cpus() -> int:
-    """Counts the CPUs that TensorFlow has, or will have when it is initialized."""
+def _count_cpu_devices() -> int:
+    """Counts TensorFlow's logical CPUs, also before TensorFlow is initialized."""
     physical = tf.config.get_visible_devices("CPU")
     logical = [tf.config.get_logical_device_configuration(device) for device in physical]
     return max(1, sum(len(devices or [None]) for devices in logical))

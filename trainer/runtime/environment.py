@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its settings and its data."""
+"""The environment of a run: what its bits depend on besides its settings and its data."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from trainer.runtime import devices, processor
 
 _log = logging.getLogger(__name__)
 
-_LIBRARIES = ("tensorflow", "keras")  # whose kernels and layers compute
+_LIBRARIES = ("tensorflow", "keras")  # their kernels and layers decide the bits
 _PROGRAM = "text-sentiment"
-# It wrote no version into config.json, and chose the best epoch by the calibrated loss, which
-# cannot be compared with the uncalibrated loss of later versions.
-_EARLY = "0.1.0"
+# This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
+# which cannot be compared with the uncalibrated loss of later versions.
+_UNVERSIONED = "0.1.0"
 
 
 def current() -> dict[str, str]:
-    """Returns the processor's model and the versions of this program and of its libraries."""
+    """Returns the processor and the versions of the libraries and of this program."""
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     return {"processor": processor.model(), **versions, _PROGRAM: __version__}
 
 
 def recorded(content: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what `current` returns, from a config.json, as far as it is there."""
+    """Returns the environment that a config.json recorded; it may lack values of `current`."""
     found = {"processor": content.get("processor"), **content.get("versions", {})}
     known = {name: found[name] for name in ("processor", *_LIBRARIES) if found.get(name)}
-    return {**known, _PROGRAM: content.get("program_version", _EARLY)}
+    return {**known, _PROGRAM: content.get("program_version", _UNVERSIONED)}
 
 
 def warn_of_changes(
     recorded: Mapping[str, str], branches: int | None, config: TrainConfig, model_dir: Path
 ) -> None:
-    """Logs one warning if a run is resumed where its bits may differ.
+    """Logs one warning if a run is resumed in another environment, where its bits may differ.
 
     Args:
-        recorded: The environment in its config.json.
-        branches: The branches in its config.json; None in a run of an early version.
+        recorded: The environment in config.json.
+        branches: The branches in config.json; None in a run of an early version.
         config: The settings.
-        model_dir: Its folder.
+        model_dir: The folder of the run.
     """
     now = current()
     changes = [
@@ -51,17 +51,17 @@ def warn_of_changes(
         for name, before in recorded.items()
         if before != now[name]
     ]
-    here = devices.branches(config.batch_size)
-    if branches not in (None, here):
+    usual = devices.choose_branches(config.batch_size)
+    if branches not in (None, usual):
         changes.append(
-            f"{branches} branches of a batch there, which are kept; {here} would suit the cores"
+            f"{branches} branches per batch, which are kept; {usual} would suit the cores"
         )
-    if recorded.get(_PROGRAM) == _EARLY != __version__:
-        changes.append("the loss of its best epoch so far is calibrated, that of later ones is not")
+    if recorded.get(_PROGRAM) == _UNVERSIONED != __version__:
+        changes.append("the best validation loss so far is calibrated, the next ones are not")
     if changes:
         _log.warning(
-            "%s was started elsewhere (%s): it is resumed, but its results may differ from those "
-            "of a run that was not moved",
+            "%s was started in another environment (%s): it is resumed, but its results may differ "
+            "from those of an uninterrupted run",
             model_dir,
             "; ".join(changes),
         )

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and a disk that is full."""
+"""Writes files completely or not at all, and recognizes a lack of memory."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ import tensorflow as tf
 
 from pipeline.errors import RunError, translate_disk_full
 
-# Of the names of folders in which files are written before they are renamed.
+# Names of the temporary folders in which files are written before they are renamed.
 _PREFIX, _SUFFIX = ".text-sentiment-", ".unfinished"
-# Words in errors of TensorFlow and CUDA when there is no memory.
+# Phrases in errors of TensorFlow and CUDA that mean too little memory.
 _NO_MEMORY = ("out of memory", "out_of_memory", "oom when", "allocate", "cannot allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Says whether an error means too little memory, of the machine or a GPU."""
+    """Returns whether an error means too little memory, of the machine or of a GPU."""
     if isinstance(error, MemoryError):
         return True
     message = (getattr(error, "message", None) or "").lower()
-    return isinstance(error, tf.errors.OpError) and any(word in message for word in _NO_MEMORY)
+    return isinstance(error, tf.errors.OpError) and any(phrase in message for phrase in _NO_MEMORY)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path to write to, and puts what was written in the place of another, whole.
+    """Replaces a file atomically: yields a temporary path, and renames it to `path` at the end.
 
-    The path is in a new folder with a unique name, beside the other path. A file that is
-    replaced keeps its permissions; a link is replaced, not followed.
+    The temporary path is in a new folder beside `path`. A replaced file keeps its permissions. A
+    link is replaced, not followed. If the block fails, the old file remains.
 
     Args:
-        path: What is to be replaced, or made.
+        path: The file to create or replace.
 
     Raises:
-        RunError: The disk is full; what was there is there still.
-        OSError: It cannot be written; its `filename` is `path`.
+        RunError: The disk is full.
+        OSError: The file cannot be written; `filename` of the error is `path`.
     """
     with translate_disk_full(path.name, path.parent), unfinished_folder(path) as folder:
         new = folder / "new"
@@ -52,21 +52,21 @@ def replacing(path: Path) -> Iterator[Path]:
             if not path.is_symlink():
                 new.chmod(stat.S_IMODE(path.stat().st_mode))
         with new.open("rb") as file:
-            os.fsync(file.fileno())  # else the file may be empty after a power cut
+            os.fsync(file.fileno())  # otherwise a power failure may leave an empty file
         with _error_names(path):
             new.replace(path)
 
 
 @contextlib.contextmanager
 def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
-    """Makes a folder for content that is renamed when it is whole; removes it at the end.
+    """Creates a temporary folder for content that is renamed when complete; deletes it at the end.
 
     Args:
-        path: Where its content goes when it is whole.
-        beside: The folder is made beside this; None: beside `path`.
+        path: The final path of the content.
+        beside: The temporary folder is created beside this path; None: beside `path`.
 
     Raises:
-        OSError: No folder can be made there; its `filename` is `path`.
+        OSError: The folder cannot be created; `filename` of the error is `path`.
     """
     with _error_names(path):
         folder = tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=(beside or path).parent)
@@ -77,11 +77,11 @@ def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Pat
 
 
 def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
-    """Removes what killed processes have left behind in `replacing`.
+    """Deletes the temporary folders of `replacing` that killed processes left behind.
 
     Args:
-        folder: A folder of a run, whose lock this process holds.
-        older_than: Seconds; 0 where only the holder of the lock writes files.
+        folder: A folder of a run. This process must hold the lock of the run.
+        older_than: Minimum age in seconds; 0 if only the holder of the lock writes to the folder.
     """
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         is_old = time.time() - path.lstat().st_mtime >= older_than
@@ -91,7 +91,7 @@ def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
 
 @contextlib.contextmanager
 def _error_names(path: Path) -> Iterator[None]:
-    """Makes an OSError name the path that the user knows."""
+    """Replaces the path in an OSError by `path`, which the user knows."""
     try:
         yield
     except OSError as error:
@@ -99,16 +99,16 @@ def _error_names(path: Path) -> Iterator[None]:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Writes JSON whole or not at all."""
+    """Writes a JSON file completely or not at all."""
     with replacing(path) as new:
         new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads what `write_json` wrote.
+    """Reads a JSON object from a file.
 
     Raises:
-        RunError: It is damaged.
+        RunError: The file is damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""One training process a folder."""
+"""The lock of a run: only one process at a time trains in a folder."""
 
 from __future__ import annotations
 
@@ -12,40 +12,47 @@ from typing import TextIO
 
 from pipeline.errors import UserError
 
+# The package `filelock` does not name the process that holds a lock, accepts any existing file as
+# the lock file, and leaves it behind.
+
 
 @contextlib.contextmanager
 def run_lock(model_dir: Path) -> Iterator[None]:
-    """Holds a run's folder, which is made where it is not there, for this process.
+    """Locks the folder of a run for this process.
 
-    The system gives the lock back when the process ends, by whatever death: a lock that a dead
-    process left does not block.
+    The operating system releases the lock when the process ends, even after kill -9.
 
     Args:
-        model_dir: The run's folder. Where this made it and nothing was written, it goes again.
+        model_dir: The folder of the run. It is created if it is missing, and in that case deleted
+            at the end if it is still empty.
 
     Raises:
-        UserError: Another process holds it; the message names that process.
+        UserError: Another process holds the lock, and the message names it; or the lock file
+            belongs to something else.
     """
     is_new = not model_dir.exists()
     model_dir.mkdir(parents=True, exist_ok=True)
     path = model_dir / "lock"
-    with _locked(path) as file:
+    with _open_locked(path) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # while it is held still, or it might be another's
+            path.unlink(
+                missing_ok=True
+            )  # before the release: later it may be another process' lock
             if is_new:
-                with contextlib.suppress(OSError):  # there is something in it, as there should be
+                with contextlib.suppress(OSError):  # the folder is not empty
                     model_dir.rmdir()
 
 
-def _locked(path: Path) -> TextIO:
+def _open_locked(path: Path) -> TextIO:
+    """Opens and locks a lock file; creates it if it is missing."""
     while True:
-        # a+: what the holder wrote is not to be emptied by those who ask.
-        file = open(path, "a+", encoding="utf-8", opener=_no_link)  # noqa: SIM115 it outlives this
+        # a+: keeps the content, which names the holder.
+        file = open(path, "a+", encoding="utf-8", opener=_open_no_link)  # noqa: SIM115 returned
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with contextlib.suppress(FileNotFoundError):
@@ -60,14 +67,14 @@ def _locked(path: Path) -> TextIO:
                 f"{holder} is training in {path.parent}; "
                 "wait for it or stop it, or name another --model_dir"
             ) from error
-        file.close()  # its holder removed it just now
+        file.close()  # its holder has just deleted it: try again
 
 
 def _check_is_lock(file: TextIO, path: Path) -> None:
-    """Checks that an existing file is the lock of a dead process, which may be removed.
+    """Checks that an existing file is a lock, left by a process that has died.
 
     Raises:
-        UserError: It is something else.
+        UserError: The file is something else.
     """
     file.seek(0)
     content = file.read(200)
@@ -79,6 +86,6 @@ def _check_is_lock(file: TextIO, path: Path) -> None:
         )
 
 
-def _no_link(path: str, flags: int) -> int:
-    """Opens no link, which in a folder from a stranger may lead to any file."""
+def _open_no_link(path: str, flags: int) -> int:
+    """Opens a file, but not a link: in a copied folder, a link may lead to any file."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o644)

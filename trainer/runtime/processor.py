@@ -1,4 +1,4 @@
-"""The processor of this machine: its model, and how many cores this process may use."""
+"""The model of the processor, and the number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-_V1_FOLDERS = ("cpu,cpuacct", "cpuacct,cpu", "cpu")  # where the controller is mounted
+_V1_FOLDERS = ("cpu,cpuacct", "cpuacct,cpu", "cpu")  # mount points of the cgroup v1 controller
 
 
 def model() -> str:
-    """Names the model of the processor, such as `AMD EPYC 9B45`."""
+    """Returns the model of the processor, such as `AMD EPYC 9B45`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
@@ -22,28 +22,27 @@ def model() -> str:
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Counts the cores that this process may use, at least 1.
+    """Returns the number of cores that this process may use, at least 1.
 
-    A container often sees all cores of its host and may use the time of a few of them. Threads
-    beyond those only make each other wait. A quota of 1.5 cores counts as 2.
+    A container often sees all cores of its host, but its CPU quota allows the time of fewer. More
+    threads than that only wait for each other. A quota of 1.5 cores counts as 2.
 
     Args:
-        root: Where `proc` and `sys` are; tests give another.
+        root: The folder that contains `proc` and `sys`; for tests.
     """
-    allowed = affinity()
     quotas = [math.ceil(quota) for quota in _quotas(root)]
-    return max(1, min([allowed, *quotas]))
+    return max(1, min([affinity(), *quotas]))
 
 
 def affinity() -> int:
-    """Counts the cores that this process may be scheduled on, whatever its quota of their time."""
+    """Returns the number of cores that this process may be scheduled on; ignores CPU quotas."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yields the quotas of CPU time of this process' control groups, in cores."""
+    """Yields the CPU quota of each control group of this process, in cores."""
     for folder in _groups(root):
         quota = _v2_quota(folder) if (folder / "cpu.max").is_file() else _v1_quota(folder)
         if quota is not None and quota > 0:
@@ -51,7 +50,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Yields the folders of this process' control groups, and of those around them."""
+    """Yields the folders of this process' control groups and of their parents."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -68,7 +67,7 @@ def _groups(root: Path) -> Iterator[Path]:
             continue
         for base in bases:
             group = base / path.strip("/")
-            # In a container the path may be the host's, and the container's group is the base.
+            # In a container, the path may be that on the host, and the base is the own group.
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(base))
 
 
@@ -84,6 +83,6 @@ def _v1_quota(folder: Path) -> float | None:
     try:
         quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
         period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
-        return quota / period if quota > 0 else None  # -1: none
+        return quota / period if quota > 0 else None  # -1: no quota
     except (OSError, ValueError, ZeroDivisionError):
         return None

@@ -1,4 +1,8 @@
-"""The replicas of a model that train together, by tf.distribute."""
+"""Data-parallel training with tf.distribute: one replica of the model per device.
+
+A cluster run has several workers: processes that each hold the replicas of their own devices.
+Worker 0 is the chief.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from trainer.runtime.signals import Interrupted, Stop, current_stop, use_stop
 
 _log = logging.getLogger(__name__)
 
-_SEEDS_BETWEEN = 1_000_003  # from one replica to the next
-_FAILED = 1000  # not the number of any signal
-_LOST = (
+_SEED_STRIDE = 1_000_003  # between the seeds of two replicas
+_FAILED = 1000  # the status of a worker that failed; not the number of a signal
+_LOST_WORKER_ERRORS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
@@ -31,17 +35,18 @@ _LOST = (
 
 
 class Replicas:
-    """The copies of a model in all processes of a run, each on a device of its own.
+    """The replicas of a model, one per device, in all workers of a run.
 
-    Each computes its part of every batch; sums go over all of them, so that they stay alike.
+    Each replica computes its shard of every batch. Gradients are summed over all replicas, so that
+    every replica has the same weights.
 
     Args:
-        strategy: The strategy that keeps them alike.
+        strategy: The tf.distribute strategy.
 
     Attributes:
-        count: How many there are, in all processes.
-        local: The numbers of those in this process.
-        is_cluster: Whether there may be other processes.
+        count: Number of replicas in all workers.
+        local: The ids of the replicas in this worker.
+        is_cluster: Whether there may be other workers.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
@@ -49,189 +54,189 @@ class Replicas:
         self.count = strategy.num_replicas_in_sync
         self.is_cluster = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         local = 1 if self.count == 1 else len(strategy.extended.worker_devices)
-        first = local * (_worker_number(strategy.cluster_resolver) if self.is_cluster else 0)
+        first = local * (_worker_index(strategy.cluster_resolver) if self.is_cluster else 0)
         self.local = range(first, first + local)
-        self._process, self._processes = first // local, self.count // local
+        self._worker, self._num_workers = first // local, self.count // local
 
     @property
     def is_chief(self) -> bool:
-        """Says whether this process is the one that writes."""
+        """Returns whether this worker is the chief, the only one that writes to model_dir."""
         return self.local.start == 0
 
     def scope(self) -> contextlib.AbstractContextManager[object]:
-        """Has variables that are made meanwhile be one for each replica, kept alike."""
+        """Returns a context in which variables are created in every replica; see Strategy.scope."""
         return self._strategy.scope()
 
-    def run(self, compute: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 as tf.distribute does
-        """Calls a function in each replica; what it answers stands on the replica's device."""
+    def run(self, compute: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 as Strategy.run
+        """Calls a function in each replica of this worker and returns the per-replica results."""
         return self._strategy.run(compute, args=arguments)
 
-    def number(self) -> tf.Tensor:
-        """Returns that of a replica <int64>[], from 0 to `count` - 1; called in a replica."""
+    # Called in a replica, that is, in a function that `run` calls.
+
+    def replica_id(self) -> tf.Tensor:
+        """Returns the id of the current replica <int64>[], from 0 to `count` - 1."""
         if self.count == 1:
             return tf.constant(0, tf.int64)
         return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int64)
 
     def shard(self, batch: tf.Tensor) -> tf.Tensor:
-        """Takes a replica's own part of this process' batch [B, ...]; called in a replica."""
+        """Returns the current replica's shard of the worker's batch [B, ...]."""
         if len(self.local) == 1:
             return batch
-        number = tf.cast(self.number(), tf.int32) - self.local.start
+        index = tf.cast(self.replica_id(), tf.int32) - self.local.start
         size = tf.shape(batch)[0] // len(self.local)
-        return batch[number * size : (number + 1) * size]
+        return batch[index * size : (index + 1) * size]
 
-    def summed(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds tensors up over all replicas; called in a replica."""
+    def all_reduce_sum(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the sums of tensors over all replicas."""
         if self.count == 1:
             return tensors
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
-    def first(self, of_each: Any) -> tf.Tensor:  # noqa: ANN401 a tensor, or tf.distribute's several
-        """Returns the tensor of this process' first replica, of what `run` has answered."""
-        return self._strategy.experimental_local_results(of_each)[0]
+    # Called outside the replicas, with the per-replica results of `run`.
 
-    def gathered(self, of_each: Any) -> tf.Tensor:  # noqa: ANN401 a tensor, or tf.distribute's several
-        """Returns the tensors [B, ...] of all replicas of what `run` has answered, end to end."""
+    def first_local(self, per_replica: Any) -> tf.Tensor:  # noqa: ANN401 a tensor or a PerReplica
+        """Returns the result of this worker's first replica."""
+        return self._strategy.experimental_local_results(per_replica)[0]
+
+    def gather(self, per_replica: Any) -> tf.Tensor:  # noqa: ANN401 a tensor or a PerReplica
+        """Returns the results [B, ...] of all replicas, concatenated along the first axis."""
         if self.count == 1:
-            return of_each
-        shape = [None, *self.first(of_each).shape[1:]]  # which gather forgets
-        return tf.ensure_shape(self._strategy.gather(of_each, axis=0), shape)
+            return per_replica
+        shape = [None, *self.first_local(per_replica).shape[1:]]  # lost by Strategy.gather
+        return tf.ensure_shape(self._strategy.gather(per_replica, axis=0), shape)
 
-    def offset_replica_seeds(self, model: tf.keras.Model) -> None:
-        """Has each replica draw random numbers of its own from now on.
+    def offset_replica_seeds(self, model: keras.Model) -> None:
+        """Gives each replica different random numbers, such as dropout masks.
 
-        Their seeds are alike when they are made or restored, and so would be their dropout. The
-        first replica's, which checkpoints hold, stay as they are.
+        Keras creates and restores the same seeds in all replicas. The seeds of replica 0, which
+        checkpoints contain, do not change.
         """
         if self.count == 1:
             return
         seeds = seeds_of(model)
 
-        def shift() -> None:
-            moved = tf.stack([self.number() * _SEEDS_BETWEEN, 0])
+        def add_offset() -> None:
+            offset = tf.stack([self.replica_id() * _SEED_STRIDE, 0])
             for seed in seeds:
-                seed.assign(seed.value + tf.cast(moved, seed.value.dtype))
+                seed.assign(seed.value + tf.cast(offset, seed.value.dtype))
 
-        self._strategy.run(tf.function(shift))
+        self._strategy.run(tf.function(add_offset))
 
     def wait(self) -> None:
-        """Waits until all processes have come here."""
-        self.total(tf.constant(0))
+        """Waits until all workers have called this method."""
+        self.all_gather([0])
+
+    def all_gather(self, numbers: Sequence[int]) -> np.ndarray:
+        """Returns the numbers <int32>[W, N] of all W workers; waits for all of them."""
+        rows = np.zeros([self._num_workers, len(numbers)], np.int32)
+        rows[self._worker] = numbers
+        return np.asarray(self._sum_over_workers(tf.constant(rows)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def _sum_over_workers(self, numbers: tf.Tensor) -> tf.Tensor:
+        # identity: all_reduce needs a tensor on the replica's device, not a captured constant.
+        sums = self._strategy.run(lambda: self.all_reduce_sum([tf.identity(numbers)])[0])
+        return self.first_local(sums) // len(self.local)  # each local replica added the numbers
 
     @contextlib.contextmanager
-    def all_or_none(self) -> Iterator[None]:
-        """Ends a block in all processes if it fails or is stopped in one of them.
+    def fail_together(self) -> Iterator[None]:
+        """Ends a block in all workers if it fails or is interrupted in one of them.
 
-        Without this the others would wait. The block must not wait for other processes.
+        Otherwise the other workers would wait forever. The block must not wait for other workers.
 
         Raises:
-            Interrupted: Another process was stopped by a signal.
-            RunError: Another process has failed, or is gone.
+            Interrupted: Another worker was interrupted by a signal.
+            RunError: Another worker has failed, or is lost.
         """
         if not self.is_cluster:
             yield
             return
         error: Exception | None = None
+        status = 0
         try:
             yield
-        except Interrupted as stopped:
-            error, code = stopped, stopped.signal
+        except Interrupted as interrupted:
+            error, status = interrupted, interrupted.signal
         except Exception as failure:
-            error, code = failure, _FAILED
-        else:
-            code = 0
+            error, status = failure, _FAILED
         if error:
-            _log.warning("process %d ends, and the others with it: %s", self._process, error)
-        with contextlib.suppress(*[RunError] if error else ()), self.translate_lost_process():
-            codes = self._of_each([code])[:, 0]
-        if error:
+            _log.warning("worker %d ends, and all other workers with it: %s", self._worker, error)
+            with contextlib.suppress(RunError), self.translate_lost_worker():
+                self.all_gather([status])
             raise error
-        if _FAILED in codes:
+        with self.translate_lost_worker():
+            statuses = self.all_gather([status])[:, 0]
+        if _FAILED in statuses:
             raise RunError(
-                f"process {list(codes).index(_FAILED)} of the run has failed; its own log says "
-                "why; start all processes again when that is fixed"
+                f"worker {list(statuses).index(_FAILED)} of the run has failed; its own log says "
+                "why; start all workers again when that is fixed"
             )
-        if codes.any():
+        if statuses.any():
             raise Interrupted(signal.SIGTERM)
 
-    def compare(self, values: Mapping[str, object]) -> None:
-        """Refuses to train where the processes of a run differ in something.
+    def check_equal(self, values: Mapping[str, object]) -> None:
+        """Checks that all workers have the same values.
 
         Args:
-            values: What must be the same in all of them, by the names for the message.
+            values: The values of this worker, by the names that the message uses.
 
         Raises:
-            UserError: A value differs; the message says which, and in which processes.
+            UserError: A value differs. The message names it and the workers that differ.
         """
         if not self.is_cluster:
             return
-        # The names first: processes of different program versions would compare different things.
-        named = {"the version of the program": list(values)}
-        for some in (named, values):
-            digests = self._of_each([n for value in some.values() for n in _digest(value)])
-            digests = digests.reshape(self._processes, len(some), -1)
-            for (name, value), of_each in zip(some.items(), digests.swapaxes(0, 1), strict=True):
-                others = [n for n, digest in enumerate(of_each) if (digest != of_each[0]).any()]
-                if others:
-                    raise UserError(
-                        f"the processes of the run differ in {name}: process "
-                        f"{', '.join(map(str, others))[:80]} and process 0 have different ones, "
-                        f"and process {self._process}, this one, has {str(value)[:80]!r}; start "
-                        "all of them with the same settings, data and program"
-                    )
+        # Names first: workers of different program versions compare different values.
+        self._check_digests({"the version of the program": list(values)})
+        self._check_digests(values)
+
+    def _check_digests(self, values: Mapping[str, object]) -> None:
+        numbers = [number for value in values.values() for number in _digest(value)]
+        digests = self.all_gather(numbers).reshape(self._num_workers, len(values), -1)
+        for (name, value), by_worker in zip(values.items(), digests.swapaxes(0, 1), strict=True):
+            others = [n for n, digest in enumerate(by_worker) if (digest != by_worker[0]).any()]
+            if others:
+                raise UserError(
+                    f"the workers of the run differ in {name}: worker "
+                    f"{', '.join(map(str, others))[:80]} and worker 0 have different values, and "
+                    f"worker {self._worker}, this one, has {str(value)[:80]!r}; start all workers "
+                    "with the same settings, data and program"
+                )
 
     @contextlib.contextmanager
-    def translate_lost_process(self) -> Iterator[None]:
-        """Turns TensorFlow's errors about a lost process into a RunError.
+    def translate_lost_worker(self) -> Iterator[None]:
+        """Translates TensorFlow's errors about a lost worker to a RunError.
 
         Raises:
-            RunError: Another process is gone. Other errors pass unchanged.
+            RunError: Another worker is lost. Other errors are not changed.
         """
         try:
             yield
-        except _LOST as error:
+        except _LOST_WORKER_ERRORS as error:
             if not self.is_cluster:
                 raise
             raise RunError(
-                "another process of the run is gone, or cannot be reached "
-                f"({error.message.splitlines()[0][:200]}); start all of them again by the same "
-                "commands, and they go on from the newest checkpoint"
+                "another worker of the run has ended, or cannot be reached "
+                f"({error.message.splitlines()[0][:200]}); start all workers again with the same "
+                "commands, and they resume from the newest checkpoint"
             ) from error
 
-    def _of_each(self, numbers: Sequence[int]) -> np.ndarray:
-        """Returns the numbers <int32>[P, N] of all P processes; waits for all of them."""
-        rows = np.zeros([self._processes, len(numbers)], np.int32)
-        rows[self._process] = numbers
-        return self._totals(tf.constant(rows)).numpy()
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
-    def _totals(self, numbers: tf.Tensor) -> tf.Tensor:
-        of_each = self._strategy.run(lambda: self.summed([tf.identity(numbers)])[0])
-        return self.first(of_each) // len(self.local)
-
     def synchronized_stop(self) -> contextlib.AbstractContextManager[None]:
-        """Makes `check_stop` stop all processes at the same step, in a context.
+        """Returns a context in which `check_stop` stops all workers at the same step.
 
-        All processes must call `check_stop` equally often there.
+        All workers must call `check_stop` the same number of times in it.
         """
         if not self.is_cluster:
             return contextlib.nullcontext()
         return use_stop(SynchronizedStop(current_stop(), self))
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
-    def total(self, number: tf.Tensor) -> tf.Tensor:
-        """Adds a number <int32>[] of each process up; waits for all of them."""
-        # identity: to have the number on the replica's device, where its sum goes.
-        of_each = self._strategy.run(lambda: self.summed([tf.identity(number)])[0])
-        return self.first(of_each) // len(self.local)
-
 
 class SynchronizedStop:
-    """Stops all processes of a run when a signal arrives in one of them.
+    """Stops all workers of a run when a signal arrives in one of them.
 
     Args:
-        own: What this process checks; None if it handles no signals.
+        own: The check of this worker; None if it handles no signals.
         replicas: The replicas of the run.
     """
 
@@ -239,44 +244,48 @@ class SynchronizedStop:
         self._own, self._replicas = own, replicas
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has arrived in any process; waits for all of them."""
+        """Raises Interrupted if a signal has arrived in any worker; waits for all workers."""
         number = 0
         try:
             if self._own:
                 self._own.check()
         except Interrupted as interrupted:
             number = interrupted.signal
-        if int(self._replicas.total(tf.constant(number))):
+        if self._replicas.all_gather([number]).any():
             raise Interrupted(number or signal.SIGTERM)
 
 
 def _digest(value: object) -> list[int]:
-    """Hashes a value to numbers of 16 bits, which as <int32> can be added up over replicas."""
+    """Hashes a value to 16-bit numbers, whose sums over replicas fit in <int32>."""
     digest = hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).digest()
     return np.frombuffer(digest, ">u2").tolist()
 
 
 def open_replicas(distribute: str) -> Replicas:
-    """Makes the replicas of a run; the first thing that its process does with TensorFlow.
+    """Creates the replicas of a run. Call it before any other use of TensorFlow.
 
     Args:
-        distribute: `none`: one, on one device; `mirrored`: one for each GPU of this machine;
-            `multi_worker`: the same in each process of TF_CONFIG; `auto`: multi_worker where
-            TF_CONFIG is set, mirrored where there are several GPUs, else none.
+        distribute: The setting of this name. `none`: one replica on one device; `mirrored`: one
+            per GPU of this machine; `multi_worker`: one per device of all workers in TF_CONFIG;
+            `auto`: multi_worker if TF_CONFIG is set, mirrored if there are several GPUs, else none.
 
     Raises:
-        UserError: There is nothing to distribute to, or TF_CONFIG is wrong.
-        RunError: Another process cannot be reached.
-        Interrupted: A signal came.
+        UserError: There is only one device, or TF_CONFIG is wrong.
+        RunError: Another worker cannot be reached.
+        Interrupted: A signal has arrived.
     """
     if distribute == "auto":
-        distribute = _usual()
+        distribute = _choose_strategy()
     if distribute == "multi_worker":
-        cluster = read_cluster()
-        cluster.wait()
+        read_cluster().wait()
         return Replicas(tf.distribute.MultiWorkerMirroredStrategy())
     if distribute == "mirrored":
-        return Replicas(tf.distribute.MirroredStrategy(_devices()))
+        return Replicas(tf.distribute.MirroredStrategy(_local_devices()))
+    return one_replica()
+
+
+def one_replica() -> Replicas:
+    """Returns the single replica of a process that does not distribute its work."""
     return Replicas(tf.distribute.get_strategy())
 
 
@@ -284,10 +293,10 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     """Returns the states <uint32>[2] of all random number generators in a model.
 
     Raises:
-        RunError: The installed version of Keras keeps them elsewhere.
+        RunError: The installed version of Keras stores them differently.
     """
-    # Keras chooses the name. Under another one, no generator would be found, and all replicas would
-    # # use the same dropout masks.
+    # Keras chooses the name of these variables. If it changed, none would be found, and all
+    # replicas would use the same dropout masks.
     name = keras.random.SeedGenerator(0).state.name
     known = keras.layers.Dropout(0.5, seed=0)
     seeds, known_seeds = (
@@ -296,35 +305,30 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     )
     if len(known_seeds) != 1:
         raise RunError(
-            f"Keras {keras.__version__} keeps random states elsewhere than this program expects; "
-            "replicas would use the same dropout masks; install the version that setup.cfg names"
+            f"Keras {keras.__version__} stores random states differently than this program "
+            "expects; replicas would use the same dropout masks; install the version that "
+            "setup.cfg requires"
         )
     return seeds
 
 
-def one_replica() -> Replicas:
-    """Returns that of a process for itself, such as evaluates or predicts."""
-    return Replicas(tf.distribute.get_strategy())
-
-
-def _usual() -> str:
+def _choose_strategy() -> str:
     if is_configured():
         return "multi_worker"
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none"
 
 
-def _devices() -> list[str]:
-    """Names the GPUs, or where there are none the CPUs that TensorFlow was told to see."""
+def _local_devices() -> list[str]:
+    """Returns the names of the GPUs, or without GPUs those of the logical CPUs."""
     for kind in ("GPU", "CPU"):
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         if len(devices) > 1:
             return devices
-    raise UserError(
-        "--distribute=mirrored is for several GPUs, and here is one device; leave it out"
-    )
+    raise UserError("--distribute=mirrored needs several GPUs, and there is one device; omit it")
 
 
-def _worker_number(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> int:
+def _worker_index(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> int:
+    """Returns the index of this worker, from 0; a chief comes before the workers of TF_CONFIG."""
     if resolver.task_type == "chief":
         return 0
-    return resolver.task_id + ("chief" in resolver.cluster_spec().jobs)
+    return int(resolver.task_id) + ("chief" in resolver.cluster_spec().jobs)

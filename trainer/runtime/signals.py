@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: recorded when they arrive, acted upon between two steps."""
+"""Records SIGTERM and SIGINT when they arrive, so that a run can stop between two steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Protocol
 
 
 class Interrupted(Exception):
-    """A signal stopped the run, after it was saved.
+    """A signal interrupted the run, and the run was saved.
 
     Attributes:
-        signal: The signal's number; the exit code is 128 more.
+        signal: The number of the signal; the exit code is 128 plus this number.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,10 +23,10 @@ class Interrupted(Exception):
 
 
 class Stop(Protocol):
-    """Decides whether work goes on."""
+    """Decides whether the work must stop."""
 
     def check(self) -> None:
-        """Raises Interrupted if work must stop."""
+        """Raises Interrupted if the work must stop."""
         ...
 
 
@@ -34,20 +34,20 @@ _current: contextvars.ContextVar[Stop | None] = contextvars.ContextVar("stop", d
 
 
 def check_stop() -> None:
-    """Raises Interrupted if a signal has arrived; long work calls this between its chunks."""
+    """Raises Interrupted if a signal has arrived. Call it between the chunks of long work."""
     stop = _current.get()
     if stop is not None:
         stop.check()
 
 
 def current_stop() -> Stop | None:
-    """Returns what `check_stop` checks."""
+    """Returns the object that `check_stop` calls, if any."""
     return _current.get()
 
 
 @contextlib.contextmanager
 def use_stop(stop: Stop) -> Iterator[None]:
-    """Makes `check_stop` check this in a context."""
+    """Makes `check_stop` call `stop.check` in this context."""
     token = _current.set(stop)
     try:
         yield
@@ -58,20 +58,20 @@ def use_stop(stop: Stop) -> Iterator[None]:
 class StopSignals:
     """Records SIGTERM and SIGINT inside a `with` block, where `check_stop` checks for them.
 
-    A second signal acts at once, as without this class.
+    A second signal takes effect immediately, as without this class.
 
     Attributes:
-        received: The number of the signal that has arrived; None if none has.
+        received: The number of the signal that has arrived; None if there was none.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, signal._HANDLER] = {}
+        self._previous: dict[int, signal._HANDLER] = {}
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> StopSignals:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._record)
+            self._previous[number] = signal.signal(number, self._record)
         self._stack.enter_context(use_stop(self))
         return self
 
@@ -81,7 +81,7 @@ class StopSignals:
 
     def install_handlers(self) -> None:
         """Installs the handlers again, after a library has replaced them."""
-        for number in self._before:
+        for number in self._previous:
             signal.signal(number, self._record)
 
     def check(self) -> None:
@@ -95,7 +95,7 @@ class StopSignals:
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 

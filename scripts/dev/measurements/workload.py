@@ -77,7 +77,7 @@ def make_training_loop(
 
     record = RunRecord(
         dataclasses.replace(config, epochs=1, max_steps=0),
-        precision=devices.precision(config.precision),
+        precision=devices.choose_precision(config.precision),
         label_names=("neg", "pos"),
         fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
@@ -85,7 +85,7 @@ def make_training_loop(
     return make_loop(
         record,
         model_dir,
-        words=vectorizer.tokens,
+        vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
         training=examples,
         validation=validation or examples[: config.batch_size],

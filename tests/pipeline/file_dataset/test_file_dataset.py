@@ -234,7 +234,9 @@ def test_lists_and_objects_are_no_labels(tmp_path, label, kind):
 
 def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path):
     write_csv(tmp_path / "a.csv")
-    with pytest.raises(RunError, match=r"a\.csv cannot be read") as raised:
-        with translate_dataset_errors(opened(tmp_path / "a.csv")):
-            raise tf.errors.NotFoundError(None, None, "gone")
+    with (
+        pytest.raises(RunError, match=r"a\.csv cannot be read") as raised,
+        translate_dataset_errors(opened(tmp_path / "a.csv")),
+    ):
+        raise tf.errors.NotFoundError(None, None, "gone")
     assert "rm -r" not in str(raised.value)

@@ -85,7 +85,7 @@ def test_a_run_killed_while_writing_checkpoints_resumes_to_the_same_bits(
         caught += bool(list(model_dir.glob("checkpoints/*_temp")))
     done = run_process(*train)
     assert done.returncode == 0, done.stderr.decode()
-    assert "belongs to no checkpoint, its process was killed; removed" in done.stderr.decode()
+    assert "is an incomplete checkpoint of a killed process; deleted" in done.stderr.decode()
     assert_same_run_and_checkpoints(model_dir, whole[0])
 
 

@@ -34,11 +34,9 @@ def test_a_stopped_and_killed_run_resumes_to_the_same_bits(
     stopped.send_signal(number)
     _, stderr = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number
-    assert (
-        f"stopped by {number.name}, everything is saved; to resume: {sys.executable} -m "
-        "scripts.train"
-        in (stderr.decode().splitlines()[-1])
-    )
+    last_line = stderr.decode().splitlines()[-1]
+    command = f"{sys.executable} -m scripts.train"
+    assert f"stopped by {number.name}, everything is saved; to resume: {command}" in last_line
     if number == signal.SIGTERM:
         killed = start_process(*train)
         wait_for(newest() + 2)

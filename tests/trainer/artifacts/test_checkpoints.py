@@ -51,7 +51,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(trained, tmp_path):
     path = tmp_path / "run" / "vocabulary.txt"
     words = path.read_text().splitlines()
     path.write_text("\n".join([words[1], words[0], *words[2:]]) + "\n")
-    with pytest.raises(UserError, match=r"not this run's vocabulary"):
+    with pytest.raises(UserError, match=r"not the vocabulary of this run"):
         load(tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     old = hashlib.sha256((model_dir / "vocabulary.txt").read_bytes()).hexdigest()

@@ -56,7 +56,7 @@ def test_the_model_card_has_results_and_settings(exported, trained):
         assert f"| {part['tokens']} | {part['examples']} | {part['accuracy']:.4f} |" in card
     assert "| learning_rate | 0.005 |" in card
     assert "| dropout |" not in card  # it is the default one
-    assert "the last 40 words" in card
+    assert "the last 40 tokens" in card
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def no_work(monkeypatch):
 @pytest.mark.usefixtures("no_work")
 def test_a_folder_that_is_no_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds something other than an export .* name another"):
+    with pytest.raises(UserError, match=r"contains something other than an export .* name another"):
         export(trained, tmp_path)
     with pytest.raises(UserError, match="is a file; name a folder"):
         export(trained, tmp_path / "diary.txt")
@@ -102,7 +102,7 @@ def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name
 @pytest.mark.usefixtures("no_work")
 def test_a_dangling_link_is_refused(trained, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    with pytest.raises(UserError, match="is a link that leads nowhere; name a folder"):
+    with pytest.raises(UserError, match="is a broken link; name a folder"):
         export(trained, tmp_path / "link")
 
 

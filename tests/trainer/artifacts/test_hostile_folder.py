@@ -55,11 +55,13 @@ class Executed:
 
 
 def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
-    config = dataclasses.replace(small_config, cache_dir=str(tmp_path / "cache"))
-    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "a")
+    config = dataclasses.replace(
+        small_config, cache_dir=str(tmp_path / "cache"), epochs=1, max_steps=2, units=4
+    )
+    runs.train(config, tmp_path / "a")
     for path in (tmp_path / "cache").rglob("*.npy"):
         np.save(path, np.array([Executed(tmp_path / "executed")]), allow_pickle=True)
-    runs.train(dataclasses.replace(config, epochs=1), tmp_path / "b")
+    runs.train(config, tmp_path / "b")
     assert not (tmp_path / "executed").exists()
     assert "is damaged" in project_log.text
     results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("a", "b")]
@@ -71,7 +73,7 @@ def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
     [
         (["good", "bad", "good"], "has 'good' twice"),
         (["good", "", "bad"], "has an empty line"),
-        (["[UNK]", "good"], r"has '\[UNK\]', which stands for unknown words"),
+        (["[UNK]", "good"], r"has '\[UNK\]', which is not a token of a text"),
     ],
 )
 def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, message):

@@ -46,6 +46,6 @@ def test_a_model_card_contains_no_local_path(trained, small_config):
     record = dataclasses.replace(record, config=config)
     card = model_card(trained, record, best_epoch=1, loss=0.5)
     assert "secret" not in card
-    assert "`dataset`; reviews:" in card
+    assert "The data set is `dataset`. Numbers of examples:" in card
     assert "| teacher | teacher |" in card
     assert "cache_dir" not in card

@@ -25,7 +25,9 @@ def test_explained_words_match_the_token_ids(trained):
 def test_predicting_a_single_string_is_a_type_error(trained):
     run = load(str(trained))
     for text in ("one text", b"one text"):
-        with pytest.raises(TypeError, match=r"several texts; for one, write predict\(\[text\]\)"):
+        with pytest.raises(
+            TypeError, match=r"a list of texts; for one text, write predict\(\[text\]\)"
+        ):
             run.predict(text)
     with pytest.raises(TypeError, match="not int"):
         run.predict([3])

@@ -5,7 +5,11 @@ import pytest
 from sklearn import metrics as reference
 
 from trainer.evaluation import report
-from trainer.evaluation.scoring import compute_metrics
+from trainer.evaluation.metrics import (
+    compute_class_metrics,
+    compute_metrics,
+    confident_errors,
+)
 
 
 def drawn(count=500):
@@ -17,7 +21,7 @@ def drawn(count=500):
 
 def test_metrics_of_decisions_equal_scikit_learn():
     logits, labels, lengths = drawn()
-    answers, found = logits > 0, report.details(logits, labels, lengths)
+    answers, found = logits > 0, compute_class_metrics(logits, labels, lengths)
     assert found["confusion_matrix"] == reference.confusion_matrix(labels, answers).tolist()
     for name in ("precision", "recall", "f1"):
         expected = getattr(reference, f"{name}_score")(labels, answers)
@@ -28,7 +32,7 @@ def test_metrics_of_decisions_equal_scikit_learn():
 
 def test_each_example_is_in_one_length_range():
     logits, labels, lengths = drawn()
-    slices = report.details(logits, labels, lengths)["by_length"]
+    slices = compute_class_metrics(logits, labels, lengths)["by_length"]
     assert [part["tokens"] for part in slices][::5] == ["1 to 50", "801 or more"]
     assert sum(part["examples"] for part in slices) == 500
     of_second = (lengths > 50) & (lengths <= 100)
@@ -41,14 +45,14 @@ def test_each_example_is_in_one_length_range():
 def test_worst_errors_come_most_confident_first():
     logits = np.array([3.0, -2.0, 1.0, -4.0, 0.5], np.float32)
     labels = np.array([1.0, 1.0, 0.0, 1.0, 1.0], np.float32)
-    assert report.worst(logits, labels).tolist() == [3, 1, 2]
+    assert confident_errors(logits, labels).tolist() == [3, 1, 2]
 
 
 @pytest.mark.parametrize("labels", [np.ones(3, np.float32), np.zeros(3, np.float32)])
 def test_examples_of_one_class_have_metrics(labels, tmp_path):
     logits = np.array([1.0, 2.0, 3.0], np.float32)
-    found = report.details(logits, labels, np.array([1, 2, 3], np.int32))
+    found = compute_class_metrics(logits, labels, np.array([1, 2, 3], np.int32))
     assert found["recall"] == labels[0]
     assert np.isnan(compute_metrics(labels, logits)["auc"])  # undefined, not 0
-    report.draw(tmp_path / "a.png", logits, labels)
+    report.draw_curves(tmp_path / "a.png", logits, labels)
     assert (tmp_path / "a.png").stat().st_size > 1000

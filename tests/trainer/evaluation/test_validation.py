@@ -32,7 +32,7 @@ def overconfident(small_config, splits, tmp_path):
 def validate(loop, examples):
     """Returns the figures of a validation, and its calibrated logits."""
     validation = loop._objective.validate(examples)
-    return validation.figures, validation.logits
+    return validation.metrics, validation.logits
 
 
 def test_the_validation_loss_is_uncalibrated(overconfident, splits):
@@ -86,7 +86,7 @@ def test_nan_logits_end_the_run_at_validation(small_config, splits, tmp_path):
     loop = make_small_loop(config, splits, tmp_path)
     loop.state.model.scorers[0].logit.bias.assign([math.nan])
     validation = loop._objective.validate(splits[2])
-    assert math.isnan(validation.figures["loss"])
+    assert math.isnan(validation.metrics["loss"])
     assert float(loop.state.model.temperature) == 1.0
     with pytest.raises(RunError, match="the validation loss is nan"):
         loop._keep_best(validation)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.monitoring.fonts import drawable
-from trainer.monitoring.summaries import _confusion
+from trainer.monitoring.summaries import draw_confusion_matrix
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_any_labels_are_drawn_without_a_warning(names):
     truth, answers = np.array([True, False]), np.array([True, True])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert _confusion(truth, answers, names).shape[-1] == 4
+        assert draw_confusion_matrix(truth, answers, names).shape[-1] == 4
 
 
 @settings(max_examples=50)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from trainer.monitoring import progress
-from trainer.monitoring.progress import Progress, announced
+from trainer.monitoring.progress import Progress, log_while_running
 
 
 class Terminal(io.StringIO):
@@ -51,7 +51,7 @@ def test_progress_lines_show_the_epoch_with_or_without_metrics(lines):
 
 def test_long_work_is_announced_and_repeated(lines, monkeypatch):
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.02)
-    with announced("compiling"):
+    with log_while_running("compiling"):
         assert lines.messages[0] == "compiling"
         deadline = time.monotonic() + 10
         while len(lines.messages) < 3 and time.monotonic() < deadline:
@@ -65,7 +65,7 @@ def test_long_work_is_announced_and_repeated(lines, monkeypatch):
 
 def test_an_error_ends_the_announcement(lines, monkeypatch):
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.02)
-    with pytest.raises(ValueError, match="wrong"), announced("compiling"):
+    with pytest.raises(ValueError, match="wrong"), log_while_running("compiling"):
         raise ValueError("wrong")
     time.sleep(0.1)
     assert lines.messages == ["compiling"]

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
+from sklearn.metrics import precision_score, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from model.labels import cross_entropies
 from pipeline.batches import training_batches
 from tests.helpers import make_small_loop, take_step
 from trainer.artifacts.state import sample
 from trainer.artifacts.trained_run import load
-from trainer.evaluation.scoring import cross_entropies
+
+PR_CURVES = "epoch/precision_recall/pr_curves"
+THRESHOLD_HALF = 100  # of 201 thresholds from 0 to 1
 
 
 def events(folder):
@@ -88,21 +92,33 @@ def test_best_metrics_are_those_of_the_best_epoch(trained, history):
 
 def test_the_precision_recall_curve_agrees_with_the_accuracy(trained, history):
     validation = events(trained / "validation")
-    curves = tensors(validation, "epoch/precision_recall")
+    curves = tensors(validation, PR_CURVES)
     assert list(curves) == list(history)
     for step, curve in curves.items():
-        found, false, spared, missed, precision, recall = curve[:, 100].tolist()  # above 0.5
-        count = found + false + spared + missed
+        counts = curve[:4, THRESHOLD_HALF].tolist()
+        true_positives, _, true_negatives, _ = counts
         accuracy = float(history[step]["validation_accuracy"])
-        assert (found + spared) / count == pytest.approx(accuracy, abs=1.5 / count)
-        assert precision == pytest.approx(found / (found + false))
-        assert recall == pytest.approx(found / (found + missed))
-        assert (np.diff(curve[5]) <= 0).all()
-        assert (curve[5, 0], curve[5, -1]) == (1, 0)
+        correct = (true_positives + true_negatives) / sum(counts)
+        assert correct == pytest.approx(accuracy, abs=1.5 / sum(counts))
     pictures = tensors(validation, "epoch/confusion")
     assert list(pictures) == list(history)
     for _, _, png in pictures.values():
         assert tf.io.decode_png(png).shape == (300, 300, 4)
+
+
+def test_the_precision_recall_curve_of_the_best_epoch_is_that_of_scikit_learn(
+    trained, history, splits
+):
+    examples = splits[2]
+    probabilities = load(trained).evaluator.predict(examples)
+    best = min(history, key=lambda step: float(history[step]["validation_loss"]))
+    *_, precision, recall = tensors(events(trained / "validation"), PR_CURVES)[best]
+    for index in range(0, 201, 20):
+        predicted = probabilities >= index / 200
+        if predicted.any():
+            expected = precision_score(examples.labels, predicted)
+            assert precision[index] == pytest.approx(expected, abs=1e-6)
+        assert recall[index] == pytest.approx(recall_score(examples.labels, predicted), abs=1e-6)
 
 
 @pytest.mark.parametrize("group", ["weights", "weight_gradients"])
@@ -169,7 +185,7 @@ def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits)
     words = ["▯" if i == 1 else vectorizer.tokens[i - 2] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
-    assert sections[0] == "▯ stands for an out-of-vocabulary token."
+    assert sections[0] == "▯ is an out-of-vocabulary token."
     assert sections[1] == f"**{name}**, probability of pos {probability:.4f}"
     assert sections[2] == " ".join(words)
     assert len(sections) == 1 + 2 * min(10, len(wrong))

@@ -4,7 +4,7 @@ from trainer.monitoring.weight_names import short_names
 
 
 def test_short_names_omit_a_single_scorer_and_cells():
-    deep = "sentiment_classifier/deep_scores"
+    deep = "sentiment_classifier/neural_scorer"
     assert short_names(
         [
             f"{deep}/embedding/embeddings",
@@ -26,16 +26,16 @@ def test_scorers_are_numbered_from_one_in_each_model():
     second_model = "sentiment_classifier_1"
     assert short_names(
         [
-            f"{second_model}/ngram_scores_1/importance",
-            f"{second_model}/deep_scores_4/embedding_4/embeddings",
-            f"{second_model}/deep_scores_5/embedding_5/embeddings",
-            f"{second_model}/deep_scores_5/pooled_lstm_2/lstm_7/lstm_cell/kernel",
+            f"{second_model}/ngram_scorer_1/importance",
+            f"{second_model}/neural_scorer_4/embedding_4/embeddings",
+            f"{second_model}/neural_scorer_5/embedding_5/embeddings",
+            f"{second_model}/neural_scorer_5/pooled_lstm_2/lstm_7/lstm_cell/kernel",
         ]
     ) == [
-        "ngram_scores/importance",
-        "deep_scores/embedding/embeddings",
-        "deep_scores_2/embedding/embeddings",
-        "deep_scores_2/lstm/kernel",
+        "ngram_scorer/importance",
+        "neural_scorer/embedding/embeddings",
+        "neural_scorer_2/embedding/embeddings",
+        "neural_scorer_2/lstm/kernel",
     ]
 
 

@@ -112,7 +112,7 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     config, student, tmp_path, monkeypatch
 ):
     uninterrupted = resume(config, student)
-    monkeypatch.setattr("trainer.loop._SECONDS_A_CALL", 1e-9)  # a check after each step
+    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
         make(config, folder).fit(folder)
@@ -143,7 +143,7 @@ def test_a_student_can_be_a_teacher(config, student, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ngrams": 3}, "was trained with --ngrams=2; give the same here"),
+        ({"ngrams": 3}, "was trained with --ngrams=2; use the same settings here"),
         ({"vocab_size": 400, "truncate": "head"}, "--vocab_size=500 --truncate=tail"),
         ({"encoder": "pooled_lstm,pooled_lstm"}, "was trained with --encoder=none"),
     ],
@@ -174,5 +174,5 @@ def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
 
 
 def test_a_student_without_its_own_scorer_is_refused(small_config):
-    with pytest.raises(UserError, match="this one has no other part"):
+    with pytest.raises(UserError, match="needs a model with a scorer besides the last encoder"):
         dataclasses.replace(small_config, teacher="runs/a")

@@ -100,7 +100,7 @@ def test_any_json_is_a_cluster_or_a_user_error(content):
         configure(patch, json.dumps(content))
         with contextlib.suppress(UserError):
             cluster = read_cluster()
-            assert 0 <= cluster.number < len(set(cluster.addresses)) == len(cluster.addresses)
+            assert 0 <= cluster.index < len(set(cluster.addresses)) == len(cluster.addresses)
 
 
 @pytest.fixture
@@ -137,19 +137,19 @@ def test_processes_that_start_at_different_times_find_each_other(addresses):
 def test_the_wait_for_a_process_that_does_not_start_ends_and_names_it(
     addresses, monkeypatch, caplog
 ):
-    monkeypatch.setattr(clusters, "_LONGEST_WAIT", 0.5)
-    monkeypatch.setattr(clusters, "_SECONDS_BETWEEN_LINES", 0.1)
+    monkeypatch.setattr(clusters, "_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(clusters, "_SECONDS_BETWEEN_LOGS", 0.1)
     caplog.set_level(logging.INFO)
-    with pytest.raises(RunError, match=f"process 0 at {addresses[0]} .* and 1 more could not be"):
+    with pytest.raises(RunError, match=f"worker 0 at {addresses[0]} .* and 1 more could not be"):
         Cluster(addresses, 2).wait()
     lines = [record.message for record in caplog.records]
     assert len(lines) >= 2
-    assert lines[0].startswith(f"waiting for process 0 at {addresses[0]} (Connection refused)")
+    assert lines[0].startswith(f"waiting for worker 0 at {addresses[0]} (Connection refused)")
 
 
 def test_a_name_that_is_not_known_yet_is_waited_for(monkeypatch):
-    monkeypatch.setattr(clusters, "_LONGEST_WAIT", 0.0)
-    with pytest.raises(RunError, match=r"process 1 at no\.such\.host\.invalid:9 "):
+    monkeypatch.setattr(clusters, "_TIMEOUT_SECONDS", 0.0)
+    with pytest.raises(RunError, match=r"worker 1 at no\.such\.host\.invalid:9 "):
         Cluster(("127.0.0.1:0", "no.such.host.invalid:9"), 0).wait()
 
 

@@ -72,7 +72,7 @@ def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, c
     resumed = resume(cores)
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
-    assert f"4 branches of a batch there, which are kept; {cores} would suit the cores" in warning
+    assert f"4 branches per batch, which are kept; {cores} would suit the cores" in warning
     resumed.fit(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
@@ -81,7 +81,7 @@ def test_changes_of_the_environment_are_named_in_one_warning(resume, tmp_path, c
     change(tmp_path, processor="An Old One", versions={"keras": "3.9.0"})
     resume(2)
     (warning,) = warnings_of(caplog)
-    for value in ("processor An Old One there", "keras 3.9.0 there", "4 branches of a batch there"):
+    for value in ("processor An Old One there", "keras 3.9.0 there", "4 branches per batch"):
         assert value in warning
 
 
@@ -115,7 +115,7 @@ def test_any_number_of_branches_gives_the_same_probabilities(one_epoch, monkeypa
 )
 def test_branches_are_limited_by_cores_and_batch_size(monkeypatch, size, cores, parts):
     monkeypatch.setattr(processor, "cores", lambda: cores)
-    assert devices.branches(size) == parts
+    assert devices.choose_branches(size) == parts
 
 
 THREADS = """
@@ -143,7 +143,7 @@ def test_threads_per_operation_are_the_cores_per_branch():
     about = {"cwd": ROOT, "env": WITHOUT_THREADS, "check": True, "stdout": subprocess.PIPE}
     *lines, late = subprocess.run(command, **about).stdout.decode().splitlines()
     assert lines == ["64 None 1", "16 None 4", "64 8 1", "64 1 8", "8 3 2", "32 None 2", "8"]
-    assert late.startswith("TensorFlow is initialized already, with 2 threads for an operation ")
+    assert late.startswith("TensorFlow is already initialized with 2 threads per operation ")
     assert late.endswith("or set TF_NUM_INTRAOP_THREADS=4")
 
 

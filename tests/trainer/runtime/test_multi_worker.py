@@ -80,7 +80,7 @@ def test_a_run_that_lost_a_process_resumes_to_the_same_results(
     processes[victim].send_signal(signal.SIGKILL)
     code, _, err = ended(processes[1 - victim])
     assert code == 2
-    assert "another process of the run is gone" in err
+    assert "another worker of the run has ended" in err
     assert not (folder / "results.json").exists()
     check_goes_on(workers, folder, undisturbed)
 
@@ -102,8 +102,8 @@ def test_a_signal_to_one_process_stops_all_after_saving(workers, undisturbed, tm
 @pytest.mark.parametrize(
     ("flag", "what"),
     [
-        ("--learning_rate=0.01", "differ in --learning_rate: process 1 and process 0"),
-        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): process 1 and"),
+        ("--learning_rate=0.01", "differ in --learning_rate: worker 1 and worker 0"),
+        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): worker 1 and"),
     ],
 )
 def test_processes_that_differ_are_refused(workers, train_examples, tmp_path, flag, what):
@@ -125,7 +125,7 @@ def test_a_process_that_fails_at_the_start_ends_the_other(workers, tmp_path):
         ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
     )
     assert (code, code_1) == (2, 1)
-    assert "error: process 1 of the run has failed; its own log says why" in err
+    assert "error: worker 1 of the run has failed; its own log says why" in err
     assert "error: --dataset=/nowhere.csv" in err_1
 
 
@@ -134,7 +134,7 @@ def test_a_process_that_fails_at_the_start_ends_the_other(workers, tmp_path):
 def test_a_signal_ends_the_wait_for_a_process_that_never_starts(workers, tmp_path, number):
     (process,) = workers(tmp_path / "run", count=1)
     lines = iter(process.stderr.readline, b"")
-    assert b"waiting for process 1 at 127.0.0.1:" in next(lines)
+    assert b"waiting for worker 1 at 127.0.0.1:" in next(lines)
     process.send_signal(number)
     code, _, err = ended(process)
     assert code == 128 + number, err

@@ -149,7 +149,7 @@ def test_shards_have_equal_size_and_each_example_once():
 
 
 def test_missing_devices_and_invalid_tf_config_are_user_errors(monkeypatch):
-    with pytest.raises(UserError, match="is for several GPUs, and here is one device"):
+    with pytest.raises(UserError, match="needs several GPUs, and there is one device"):
         open_replicas("mirrored")
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="needs the environment variable TF_CONFIG, such as"):

@@ -1,0 +1,40 @@
+"""The public Python API of the package trainer."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+import trainer
+from tests.helpers import ROOT
+from trainer.artifacts.run_record import RunRecord
+
+TEXTS = ["A good film.", "A bad film."]
+
+
+def test_importing_trainer_does_not_import_tensorflow():
+    program = "import sys, trainer; print('tensorflow' in sys.modules)"
+    output = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
+    assert output.strip() == b"False"
+
+
+def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    config = RunRecord.read(folder).config
+    run = trainer.train(config, str(folder))  # finished already
+    results = json.loads((folder / "results.json").read_text())
+    assert (run.best_epoch, run.validation_loss) == (
+        results["best_epoch"],
+        results["validation_loss"],
+    )
+    np.testing.assert_array_equal(run.predict(TEXTS), trainer.load(str(folder)).predict(TEXTS))
+
+
+def test_export_writes_a_saved_model(trained, tmp_path):
+    trainer.export(str(trained), str(tmp_path / "export"))
+    serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]
+    probabilities = serve(tf.constant(TEXTS))["probability"].numpy()
+    np.testing.assert_allclose(probabilities, trainer.load(trained).predict(TEXTS), atol=1e-5)
