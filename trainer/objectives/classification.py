@@ -112,7 +112,8 @@ class Classification:
             <float32>[B].
         """
         logits = self._model.scorer_logits(token_ids, training=True)  # [B, S]
-        targets = tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits))
+        # No loss function sees the negative numbers that stand for missing labels.
+        targets = tf.broadcast_to(tf.maximum(labels, 0.0)[:, tf.newaxis], tf.shape(logits))
         losses = tf.where((labels >= 0)[:, tf.newaxis], self._loss(targets, logits), 0.0)
         mean_logits = tf.reduce_mean(logits, axis=1)
         outputs = (labels, mean_logits, cross_entropies(labels, mean_logits))
