@@ -142,7 +142,13 @@ class StopAfterEpoch(StopSignals):
 
 def state_arrays(state):
     """Returns the values of all variables of a TrainState but the clock."""
-    kinds = (state.model, state.optimizer, state.window, state.totals, state.gradient_norm)
+    kinds = (
+        state.model,
+        state.optimizer,
+        state.interval_metrics,
+        state.epoch_metrics,
+        state.gradient_norm,
+    )
     keras_variables = [variable.value for kind in kinds for variable in kind.variables]
     counters = [state.step, state.epoch, state.best_loss, state.best_epoch, state.stale_epochs]
     return [variable.numpy() for variable in keras_variables + counters]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError, quote
-from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
 from pipeline.file_dataset.rows import FileSettings
+from pipeline.file_dataset.splitting import Splits
 from pipeline.labels import lookalikes, order_labels
 
 _log = logging.getLogger(__name__)
@@ -22,9 +22,9 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
 
     Args:
         name: The data set, for messages.
-        files: The files, by their numbers.
+        files: The files, in the order of their numbers.
         rows: The parsed rows.
-        settings: How the files were read.
+        settings: The settings for reading the files.
 
     Raises:
         UserError: A row cannot be used, there is no row, or all texts are empty.
@@ -66,26 +66,26 @@ def choose_label_order(
     rows: ParsedRows,
     *,
     positive: str,
-    wanted: Sequence[str] | None,
+    expected: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Returns the two labels in the order of their numbers, 0 and 1.
 
     Args:
         name: The data set, for messages.
-        files: The files, by their numbers.
+        files: The files, in the order of their numbers.
         rows: The parsed rows.
-        positive: The label that becomes the second; empty: as `order_labels` sorts them.
-        wanted: The labels in the order of an existing run; None for a new run.
+        positive: The label that becomes the second; empty: sorted by `order_labels`.
+        expected: The labels in the order of an existing run; None for a new run.
 
     Raises:
-        UserError: There are not two labels, or not those that are wanted.
+        UserError: There are not two labels, or not the expected ones.
     """
     found = rows.statistics["labels"]
     labels = [label for label, *_ in found]
-    if wanted is not None and set(labels) != set(wanted):
+    if expected is not None and set(labels) != set(expected):
         raise UserError(
             f"{name} has the labels {_join(sorted(labels))}, but the run was trained on "
-            f"{_join(sorted(wanted))}; rename the labels, or train another run on them: "
+            f"{_join(sorted(expected))}; rename the labels, or train another run on them: "
             "--model_dir=FOLDER"
         )
     if len(labels) != 2:
@@ -97,17 +97,17 @@ def choose_label_order(
             f"{', '.join(quoted[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
             "is --label_column right?"
         )
-    return order_labels(labels, positive=positive) if wanted is None else tuple(wanted)
+    return order_labels(labels, positive=positive) if expected is None else tuple(expected)
 
 
 def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: bool) -> None:
-    """Checks that there is a row to train on.
+    """Checks that the train split has a row.
 
     Args:
         name: The data set, for messages.
         rows: The parsed rows.
         splits: The splits of the rows.
-        by_names: Whether the names of files gave splits.
+        by_names: Whether splits come from file names.
 
     Raises:
         UserError: The train split is empty.
@@ -116,8 +116,8 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
     if sizes["train"]:
         return
     found = " and ".join(f"{size} in {split}" for split, size in sizes.items() if size)
-    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.cut_splits:
-        missing = " and ".join(sorted(splits.cut_splits))
+    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.derived_splits:
+        missing = " and ".join(sorted(splits.derived_splits))
         raise UserError(
             f"{name} has too few different texts for {missing} splits: {found}, and none remain to "
             "train on; give more texts, or files for these splits"

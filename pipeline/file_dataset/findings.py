@@ -1,4 +1,4 @@
-"""Logs what the user should know about their files before training."""
+"""Logs warnings about the user's files before training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.errors import quote
-from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import ParsedRows
+from pipeline.file_dataset.splitting import Splits
 from pipeline.labels import lookalikes
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def log_splits(name: str, splits: Splits) -> None:
         name: The data set, for messages.
         splits: The splits of the rows.
     """
-    for split in sorted(splits.cut_splits):
+    for split in sorted(splits.derived_splits):
         _log.info("%s: the %s split is taken from the train split", name, split)
     if splits.dropped:
         _log.info("%s: --drop_duplicates left out %d examples", name, splits.dropped)

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import UserError, quote
-from pipeline.files.decoding import guess_encoding, open_text, refuse_binary
+from pipeline.files.decoding import check_not_binary, guess_encoding, open_text
 from pipeline.files.file_format import AUTO, FileFormat, Record
-from pipeline.files.records import SUFFIXES, kind, prepare, read_records, translate_read_errors
+from pipeline.files.records import (
+    SUFFIXES,
+    detect_format,
+    kind,
+    read_records,
+    translate_read_errors,
+)
 from pipeline.files.tables import DELIMITERS
 
 _log = logging.getLogger(__name__)
@@ -30,7 +36,7 @@ class Text:
 
     Attributes:
         text: The text in UTF-8; any bytes if it was typed or piped.
-        kept: The values of the other columns to keep, by name.
+        kept: The values of other columns to copy to the output, by name.
     """
 
     text: bytes
@@ -44,7 +50,7 @@ class TextFile:
     Args:
         path: CSV, TSV or JSON by its suffix; other text files have one text per line.
         column: The column with the text.
-        keep: Other columns to keep.
+        keep: Other columns to copy to the output.
         file_format: The format of the file.
         skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
     """
@@ -66,15 +72,15 @@ class TextFile:
         if self._is_pipe():
             return
         with translate_read_errors(self.path):
-            content, _ = prepare(self.path, self._needed, self.file_format, flags=self._flags)
+            scan, _ = detect_format(self.path, self._needed, self.file_format, flags=self._flags)
             if self._has_lines():
-                self._refuse_records(content.encoding)
+                self._refuse_records(scan.encoding)
 
     def read(self) -> Iterator[Text]:
         """Yields the texts in the order of the file, without keeping them in memory.
 
         Raises:
-            UserError: As for `check`, or a row cannot be used; the message names its line.
+            UserError: As `check`, or a row cannot be used; the message names its line.
             RunError: The file cannot be read.
         """
         self._check_path()
@@ -108,7 +114,7 @@ class TextFile:
         """Checks that the path is a file that can be read.
 
         Raises:
-            UserError: It is not.
+            UserError: The path cannot be read.
         """
         if self.path.is_dir():
             raise UserError(f"--input={self.path} is a folder; name a file in it")
@@ -155,10 +161,10 @@ class TextFile:
     def _lines(self) -> Iterator[Text]:
         """Yields the lines of a text file."""
         with translate_read_errors(self.path):
-            content, _ = prepare(self.path, [], self.file_format, flags=self._flags)
-            self._refuse_records(content.encoding)
-            newline = content.line_end
-            with open_text(self.path, content.encoding, newline=newline) as file:
+            scan, _ = detect_format(self.path, [], self.file_format, flags=self._flags)
+            self._refuse_records(scan.encoding)
+            newline = scan.line_end
+            with open_text(self.path, scan.encoding, newline=newline) as file:
                 for line in file:
                     text = line.removesuffix(newline)
                     yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
@@ -195,19 +201,19 @@ class TextFile:
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
-    """Yields one text per line, as soon as each line arrives.
+    """Yields one text per line as soon as the line arrives.
 
     Args:
         file: A stream such as stdin.
-        file_format: Has the encoding. `auto` is that of the byte order mark, else UTF-8; then lines
-            that are not UTF-8 are yielded unchanged, and a warning counts them.
+        file_format: Contains the encoding; `auto` means that of the byte order mark, else UTF-8. In
+            that case, lines that are not UTF-8 are yielded unchanged, and a warning counts them.
         name: The name of the stream in messages.
 
     Raises:
         UserError: The stream is not text, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
-    refuse_binary(start, name)
+    check_not_binary(start, name)
     encoding = file_format.encoding
     if encoding == "auto":
         encoding = guess_encoding(start, name)
@@ -230,7 +236,7 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
 
 
 def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
-    """Yields lines of bytes, and logs how many of them are not UTF-8."""
+    """Yields lines of bytes, and logs the number of lines that are not UTF-8."""
     bad, first = 0, 0
     for number, line in enumerate(file, start=1):
         if not _is_utf8(line):

@@ -109,7 +109,7 @@ def test_a_folder_in_the_place_of_an_entry_is_not_replaced(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
     (entry,) = entries(tmp_path)
     (entry / "entry.json").unlink()
-    with pytest.raises(RunError, match="has the name of a cache entry, but is none"):
+    with pytest.raises(RunError, match="has the name of a cache entry, but is not one"):
         Cache(tmp_path).get("entry", {}, make=write("again"), read=read)
     assert read(entry) == "whole"
 

@@ -62,7 +62,9 @@ def test_train_requires_a_data_set_and_two_columns(call, capsys, tmp_path, monke
     for flag in ("--dataset=", "--text_column=", "--label_column=", "--label_column=text"):
         assert call("train", "--dataset=a.csv", flag, f"--model_dir={tmp_path / 'run'}") == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: name the data: --dataset=") or "two different columns" in line
+        assert (
+            line.startswith("error: name the data: --dataset=") or "two different columns" in line
+        )
 
 
 def test_a_remote_cache_is_refused(trained, call, capsys, tmp_path, monkeypatch):

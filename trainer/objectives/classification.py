@@ -60,11 +60,11 @@ class Classification:
         self._evaluator = Evaluator(model, replicas)
 
     def new_metrics(self) -> Metrics:
-        """Creates the metrics of training; `losses` returns the arguments of their `update`."""
+        """Creates the metrics of training; `losses` returns the arguments of `Metrics.update`."""
         return Metrics()
 
     def adapt(self, training: Examples) -> None:
-        """Counts the n-grams of the labelled training examples, before the first step.
+        """Adapts the n-gram scorer to the labelled training examples, before the first step.
 
         Args:
             training: The training examples; those with a label below 0 are left out.
@@ -80,7 +80,7 @@ class Classification:
         self._model.adapt(
             with_progress(
                 batches,
-                what="counting n-grams",
+                description="counting n-grams",
                 total=len(labelled),
                 chunk_size=_ADAPT_BATCH,
             )
@@ -106,10 +106,10 @@ class Classification:
                 that only pads the batch.
 
         Returns:
-            The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label; the
-            step minimizes their sum divided by the batch size. And the arguments of
-            `Metrics.update`: labels, logits of the ensemble, and their cross-entropies, each
-            <float32>[B].
+            1. The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label. The
+               step minimizes their sum divided by the batch size.
+            2. The arguments of `Metrics.update`, each <float32>[B]: labels, logits of the ensemble,
+               and their cross-entropies.
         """
         logits = self._model.scorer_logits(token_ids, training=True)  # [B, S]
         targets = tf.broadcast_to(labels[:, tf.newaxis], tf.shape(logits))

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from pipeline.datasets import translate_dataset_errors
 from pipeline.errors import RunError, UserError
-from pipeline.file_dataset.cuts import CutSettings
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.rows import Columns
+from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
 
 NAMES = Columns(text="text", label="label", split="")
@@ -40,7 +40,7 @@ def write_jsonl(path, rows=ROWS):
 
 def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
     settings = FileSettings(columns, skip_bad_rows=skip)
-    return FileDataset(str(path), settings, CutSettings(0.2, test_fraction))
+    return FileDataset(str(path), settings, SplitSettings(0.2, test_fraction))
 
 
 def read(files, split):
@@ -140,7 +140,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     path = tmp_path / "a.csv"
     path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
-    cuts = CutSettings(0.2, 0.001)
+    cuts = SplitSettings(0.2, 0.001)
     files, other = (
         FileDataset(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
     )

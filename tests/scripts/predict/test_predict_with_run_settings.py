@@ -108,12 +108,14 @@ def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own)
 
 
 def test_a_bad_row_is_an_error_or_skipped(predict, own):
-    file, output = own.parent / "bad.csv", own.parent / "answers.tsv"
+    file, output = own.parent / "bad.csv", own.parent / "predictions.tsv"
     file.write_text("body,id\nfine,1\na,b,c\ngreat,2\n")
     flags = (f"--input={file}", "--keep_columns=id", f"--output={output}")
     code, out, err = predict(*flags)
     assert (code, out) == (1, b"")
-    assert f"{file}:3: more fields than the header has; to leave such rows out: --skip_bad_rows" in err
+    assert (
+        f"{file}:3: more fields than the header has; to leave such rows out: --skip_bad_rows" in err
+    )
     assert not output.exists()
     code, out, err = predict(*flags, "--skip_bad_rows")
     assert (code, out) == (0, b"")

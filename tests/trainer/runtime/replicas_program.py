@@ -44,8 +44,10 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
             made._step.train_steps(iterator, 1)
-            steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
-            state.window.reset()
+            steps.append(
+                [state.interval_metrics.result()["loss"], float(state.gradient_norm.result())]
+            )
+            state.interval_metrics.reset()
             state.gradient_norm.reset_state()
     np.savez(
         folder / f"{replicas.count}.npz",

@@ -96,7 +96,7 @@ def test_a_full_disk_error_names_the_file_and_the_free_space(disk):
         strict=True,
     ):
         assert line.startswith(f"{name}: the disk is full: {what} cannot be written to {disk}")
-        assert re.search(r"where \d\.\d MB are free; make room and type the same command", line)
+        assert re.search(r"where \d\.\d MB are free; make room and run the same command", line)
     assert "history.csv" in names
     assert ".new" not in names
 
