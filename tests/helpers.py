@@ -141,7 +141,7 @@ class StopAfterEpoch(StopSignals):
 
 
 def state_arrays(state):
-    """Returns the values of all variables of a TrainState but the clock."""
+    """Returns the values of all variables of a TrainState except the clock."""
     kinds = (
         state.model,
         state.optimizer,
@@ -159,7 +159,7 @@ def all_equal(arrays, others):
     return all(np.array_equal(*pair) for pair in zip(arrays, others, strict=True))
 
 
-# What a run has written
+# The files of a run
 
 
 def copy_run(model_dir, folder):

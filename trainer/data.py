@@ -186,7 +186,7 @@ def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConf
 
 
 def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
-    """Returns what the user can do if a split has too few examples."""
+    """Suggests how to get more examples into a split."""
     if split == "train":
         flags = [_FRACTION_FLAGS[derived] for derived in sorted(corpus.derived_splits)]
         return f"reduce {' or '.join(flags)}" if flags else "add training examples"

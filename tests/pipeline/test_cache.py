@@ -76,7 +76,7 @@ def test_unfinished_entries_do_no_harm_and_are_removed_after_a_day(tmp_path):
 
 
 def bystanders(folder):
-    """Fills a folder with what is not the cache's, and names it: path, content, time."""
+    """Fills a folder with files that are not the cache's. Returns paths, contents and times."""
     names = (".git/config", ".ssh/id", "my.project/notes.txt", "tokens-0123.old/values.bin")
     names += ("texts-0123456789abcdef0123/values.bin", "unfinished/a.b/file", "entry.json", "a.new")
     names += tuple(

@@ -74,8 +74,10 @@ def test_flags_override_the_settings_of_the_run(predict, own):
     )
     assert code == 0, err
     assert "with the settings of the run: --encoding=cp1252" in err
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert [(row["text"], row["id"]) for row in answers] == [(text, str(n)) for text, _, n in ROWS]
+    predictions = [json.loads(line) for line in out.splitlines()]
+    assert [(row["text"], row["id"]) for row in predictions] == [
+        (text, str(n)) for text, _, n in ROWS
+    ]
     other = own.parent / "other.tsv"
     other.write_text(table([("a great caf\u00e9", 7)], ("words", "id"), "\t"))
     flags = (f"--input={other}", "--text_column=words", "--encoding=utf-8", "--keep_columns=id")

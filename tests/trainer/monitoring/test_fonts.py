@@ -21,10 +21,10 @@ from trainer.monitoring.summaries import draw_confusion_matrix
     ],
 )
 def test_any_labels_are_drawn_without_a_warning(names):
-    truth, answers = np.array([True, False]), np.array([True, True])
+    labels, predicted = np.array([True, False]), np.array([True, True])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert draw_confusion_matrix(truth, answers, names).shape[-1] == 4
+        assert draw_confusion_matrix(labels, predicted, names).shape[-1] == 4
 
 
 @settings(max_examples=50)

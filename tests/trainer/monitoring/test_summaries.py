@@ -1,4 +1,4 @@
-"""What TensorBoard shows, read back by its own reader; test_train.py tests the scalars."""
+"""TensorBoard's pages, read back by its own reader; test_train.py tests the scalars."""
 
 import csv
 import dataclasses

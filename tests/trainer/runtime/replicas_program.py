@@ -76,18 +76,18 @@ def seeds(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]
 
 
-def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
+def main(mode: str, count: int, config: TrainConfig, folder: Path) -> None:
     """Takes single steps (`steps`), or trains a run to its end (`all`) or not (`some`)."""
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, logical)
-    if what == "steps":
+    if mode == "steps":
         for replicas in (one_replica(), open_replicas("mirrored")):
             take_steps(config, folder, replicas)
         return
     trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
-    stop = StopSignals() if what == "all" else StopAtCheckpoint(folder / "checkpoints")
+    stop = StopSignals() if mode == "all" else StopAtCheckpoint(folder / "checkpoints")
     with contextlib.suppress(Interrupted), use_stop(stop):
         runs.train(config, folder)
 
