@@ -100,12 +100,7 @@ class Cache:
         return read(folder)
 
     def _make(self, folder: Path, key_json: str, make: Callable[[Path], None]) -> None:
-        """Writes an entry, unless another process is faster.
-
-        Raises:
-            RunError: Another file or folder has the entry's name.
-            UserError: The cache cannot be written.
-        """
+        """Writes an entry, unless another process is faster."""
         new = self._new_folder(f"{folder.name}.")
         try:
             self._remove_abandoned(new.parent)
@@ -126,11 +121,7 @@ class Cache:
         self._remove_least_recently_used()
 
     def _new_folder(self, prefix: str) -> Path:
-        """Creates an empty folder in `unfinished`.
-
-        Raises:
-            UserError: The cache cannot be written.
-        """
+        """Creates an empty folder in `unfinished`."""
         unfinished = self._folder / _UNFINISHED
         try:
             unfinished.mkdir(parents=True, exist_ok=True)
@@ -201,7 +192,6 @@ class _Entry:
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
-    """Yields the entries in a folder."""
     for path in folder.iterdir():
         if not _is_entry(path):
             continue

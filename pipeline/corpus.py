@@ -237,7 +237,6 @@ class Corpus:
         return is_validation if split == "validation" else ~is_validation
 
     def _texts(self, source: str) -> Examples:
-        """Returns the standardized texts of a source split."""
         return self._standardized(source)[0]
 
     def _standardized(self, source: str) -> tuple[Examples, str]:
@@ -271,7 +270,6 @@ class Corpus:
         return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
 
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
-        """Returns a source split as token ids."""
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
@@ -289,7 +287,6 @@ class Corpus:
         make: Callable[[Path], None],
         read: Callable[[Path], _T],
     ) -> _T:
-        """Returns a result from the cache; see `Cache.get`."""
         with translate_disk_full("the cache", self._cache.root):
             return self._cache.get(kind, key, make=make, read=read)
 

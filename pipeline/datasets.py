@@ -261,11 +261,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
 
 @contextlib.contextmanager
 def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Translates errors of a download or a preparation into a RunError.
-
-    Raises:
-        RunError: The data set cannot be downloaded or prepared.
-    """
+    """Translates errors of a download or a preparation into a RunError."""
     folder = builder.data_dir_root
     try:
         yield

@@ -156,5 +156,4 @@ def fingerprint(tokens: Sequence[str]) -> str:
 
 
 def _encode(tokens: Sequence[str]) -> bytes:
-    """Returns the content of the vocabulary file."""
     return "".join(f"{token}\n" for token in tokens).encode("utf-8")

@@ -154,7 +154,6 @@ def _input_format(config: TrainConfig, path: Path) -> FileFormat:
 
 
 def _row_format(output: Output) -> Callable[..., bytes]:
-    """Returns the function that formats a row."""
     if FLAGS.format == "jsonl":
         return predictions.format_json
     use_colors = predictions.supports_colors(is_stdout=output.is_stdout)
@@ -176,7 +175,6 @@ def _split_chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 def _write_rows(
     file: BinaryIO, run: TrainedRun, texts: list[Text], format_row: Callable[..., bytes]
 ) -> None:
-    """Scores texts, and writes their rows."""
     probabilities = run.predict([text.text for text in texts])
     for text, probability in zip(texts, probabilities, strict=True):
         label = run.label_names[int(probability > 0.5)]

@@ -173,7 +173,6 @@ def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
 
 
 def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that each split has enough examples."""
     sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
     sizes.setdefault("test", corpus.dataset.size("test"))
     minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}

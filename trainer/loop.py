@@ -249,11 +249,7 @@ class TrainingLoop:
         self._end_epoch(validation.metrics, step=step, is_best=is_best)
 
     def _keep_best(self, validation: Validation) -> bool:
-        """Saves the model if it is the best so far, and returns whether it is.
-
-        Raises:
-            RunError: The validation loss is not finite.
-        """
+        """Saves the model if it is the best so far, and returns whether it is."""
         state, loss = self.state, validation.metrics["loss"]
         if not math.isfinite(loss):
             raise RunError(
@@ -271,7 +267,6 @@ class TrainingLoop:
         return is_best
 
     def _end_epoch(self, validation: dict[str, float], *, step: int, is_best: bool) -> None:
-        """Reports an epoch, and saves the state."""
         state, train = self.state, self.state.epoch_metrics.result()
         epoch = int(state.epoch.assign_add(1))
         row = self._monitor.prepare_epoch(train, validation, epoch=epoch, step=step)

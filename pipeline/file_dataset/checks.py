@@ -128,5 +128,4 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
 
 
 def _join(labels: Sequence[str]) -> str:
-    """Lists the first labels."""
     return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

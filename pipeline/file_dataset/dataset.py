@@ -129,7 +129,6 @@ class FileDataset:
         findings.log_splits(self.name, self._splits)
 
     def _rows_key(self) -> dict[str, object]:
-        """Returns the cache key of the parsed rows."""
         # The key has the splits of the file names, but not the names: files that were copied, moved
         # or touched are the same data.
         splits = [found.split for found in self._files.values()]
@@ -193,11 +192,7 @@ def _find_file_splits(name: str, settings: FileSettings) -> dict[Path, FileSplit
 
 
 def _sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file.
-
-    Raises:
-        RunError: The file cannot be read.
-    """
+    """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
     with translate_read_errors(path), path.open("rb") as file:
         while block := file.read(_HASH_BLOCK):

@@ -151,11 +151,7 @@ class _Collector:
         }
 
     def _add(self, row: Row) -> None:
-        """Adds a usable row to the statistics.
-
-        Raises:
-            UserError: There are too many distinct labels.
-        """
+        """Adds a usable row to the statistics."""
         if row.label is not None and row.label not in self._labels:
             self._labels[row.label] = (len(self._labels), row.file, row.line)
             if len(self._labels) > _MAX_LABELS:

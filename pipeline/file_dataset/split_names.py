@@ -79,6 +79,5 @@ def _count_suffixes(name: str) -> int:
 
 
 def _join(files: Sequence[str]) -> str:
-    """Lists the first files of a split."""
     more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     return ", ".join(files[:_SHOWN]) + more

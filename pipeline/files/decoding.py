@@ -209,11 +209,7 @@ def _normalize(encoding: str) -> str:
 
 
 def _decode(path: Path, encoding: str) -> FileScan:
-    """Decodes a whole file, and returns its properties.
-
-    Raises:
-        UnicodeError: The file is not in this encoding, or contains surrogates.
-    """
+    """Decodes a whole file, and returns its properties; raises UnicodeError if it cannot."""
     has_quotes = has_feed = has_return = False
     with open_text(path, encoding) as file:
         while block := file.read(_BLOCK):
@@ -288,7 +284,6 @@ def _survey_lines(path: Path) -> _LineSurvey:
 
 
 def _decodes(line: bytes, encoding: str) -> bool:
-    """Returns whether an encoding decodes a line."""
     try:
         line.decode(encoding)
     except UnicodeDecodeError:

@@ -52,18 +52,13 @@ class FileFormat:
         return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
 
     def _has_delimiter(self) -> bool:
-        """Returns whether `delimiter` is valid."""
         if self.delimiter == "auto" or self.delimiter in _NAMED_DELIMITERS:
             return True
         is_usable = self.delimiter not in "\r\n\"'\0" and not self.delimiter.isalnum()
         return len(self.delimiter) == 1 and is_usable
 
     def _check_encoding(self) -> None:
-        """Checks that Python knows the encoding.
-
-        Raises:
-            UserError: The encoding is unknown.
-        """
+        """Checks that Python knows the encoding."""
         if self.encoding == "auto":
             return
         try:

@@ -69,11 +69,7 @@ def _lines(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
 
 
 def _elements(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
-    """Yields the line number and the value of each array element; reads the whole file at once.
-
-    Raises:
-        RunError: The array is damaged.
-    """
+    """Yields the line number and the value of each array element; reads the whole file at once."""
     with open_text(path, scan.encoding) as file:
         text = file.read()
     decoder = json.JSONDecoder(parse_constant=_parse_constant)
@@ -117,11 +113,7 @@ def _parse(line: str) -> Any:  # noqa: ANN401 JSON is of any type
 
 
 def _parse_constant(name: str) -> None:
-    """Parses NaN, which Python writes for missing values, as null.
-
-    Raises:
-        ValueError: It is an infinity, which is not JSON.
-    """
+    """Parses NaN, which Python writes for missing values, as null; rejects infinities."""
     if name != "NaN":
         raise ValueError(f"{name} is not JSON")
 

@@ -145,11 +145,7 @@ def kind(path: Path) -> str:
 
 
 def _check_kind(file: Path) -> None:
-    """Checks that a file is a regular file with a known suffix.
-
-    Raises:
-        UserError: The file is something else.
-    """
+    """Checks that a file is a regular file with a known suffix."""
     if kind(file) not in SUFFIXES:
         raise UserError(
             f"{file} is none of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
@@ -245,7 +241,6 @@ def _is_run(folder: Path) -> bool:
 
 
 def _log_run(folder: Path) -> None:
-    """Logs that the folder of a run is left out."""
     _log.info("left out %s: it is the folder of a run", folder)
 
 

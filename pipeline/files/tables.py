@@ -237,11 +237,7 @@ def _missing_column(
 
 
 def _check_unique(table: Table, needed: Sequence[str]) -> None:
-    """Checks that no needed column occurs twice.
-
-    Raises:
-        UserError: A column occurs twice.
-    """
+    """Checks that no needed column occurs twice."""
     header = table.header()
     for name in needed:
         if header.count(name) > 1:

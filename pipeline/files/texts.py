@@ -94,7 +94,6 @@ class TextFile:
 
     @property
     def _needed(self) -> list[str]:
-        """Returns the columns that the file must have."""
         return [] if self._has_lines() else [self.column, *self.keep]
 
     @property
@@ -111,11 +110,7 @@ class TextFile:
         return not self.path.is_file()
 
     def _check_path(self) -> None:
-        """Checks that the path is a file that can be read.
-
-        Raises:
-            UserError: The path cannot be read.
-        """
+        """Checks that the path is a file that can be read."""
         if self.path.is_dir():
             raise UserError(f"--input={self.path} is a folder; name a file in it")
         if not self.path.exists():
@@ -137,11 +132,7 @@ class TextFile:
             )
 
     def _refuse_records(self, encoding: str) -> None:
-        """Refuses JSON and tables with the suffix of a text file.
-
-        Raises:
-            UserError: The file begins with a JSON object or with a header that has the text column.
-        """
+        """Refuses JSON and tables with the suffix of a text file."""
         with open_text(self.path, encoding) as file:
             start = file.read(_START).lstrip()
         found = ""
@@ -159,7 +150,6 @@ class TextFile:
             )
 
     def _lines(self) -> Iterator[Text]:
-        """Yields the lines of a text file."""
         with translate_read_errors(self.path):
             scan, _ = detect_format(self.path, [], self.file_format, flags=self._flags)
             self._refuse_records(scan.encoding)
@@ -170,7 +160,6 @@ class TextFile:
                     yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
 
     def _rows(self) -> Iterator[Text]:
-        """Yields the texts of a table or of JSON."""
         count, first_problem = 0, ""
         records = read_records(self.path, self._needed, self.file_format, flags=self._flags)
         for line, record in records:
@@ -253,7 +242,6 @@ def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
 
 
 def _is_utf8(text: bytes) -> bool:
-    """Returns whether bytes are UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:

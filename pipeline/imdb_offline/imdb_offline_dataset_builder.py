@@ -81,5 +81,4 @@ def read_reviews() -> list[tuple[str, str]]:
 
 
 def _label(value: str) -> str:
-    """Returns the name of a label."""
     return {"0": "neg", "1": "pos"}[value]

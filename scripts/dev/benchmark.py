@@ -100,7 +100,6 @@ def _measure_all(sections: list[str], repeats: int) -> Measurements:
 
 
 def _names_in(section: str) -> list[str]:
-    """Returns the names of the measurements in a section."""
     if section == "scale":
         return [f"scale {times}" for times in scaling.SCALES]
     if section == "replicas":

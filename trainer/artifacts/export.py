@@ -94,11 +94,7 @@ def _resolve(export_dir: Path) -> Path:
 
 
 def _check_replaceable(target: Path, export_dir: Path) -> None:
-    """Checks that the export replaces nothing except an earlier export.
-
-    Raises:
-        UserError: The target is something else.
-    """
+    """Checks that the export replaces nothing except an earlier export."""
     if not target.exists():
         return
     if not target.is_dir():

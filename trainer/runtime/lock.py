@@ -70,11 +70,7 @@ def _open_locked(path: Path) -> TextIO:
 
 
 def _check_is_lock(file: TextIO, path: Path) -> None:
-    """Checks that an existing file is a lock, left by a process that has died.
-
-    Raises:
-        UserError: The file is something else.
-    """
+    """Checks that an existing file is a lock, left by a process that has died."""
     file.seek(0)
     content = file.read(200)
     if content and not content.startswith("process "):
