@@ -110,6 +110,7 @@ def test_logits_and_weights_are_float32_under_mixed_precision(policy):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_gradients_are_close_to_float32_gradients(policy):
     token_ids = random_token_ids(16, 40).to_tensor()

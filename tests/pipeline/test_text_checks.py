@@ -45,6 +45,7 @@ def test_texts_without_words_are_an_error_that_names_the_column(config_of):
         check(config_of(texts))
 
 
+@pytest.mark.slow
 def test_texts_of_punctuation_need_punctuation_keep(config_of):
     texts = [":)" * n + " :(" * n for n in range(1, 30)]
     with pytest.raises(
@@ -83,6 +84,7 @@ def test_texts_of_one_token_cause_a_warning(config_of, caplog, tmp_path):
     assert "separated by spaces" in warning
 
 
+@pytest.mark.slow
 def test_longer_texts_cause_no_warning_unless_one_token_is_kept(config_of, caplog, tmp_path):
     config = config_of([f"a film n{n}" for n in range(40)])
     make(config, tmp_path / "run")

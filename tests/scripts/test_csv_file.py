@@ -4,11 +4,13 @@ import csv
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.helpers import SMALL
 
 
+@pytest.mark.slow
 def test_a_csv_file_from_training_to_the_saved_model(train_examples, run, tmp_path):
     """The path has a space."""
     rows = [

@@ -57,6 +57,7 @@ def state_of(folder):
     return found
 
 
+@pytest.mark.slow
 def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, capsys):
     """All commands run in one folder with a user's files, which is also the cache_dir."""
     fill(tmp_path)
@@ -122,6 +123,7 @@ def test_a_new_run_replaces_no_file(call, flags, tmp_path, capsys, name):
     assert state_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_writing_its_vocabulary_resumes(call, trained, flags, tmp_path):
     """The process was killed before it wrote config.json."""
     shutil.copy(trained / "vocabulary.txt", tmp_path)

@@ -48,7 +48,11 @@ def serve(folder, texts):
 
 
 @pytest.mark.parametrize(
-    ("model", "serve"), [("trained", serve), ("trained_with_ngrams", serve_in_process)]
+    ("model", "serve"),
+    [
+        ("trained", serve),
+        pytest.param("trained_with_ngrams", serve_in_process, marks=pytest.mark.slow),
+    ],
 )
 def test_evaluate_predict_and_the_export_agree_on_each_text(
     model, serve, request, run, tmp_path, small_config

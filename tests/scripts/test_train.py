@@ -15,6 +15,7 @@ import termios
 import threading
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.helpers import read_scalars
@@ -130,6 +131,7 @@ def test_the_vocabulary_comes_only_from_the_train_split(trained, small_config):
     assert frequencies == [n for _, n in counts.most_common(len(words))]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_with_the_remaining_time(call, flags, tmp_path, monkeypatch):
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 40, 160, 0, 0))

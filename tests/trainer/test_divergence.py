@@ -16,6 +16,7 @@ from trainer.objectives.classification import Validation
 from trainer.runtime.signals import Interrupted, use_stop
 
 
+@pytest.mark.slow
 def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
     small_config, splits, tmp_path
 ):
@@ -31,7 +32,9 @@ def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
         assert (variable.numpy() == old).all()
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, precision):
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     loop = make_small_loop(config, splits, tmp_path)
@@ -67,6 +70,7 @@ def test_only_steps_without_a_finite_gradient_are_skipped(
     assert sum(map(int, skipped)) + int(loop._step.lost_steps) == lost
 
 
+@pytest.mark.slow
 def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     small_config, splits, tmp_path, caplog, monkeypatch
 ):

@@ -97,6 +97,7 @@ def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
     assert not (tmp_path / "history_next.json").exists()
 
 
+@pytest.mark.slow
 def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config, splits, tmp_path):
     make_small_loop(small_config, splits, tmp_path / "two").fit(tmp_path / "two")
     longer = dataclasses.replace(small_config, epochs=3)
@@ -107,6 +108,7 @@ def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config
     assert all_equal(state_arrays(resumed.state), state_arrays(at_once.state))
 
 
+@pytest.mark.slow
 def test_resuming_before_validation_shows_progress(small_config, splits, tmp_path, monkeypatch):
     """A progress line is due before this process has taken a step."""
     monkeypatch.setattr("trainer.monitoring.progress._SECONDS_BETWEEN_LINES", 0.01)

@@ -40,6 +40,7 @@ def test_the_learning_rate_falls_until_the_last_step(
         assert float(optimizer.learning_rate) == pytest.approx(config.learning_rate * share)
 
 
+@pytest.mark.slow
 def test_steps_have_the_same_bits_in_one_call_or_in_many(small_config, splits, tmp_path):
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
     weights = []
@@ -90,6 +91,7 @@ def test_a_smaller_batch_has_a_proportional_gradient(small_config, splits, tmp_p
     assert gradient_norm((token_ids[:8], labels[:8])) == pytest.approx(twice / 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_float16_trains_with_a_loss_scale(small_config, splits, tmp_path):
     batch = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     norms = []

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import read_scalars
@@ -25,6 +26,7 @@ def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flag
     assert not (tmp_path / "run" / "lock").exists()
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_events_while_training_writes_them(run, flags, tmp_path):
     folders = [tmp_path / "train", tmp_path / "validation"]
     readers = [EventAccumulator(str(f), size_guidance={"tensors": 0}) for f in folders]

@@ -62,6 +62,7 @@ def predict(own, call, capfdbinary):
     return predict
 
 
+@pytest.mark.slow
 def test_labels_of_another_encoding_reach_predictions_and_report(own):
     assert set(load(own).label_names) == set(WORDS)
     assert (own / "curves.png").is_file()

@@ -19,7 +19,14 @@ def damage(path, how):
         path.write_bytes(content[:1000] if how == "truncated" else content)
 
 
-@pytest.mark.parametrize("how", ["truncated", "flipped", "deleted"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "truncated",
+        pytest.param("flipped", marks=pytest.mark.slow),
+        pytest.param("deleted", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     small_config, splits, tmp_path, uninterrupted, how, caplog
 ):

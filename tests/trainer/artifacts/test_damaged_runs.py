@@ -89,6 +89,7 @@ def test_a_damaged_history_is_an_error_and_a_short_one_a_warning(
 # Machines
 
 
+@pytest.mark.slow
 def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     small_config, tmp_path, trained, project_log
 ):

@@ -123,6 +123,7 @@ def test_a_link_to_a_folder_is_followed(trained, tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"folder", "link"}
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_both_succeed(trained, tmp_path, monkeypatch):
     """The second begins and ends while the first one writes."""
     beside = [tmp_path / name for name in ("here.new", ".here.new", "here.tmp")]

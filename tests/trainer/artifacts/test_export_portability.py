@@ -38,6 +38,7 @@ def with_visible_gpu(monkeypatch):
     assert tf.config.list_logical_devices("GPU")
 
 
+@pytest.mark.slow
 def test_repeated_exports_change_no_global_state(trained, tmp_path):
     before = load(trained).predict(TEXTS)
     visible = tf.config.get_visible_devices()
@@ -83,6 +84,7 @@ def test_no_encoder_uses_cudnn_where_it_is_disabled(name):
         assert traced() == []
 
 
+@pytest.mark.slow
 def test_an_export_does_not_depend_on_the_number_of_cores(trained, tmp_path, monkeypatch):
     graphs = []
     for cores in (1, 4):

@@ -16,6 +16,7 @@ from trainer.artifacts.trained_run import load
 # Checkpoints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("list_file", [None, b"", b"\x00garbage", "elsewhere"])
 def test_a_false_list_of_checkpoints_is_ignored(small_config, splits, tmp_path, trained, list_file):
     """It may be missing, damaged, or name files in another folder that would be deleted."""
@@ -54,6 +55,7 @@ class Executed:
         return (os.mkdir, (str(self._path),))
 
 
+@pytest.mark.slow
 def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
     config = dataclasses.replace(
         small_config, cache_dir=str(tmp_path / "cache"), epochs=1, max_steps=2, units=4

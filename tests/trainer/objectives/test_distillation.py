@@ -127,6 +127,7 @@ def resume(config, folder):
     return make(config, folder, record=runs.RunRecord.read(folder))
 
 
+@pytest.mark.slow
 def test_a_student_can_be_a_teacher(config, student, tmp_path):
     third = dataclasses.replace(
         config, encoder="pooled_lstm,pooled_lstm", teacher=str(student), epochs=1

@@ -67,7 +67,7 @@ def resume(one_epoch, config, tmp_path):
     return lambda cores: prepare(longer, tmp_path, cores=cores)
 
 
-@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cores", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, caplog, cores):
     resumed = resume(cores)
     assert branches_of(resumed) == 4
@@ -137,6 +137,7 @@ devices.set_threads(16)
 """
 
 
+@pytest.mark.slow
 def test_threads_per_operation_are_the_cores_per_branch():
     """A warning is logged if TensorFlow is already initialized with another number."""
     command = [sys.executable, "-c", THREADS]

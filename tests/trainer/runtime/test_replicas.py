@@ -52,6 +52,7 @@ def steps(request, program, small_config, tmp_path_factory):
     return [np.load(folder / f"{count}.npz") for count in (1, request.param)]
 
 
+@pytest.mark.slow
 def test_replicas_take_the_steps_of_one(steps):
     """The same losses and gradient norms within rounding, at each of 20 steps.
 
