@@ -18,7 +18,7 @@ _SHOWN = 5  # labels that a message names
 
 
 def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: FileSettings) -> None:
-    """Checks that there are usable rows with texts, and logs the rows that are left out.
+    """Checks that there are usable rows with texts, and logs the rows that are skipped.
 
     Args:
         name: The data set, for messages.
@@ -33,11 +33,11 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
     count = len(rows.splits)
     if not count and rows.statistics["bad_rows"]:
         raise UserError(
-            f"{name}: --skip_bad_rows leaves out all rows; are --text_column="
+            f"{name}: --skip_bad_rows skips all rows; are --text_column="
             f"{settings.columns.text} and --label_column={settings.columns.label} right?"
         )
     if not count:
-        raise UserError(f"{name} has no rows; give files with a text and a label in each row")
+        raise UserError(f"{name} has no rows; name files with a text and a label in each row")
     if rows.statistics["empty_texts"] == count:
         raise UserError(
             f"all {count} texts of {name} are empty, in the column {quote(settings.columns.text)}; "
@@ -46,7 +46,7 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
 
 
 def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip: bool) -> None:
-    """Refuses rows that cannot be used, or logs that they are left out."""
+    """Refuses rows that cannot be used, or logs that they are skipped."""
     count, first = rows.statistics["bad_rows"], rows.statistics["first_bad_rows"]
     if not count:
         return
@@ -55,9 +55,9 @@ def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip:
     if not skip:
         raise UserError(
             f"{count} of {count + len(rows.splits)} rows of {name} cannot be used: {listed}; "
-            "correct them, or leave them out: --skip_bad_rows"
+            "correct them, or skip them: --skip_bad_rows"
         )
-    _log.warning("left out %d rows of %s: %s", count, name, listed)
+    _log.warning("skipped %d rows of %s: %s", count, name, listed)
 
 
 def choose_label_order(
@@ -120,9 +120,9 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
         missing = " and ".join(sorted(splits.derived_splits))
         raise UserError(
             f"{name} has too few different texts for {missing} splits: {found}, and none remain to "
-            "train on; give more texts, or files for these splits"
+            "train on; add more texts, or files for these splits"
         )
-    dropped = ", since --drop_duplicates left out the others" if splits.dropped else ""
+    dropped = ", since --drop_duplicates dropped the others" if splits.dropped else ""
     hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""
     raise UserError(f"{name} has no row to train on: {found or 'no rows'}{dropped}{hint}")
 

@@ -36,7 +36,7 @@ class FileSettings:
 
     Attributes:
         columns: The names of the columns.
-        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
         splits_from_names: Whether a word such as test in the name of a file determines its split.
         positive_label: The label that becomes the second; empty: sorted by `order_labels`.
         file_format: The format of the files.

@@ -120,7 +120,7 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
         if given:
             raise UserError(
                 f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
-                "leave --encoding out, or name another"
+                "omit --encoding, or name another one"
             ) from error
         raise _wrong_encoding(path, encoding, start) from error
     if encoding not in ("utf-8", "utf-8-sig"):

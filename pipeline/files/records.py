@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 def find_files(name: str) -> list[Path]:
     """Returns the files in a folder, the files that match a pattern, or a single file.
 
-    In folders and patterns, hidden files and the folders of runs are left out. Links to folders are
+    In folders and patterns, hidden files and the folders of runs are skipped. Links to folders are
     followed, but each folder is read once.
 
     Args:
@@ -164,7 +164,7 @@ def _list_folder(folder: Path) -> list[Path]:
     unread = sorted(file for file in files if kind(file) in _UNREAD_DATA)
     if found and unread:
         _log.info(
-            "left out %d files of %s that may have rows, such as %s; to train on them, export them "
+            "skipped %d files of %s that may have rows, such as %s; to train on them, export them "
             "as .csv, .tsv or .jsonl",
             len(unread),
             folder,
@@ -174,7 +174,7 @@ def _list_folder(folder: Path) -> list[Path]:
     json_files = [file for file in found if kind(file) == ".json"]
     if json_files and len(json_files) < len(found):
         _log.info(
-            "left out %d .json files in %s; if they have examples, give a pattern of their names",
+            "skipped %d .json files in %s; if they have examples, name them by a pattern",
             len(json_files),
             folder,
         )
@@ -185,7 +185,7 @@ def _list_folder(folder: Path) -> list[Path]:
 def _expand(pattern: str) -> list[Path]:
     """Returns the files that match a pattern, without hidden files and files of runs."""
     fixed = Path(*_before_wildcards(Path(pattern).parts))
-    # Path.glob accepts no absolute pattern. glob leaves out hidden names.
+    # Path.glob accepts no absolute pattern. glob skips hidden names.
     found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
     files = [file for file in found if not file.is_dir()]
     is_run = functools.cache(_is_run)
@@ -241,7 +241,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _log_run(folder: Path) -> None:
-    _log.info("left out %s: it is the folder of a run", folder)
+    _log.info("skipped %s: it is the folder of a run", folder)
 
 
 def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
@@ -252,4 +252,4 @@ def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
         if first is file:
             yield file
         else:
-            _log.info("left out %s: it is a link to %s", quote(str(file)), quote(str(first)))
+            _log.info("skipped %s: it is a link to %s", quote(str(file)), quote(str(first)))

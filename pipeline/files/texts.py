@@ -52,7 +52,7 @@ class TextFile:
         column: The column with the text.
         keep: Other columns to copy to the output.
         file_format: The format of the file.
-        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
     """
 
     path: Path
@@ -172,10 +172,10 @@ class TextFile:
                 first_problem = first_problem or f"{self.path}:{line}: {problem}"
             else:
                 raise UserError(
-                    f"{self.path}:{line}: {problem}; to leave such rows out: --skip_bad_rows"
+                    f"{self.path}:{line}: {problem}; to skip such rows: --skip_bad_rows"
                 )
         if count:
-            _log.warning("left out %d rows of %s, first: %s", count, self.path, first_problem)
+            _log.warning("skipped %d rows of %s, first: %s", count, self.path, first_problem)
 
     def _problem(self, record: Record | None) -> str:
         """Returns why a record cannot be used; an empty string if it can."""

@@ -158,7 +158,7 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
     files = opened(path, skip=True)
     assert sum(map(files.size, files.splits)) == 201
     assert len(read(files, "train")) == files.size("train")
-    assert "left out 2 rows" in caplog.text
+    assert "skipped 2 rows" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_a_changed_column_is_another_run(small_config):
 
 
 def test_files_without_a_usable_row_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"a.csv has no rows; give files with a text and a label"):
+    with pytest.raises(UserError, match=r"a.csv has no rows; name files with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(UserError, match=r"a.json has no rows"):
         opened(tmp_path / "a.json")
     path = write_jsonl(tmp_path / "a.jsonl", [(5, "bad"), (None, "fine")])
-    with pytest.raises(UserError, match="leaves out all rows; are --text_column=text and"):
+    with pytest.raises(UserError, match="skips all rows; are --text_column=text and"):
         opened(path, skip=True)
 
 

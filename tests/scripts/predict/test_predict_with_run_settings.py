@@ -116,13 +116,11 @@ def test_a_bad_row_is_an_error_or_skipped(predict, own):
     flags = (f"--input={file}", "--keep_columns=id", f"--output={output}")
     code, out, err = predict(*flags)
     assert (code, out) == (1, b"")
-    assert (
-        f"{file}:3: more fields than the header has; to leave such rows out: --skip_bad_rows" in err
-    )
+    assert f"{file}:3: more fields than the header has; to skip such rows: --skip_bad_rows" in err
     assert not output.exists()
     code, out, err = predict(*flags, "--skip_bad_rows")
     assert (code, out) == (0, b"")
-    assert "left out 1 rows" in err
+    assert "skipped 1 rows" in err
     rows = [line.split("\t") for line in output.read_text().splitlines()]
     assert [row[2:] for row in rows] == [["fine", "1"], ["great", "2"]]
 
