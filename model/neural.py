@@ -29,7 +29,7 @@ class NeuralScorer(keras.layers.Layer):
         word_dropout: Probability with which training sets a whole embedding vector to zero.
         dropout: Probability with which training sets an output of the embedding or the encoder to
             zero.
-        seed: The seed from which those of initial weights, dropout and windows are derived.
+        seed: The seed from which separate seeds for weights, dropout and windows are derived.
         dtype: Precision policy; logits are float32 under every policy.
     """
 

@@ -148,7 +148,7 @@ def _check_kind(file: Path) -> None:
     """Checks that a file is a regular file with a known suffix."""
     if kind(file) not in SUFFIXES:
         raise UserError(
-            f"{file} is none of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
+            f"{file} is not one of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
             "such content, rename it"
         )
     if not file.exists():

@@ -123,7 +123,7 @@ class TextFile:
         if self._has_lines() and self.keep:
             raise UserError(
                 f"--keep_columns={','.join(self.keep)}: {self.path} has no columns; its suffix "
-                "is none of .csv, .tsv, .jsonl"
+                "is not one of .csv, .tsv, .jsonl"
             )
         if self._is_pipe() and not self._has_lines():
             raise UserError(

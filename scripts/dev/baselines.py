@@ -1,4 +1,4 @@
-"""The baselines of scripts.dev.compare: other methods than those of this project.
+"""The baselines of scripts.dev.compare: methods of other libraries.
 
 A baseline is a function of the texts, the labels, the seed and a folder for its files. It fits a
 model, and returns a function that predicts labels.

@@ -146,7 +146,7 @@ def _format_comparison(measurements: Measurements, peak: float) -> list[str]:
     compared = [section for section in _COMPARED if section in measurements]
     if not compared:
         return []
-    columns = "seconds | texts/s | tokens/s | of Keras' time | of the peak | memory, MB"
+    columns = "seconds | texts/s | tokens/s | relative to Keras | share of peak | memory, MB"
     lines = ["", f"| | {columns} |", "|---|---|---|---|---|---|---|"]
     for section in compared:
         keras_name = f"keras {section}"

@@ -96,7 +96,7 @@ def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
             "or time.",
             f"- The model reads at most the {end} {config.sequence_length} tokens of a text, in "
             f"lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
-            "tokens of its training texts; all other tokens are the same to it.",
+            "tokens of its training texts; all other tokens are treated alike.",
             "- Probabilities are calibrated on the validation split. For other kinds of text, the "
             "model may be too confident.",
             f"- There is no third label. A text that is neither, or both, still gets {first} or "

@@ -35,8 +35,8 @@ class RunRecord:
             version.
         branches: The number of branches into which the model splits a batch; None in a run of an
             early version.
-        environment: The environment of the process that wrote config.json, or of this process for a
-            new record; see `environment.current`.
+        environment: The environment of the process that wrote config.json; for a new record, that
+            of this process; see `environment.current`.
     """
 
     config: TrainConfig

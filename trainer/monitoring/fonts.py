@@ -11,7 +11,7 @@ from matplotlib.ft2font import FT2Font
 
 _log = logging.getLogger(__name__)
 
-_MAX_CHARACTERS = 20  # more do not fit beside a small picture
+_MAX_CHARACTERS = 20  # the number that fits beside a small picture
 _PLACEHOLDER_FONT = "LastResort"  # this font of matplotlib draws a box for every character
 
 

@@ -131,11 +131,11 @@ def _worker_index(task: object, jobs: dict[str, list[str]]) -> int:
         raise _config_error("task is missing, or not an object:", task)
     job, index = task.get("type"), task.get("index")
     if job not in list(jobs):  # a list, because `job` may not be hashable
-        raise _config_error(f"task.type is none of {', '.join(jobs)}:", job)
+        raise _config_error(f"task.type is not one of {', '.join(jobs)}:", job)
     if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):  # TensorFlow accepts it too
         index = int(index)
     if type(index) is not int or not 0 <= index < len(jobs[job]):
-        raise _config_error(f"task.index is none of 0 to {len(jobs[job]) - 1}:", index)
+        raise _config_error(f"task.index is not from 0 to {len(jobs[job]) - 1}:", index)
     return index + (len(jobs.get("chief", ())) if job == "worker" else 0)
 
 

@@ -223,7 +223,7 @@ def test_files_without_a_usable_row_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
-def test_lists_and_objects_are_no_labels(tmp_path, label, kind):
+def test_lists_and_objects_are_not_labels(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
     with pytest.raises(
         UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label' is not a label"

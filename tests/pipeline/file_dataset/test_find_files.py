@@ -105,7 +105,7 @@ def test_a_pattern_does_not_match_folders(folder):
 @pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.parquet", "a.zip", "a"])
 def test_files_of_other_formats_are_refused(folder, name):
     make(folder / name)
-    with pytest.raises(UserError, match=rf"{name} is none of .csv, .tsv, .jsonl"):
+    with pytest.raises(UserError, match=rf"{name} is not one of .csv, .tsv, .jsonl"):
         find_files(str(folder / name))
 
 

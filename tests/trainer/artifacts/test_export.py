@@ -67,7 +67,7 @@ def no_work(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_work")
-def test_a_folder_that_is_no_export_is_not_replaced(trained, tmp_path):
+def test_a_folder_that_is_not_an_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(UserError, match=r"contains something other than an export .* name another"):
         export(trained, tmp_path)
