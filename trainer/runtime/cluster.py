@@ -113,7 +113,7 @@ def read_cluster() -> Cluster:
 def _check_jobs(jobs: Any) -> None:  # noqa: ANN401 any JSON value
     """Checks the value of `cluster` in TF_CONFIG: addresses by job."""
     if not isinstance(jobs, dict) or not jobs:
-        raise _config_error("cluster", jobs)
+        raise _config_error("cluster is empty, or not an object:", jobs)
     for job, addresses in jobs.items():
         if job not in _JOBS:
             raise _config_error(
@@ -145,8 +145,8 @@ def _read_config() -> dict[str, Any]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"the environment variable TF_CONFIG is not JSON ({_shorten(error)}); write it such as "
-            f"{_EXAMPLE}, or unset it"
+            f"the environment variable TF_CONFIG is not JSON ({_shorten(error)}); write, for "
+            f"example, {_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
         raise _config_error("it is not an object:", content)
@@ -156,7 +156,7 @@ def _read_config() -> dict[str, Any]:
 def _config_error(problem: str, value: object) -> UserError:
     return UserError(
         f"the environment variable TF_CONFIG is wrong: {problem} {_shorten(json.dumps(value))}; "
-        f"write it such as {_EXAMPLE}, or unset it to train in one process"
+        f"write, for example, {_EXAMPLE}, or unset it to train in one process"
     )
 
 
