@@ -263,7 +263,7 @@ class TrainConfig:
                 "another encoder, which the teacher must have too"
             )
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
-        if not is_valid or self.profiled != tuple(sorted(set(self.profiled))):
+        if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(
                 f"--profile_steps={shorten(self.profile_steps)} is invalid; write the first and "
                 "the last step, such as --profile_steps=100,110"
@@ -280,7 +280,7 @@ class TrainConfig:
         return () if self.encoder == "none" else tuple(self.encoder.split(","))
 
     @property
-    def profiled(self) -> tuple[int, ...]:
+    def profile_range(self) -> tuple[int, ...]:
         """Returns the first and the last step to profile, or an empty tuple."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 

@@ -326,6 +326,6 @@ def check_same_data(
     if changed:
         raise UserError(
             f"{run} was trained on other data named {corpus.dataset.name}: texts, labels or splits "
-            f"in {' and '.join(changed)} have changed since; put the data back, or train on the "
+            f"in {' and '.join(changed)} have changed since; restore the data, or train on the "
             "new data in another --model_dir"
         )

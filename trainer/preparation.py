@@ -176,7 +176,7 @@ def _check_resumed(record: RunRecord, corpus: Corpus, splits: _Splits, model_dir
     if record.sizes != sizes:
         raise UserError(
             f"{model_dir} contains a run on other data named {record.config.dataset}: it was "
-            f"trained on {record.sizes} examples, and there are {sizes} now; put the data back, or "
+            f"trained on {record.sizes} examples, and there are {sizes} now; restore the data, or "
             "name another --model_dir"
         )
     check_same_data(record.data, corpus, splits.names_in_corpus(), run=f"the run in {model_dir}")
@@ -233,7 +233,7 @@ def _restore(state: TrainState, model_dir: Path) -> Checkpoints:
     is_resumed = checkpoints.restore()
     if not is_resumed and (model_dir / "history.csv").exists():
         raise RunError(
-            f"{model_dir} has a history but no checkpoints to resume from; put them back, or start "
+            f"{model_dir} has a history but no checkpoints to resume from; restore them, or start "
             "a new run in another --model_dir"
         )
     _log.info(

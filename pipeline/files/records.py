@@ -120,7 +120,7 @@ def _detect_format_of_version(
 ) -> tuple[FileScan, Table | None]:
     """Detects the format of a version of a file; see `detect_format`."""
     scan = scan_file(path, file_format)
-    is_table = kind(path) in _TABLES
+    is_table = data_suffix(path) in _TABLES
     return scan, detect_table(path, scan, needed, file_format, flags) if is_table else None
 
 
@@ -138,7 +138,7 @@ def translate_read_errors(path: Path) -> Iterator[None]:
         raise RunError(f"{path} cannot be read: {reason}") from error
 
 
-def kind(path: Path) -> str:
+def data_suffix(path: Path) -> str:
     """Returns the suffix of a file in lower case, without compression: `.csv` of `A.CSV.gz`."""
     path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return path.suffix.lower()
@@ -146,7 +146,7 @@ def kind(path: Path) -> str:
 
 def _check_kind(file: Path) -> None:
     """Checks that a file is a regular file with a known suffix."""
-    if kind(file) not in SUFFIXES:
+    if data_suffix(file) not in SUFFIXES:
         raise UserError(
             f"{file} is not one of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
             "such content, rename it"
@@ -160,8 +160,8 @@ def _check_kind(file: Path) -> None:
 def _list_folder(folder: Path) -> list[Path]:
     """Returns the files with examples in a folder, and logs the other data files."""
     files = list(_files_below(folder))
-    found = [file for file in files if kind(file) in SUFFIXES]
-    unread = sorted(file for file in files if kind(file) in _UNREAD_DATA)
+    found = [file for file in files if data_suffix(file) in SUFFIXES]
+    unread = sorted(file for file in files if data_suffix(file) in _UNREAD_DATA)
     if found and unread:
         _log.info(
             "skipped %d files of %s that may have rows, such as %s; to train on them, export them "
@@ -171,7 +171,7 @@ def _list_folder(folder: Path) -> list[Path]:
             quote(unread[0].name),
         )
     # Next to other files, a .json file describes the data set, such as dataset_info.json.
-    json_files = [file for file in found if kind(file) == ".json"]
+    json_files = [file for file in found if data_suffix(file) == ".json"]
     if json_files and len(json_files) < len(found):
         _log.info(
             "skipped %d .json files in %s; if they have examples, name them by a pattern",

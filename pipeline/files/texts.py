@@ -15,8 +15,8 @@ from pipeline.files.decoding import check_not_binary, guess_encoding, open_text
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import (
     SUFFIXES,
+    data_suffix,
     detect_format,
-    kind,
     read_records,
     translate_read_errors,
 )
@@ -103,7 +103,7 @@ class TextFile:
 
     def _has_lines(self) -> bool:
         """Returns whether the file has one text per line, by its suffix."""
-        return kind(self.path) not in SUFFIXES
+        return data_suffix(self.path) not in SUFFIXES
 
     def _is_pipe(self) -> bool:
         """Returns whether the file is a pipe or device, which can be read only once."""
@@ -115,10 +115,10 @@ class TextFile:
             raise UserError(f"--input={self.path} is a folder; name a file in it")
         if not self.path.exists():
             raise UserError(f"--input={self.path}: there is no such file")
-        if self._has_lines() and not self._is_pipe() and kind(self.path) not in _LINE_KINDS:
+        if self._has_lines() and not self._is_pipe() and data_suffix(self.path) not in _LINE_KINDS:
             raise UserError(
-                f"--input={self.path}: {kind(self.path)} files cannot be read; rename it to .txt "
-                "if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
+                f"--input={self.path}: {data_suffix(self.path)} files cannot be read; rename it to "
+                ".txt if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
             )
         if self._has_lines() and self.keep:
             raise UserError(

@@ -190,5 +190,5 @@ def _check_fingerprint(found: tf.Variable, expected: bytes, path: Path) -> None:
     if found.numpy() != expected:
         raise UserError(
             f"checkpoint {path} was trained with vocabulary {found.numpy().decode()[:12]}…, and "
-            f"vocabulary.txt is {expected.decode()[:12]}…; put the right vocabulary.txt back"
+            f"vocabulary.txt is {expected.decode()[:12]}…; restore the right vocabulary.txt"
         )

@@ -95,7 +95,7 @@ class RunRecord:
                 environment=environment.recorded(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path} is damaged ({error!r:.80}); put a good copy back") from error
+            raise RunError(f"{path} is damaged ({error!r:.80}); restore a good copy") from error
 
 
 def _check_format(content: Mapping[str, Any], path: Path) -> None:

@@ -26,7 +26,7 @@ from trainer.evaluation.metrics import (
     compute_class_metrics,
     compute_cross_fitted_metrics,
     compute_metrics,
-    confident_errors,
+    errors_by_confidence,
 )
 from trainer.evaluation.scoring import Evaluator
 from trainer.runtime import devices
@@ -149,7 +149,7 @@ class TrainedRun:
     def _write_report(
         self, corpus: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
     ) -> None:
-        chosen = confident_errors(logits, labels)[: report.MAX_ERRORS]
+        chosen = errors_by_confidence(logits, labels)[: report.MAX_ERRORS]
         texts = corpus.original_texts(split, chosen)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -237,6 +237,6 @@ def load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
     if found != record.fingerprint:
         raise UserError(
             f"{path} is not the vocabulary of this run: its SHA-256 is {found[:12]}…, but "
-            f"config.json has {record.fingerprint[:12]}…; put the right file back"
+            f"config.json has {record.fingerprint[:12]}…; restore the right file"
         )
     return tokens

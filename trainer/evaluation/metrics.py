@@ -163,7 +163,7 @@ def _accuracy_by_length(is_correct: np.ndarray, lengths: np.ndarray) -> list[dic
     return ranges
 
 
-def confident_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def errors_by_confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns the positions <int64>[M] of misclassified examples, the most confident first.
 
     Args:

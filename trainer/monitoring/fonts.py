@@ -16,7 +16,7 @@ _PLACEHOLDER_FONT = "LastResort"  # this font of matplotlib draws a box for ever
 
 
 @functools.lru_cache(maxsize=64)
-def drawable(text: str) -> tuple[str, dict[str, Any]]:
+def make_drawable(text: str) -> tuple[str, dict[str, Any]]:
     r"""Prepares a text so that matplotlib draws it without a warning.
 
     Args:

@@ -51,7 +51,7 @@ class Monitor:
             model_dir, first_step=first_step, vocabulary=vocabulary, label_names=label_names
         )
         self._summaries.write_settings(config)
-        self._profile = Profile(model_dir / "train", config.profiled)
+        self._profile = Profile(model_dir / "train", config.profile_range)
         self._progress = Progress(first_step=step, last_step=last_step)
         self._history = History(model_dir, epochs=epoch)
 

@@ -19,7 +19,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.config import TrainConfig, changeable
-from trainer.monitoring.fonts import drawable
+from trainer.monitoring.fonts import make_drawable
 from trainer.monitoring.projector import write_projector
 from trainer.runtime.files import remove_unfinished, replacing, translate_disk_full
 
@@ -185,7 +185,7 @@ def draw_confusion_matrix(
 
     figure = Figure(figsize=(3, 3), layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
-    texts, options = zip(*map(drawable, names), strict=True)
+    texts, options = zip(*map(make_drawable, names), strict=True)
     ConfusionMatrixDisplay.from_predictions(
         labels.astype(int),
         predicted.astype(int),

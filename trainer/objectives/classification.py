@@ -15,7 +15,7 @@ from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from pipeline.batches import evaluation_batches
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, confident_errors
+from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, errors_by_confidence
 from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
@@ -135,5 +135,5 @@ class Classification:
         calibrated = logits / self._model.temperature.numpy()
         metrics = compute_cross_fitted_metrics(validation.labels, calibrated)
         metrics["loss"] = float(np.mean(cross_entropies(validation.labels, logits)))
-        errors = confident_errors(calibrated, validation.labels)[:_SHOWN_ERRORS]
+        errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return Validation(metrics, calibrated, errors)

@@ -8,7 +8,7 @@ from trainer.evaluation import report
 from trainer.evaluation.metrics import (
     compute_class_metrics,
     compute_metrics,
-    confident_errors,
+    errors_by_confidence,
 )
 
 
@@ -45,7 +45,7 @@ def test_each_example_is_in_one_length_range():
 def test_errors_are_sorted_by_confidence():
     logits = np.array([3.0, -2.0, 1.0, -4.0, 0.5], np.float32)
     labels = np.array([1.0, 1.0, 0.0, 1.0, 1.0], np.float32)
-    assert confident_errors(logits, labels).tolist() == [3, 1, 2]
+    assert errors_by_confidence(logits, labels).tolist() == [3, 1, 2]
 
 
 @pytest.mark.parametrize("labels", [np.ones(3, np.float32), np.zeros(3, np.float32)])
