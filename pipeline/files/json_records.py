@@ -26,7 +26,7 @@ def read_objects(path: Path, scan: FileScan) -> Iterator[tuple[int, Record | Non
 
     Args:
         path: A file with one object per line, or with one array of objects.
-        scan: The scan of the file, which has its encoding.
+        scan: The scan of the file.
 
     Raises:
         UserError: A .json file has neither form.

@@ -31,7 +31,7 @@ class Table:
 
     Attributes:
         path: The file.
-        scan: The scan of the file, which has its encoding.
+        scan: The scan of the file.
         delimiter: The character between columns.
         is_quoted: Whether quotes enclose fields; if not, they belong to the text.
         skipped: The number of lines before the header.
@@ -122,7 +122,7 @@ def detect_table(
 
     Args:
         path: The file; with the suffix .tsv, a tab is tried first.
-        scan: The scan of the file, which has its encoding.
+        scan: The scan of the file.
         needed: The columns that the table must have.
         file_format: The user's settings.
         flags: The flags that name columns, for messages.

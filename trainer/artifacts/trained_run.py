@@ -36,14 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The contribution of each word of a text to its predicted probability.
+    """The contributions of the tokens of a text to the log-odds of the second label.
 
-    The baseline and the contributions add up to the log-odds of the second label.
+    The baseline and the contributions add up to the log-odds.
 
     Attributes:
-        words: The standardized words that the model reads.
-        weights: The contributions of the words <float32>[len(words)].
-        baseline: The log-odds without any word.
+        words: The tokens that the model reads.
+        weights: The contribution of each token, <float32>[len(words)].
+        baseline: The log-odds without any token.
     """
 
     words: list[str]
@@ -88,7 +88,7 @@ class TrainedRun:
         return self.evaluator.predict(unlabelled_examples(token_ids))
 
     def explain(self, text: bytes | str) -> Explanation:
-        """Computes the contribution of each word of a text to its probability.
+        """Computes the contribution of each token of a text to the log-odds of the second label.
 
         Args:
             text: A string or UTF-8 bytes. Invalid UTF-8 is allowed.
