@@ -14,9 +14,7 @@ from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import Replicas
 
-_MAX_SKIPPED = (
-    20  # consecutive steps; with float16, the loss scale may need 16 to become small enough
-)
+_MAX_SKIPPED = 20  # consecutive steps; with float16, the loss scale may need 16 to recover
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 

@@ -141,7 +141,7 @@ def _choose(
 
 
 def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
-    """Drops train rows whose text is in validation or test, and validation rows in test.
+    """Drops train rows with a text of validation or test, and validation rows with a text of test.
 
     Args:
         numbers: <uint8>[N], the splits of the rows; changed in place.

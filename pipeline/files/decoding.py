@@ -112,17 +112,17 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
     with open_decompressed(path) as file:
         start = file.read(1 << 16)
     check_not_binary(start, str(path))
-    given = file_format.encoding != "auto"
-    encoding = _normalize(file_format.encoding) if given else guess_encoding(start, str(path))
+    is_given = file_format.encoding != "auto"
+    encoding = _normalize(file_format.encoding) if is_given else guess_encoding(start, str(path))
     try:
         scan = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
-        if given:
+        if is_given:
             raise UserError(
                 f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
                 "omit --encoding, or name another one"
             ) from error
-        raise _wrong_encoding(path, encoding, start) from error
+        raise _wrong_encoding_error(path, encoding, start) from error
     if encoding not in ("utf-8", "utf-8-sig"):
         _log.info("%s is read as %s", path, encoding.upper())
     return scan
@@ -142,20 +142,20 @@ def guess_encoding(start: bytes, name: str) -> str:
         if start.startswith(mark):
             return encoding
     if wide := _guess_by_zeros(start):
-        raise _wide_encoding(name, wide)
+        raise _wide_encoding_error(name, wide)
     if _has_controls(start, share=0.1):
-        raise _many_controls(name, start)
+        raise _many_controls_error(name, start)
     return "utf-8"
 
 
-def _many_controls(name: str, start: bytes) -> UserError:
+def _many_controls_error(name: str, start: bytes) -> UserError:
     """Returns the error for a file with many control characters: UTF-16, or not text at all."""
     if wide := _guess_by_lines(start):
-        return _wide_encoding(name, wide)
+        return _wide_encoding_error(name, wide)
     return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
 
 
-def _wide_encoding(name: str, encoding: str) -> UserError:
+def _wide_encoding_error(name: str, encoding: str) -> UserError:
     """Returns the error for UTF-16 or UTF-32 without a byte order mark."""
     return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
@@ -220,12 +220,12 @@ def _decode(path: Path, encoding: str) -> FileScan:
     return FileScan(encoding, has_quotes, "\r" if has_return and not has_feed else "\n")
 
 
-def _wrong_encoding(path: Path, encoding: str, start: bytes) -> UserError:
+def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
     """Returns the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
     if _has_controls(start, share=0.02):
-        return _many_controls(str(path), start)
+        return _many_controls_error(str(path), start)
     lines = _survey_lines(path)
     problem = (
         f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "

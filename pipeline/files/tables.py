@@ -134,7 +134,7 @@ def detect_table(
     tables = _candidates(path, scan, file_format, prefers_tab=prefers_tab)
     fitting = [table for table in tables if set(needed) <= set(table.header())]
     if not fitting:
-        raise _missing_column(tables, needed, flags)
+        raise _missing_column_error(tables, needed, flags)
     _check_unique(fitting[0], needed)
     if len(fitting) == 1 and (not scan.has_quotes or not fitting[0].is_quoted):
         best = _Survey(fitting[0])
@@ -219,7 +219,7 @@ def _survey(table: Table) -> _Survey:
     return survey
 
 
-def _missing_column(
+def _missing_column_error(
     tables: Sequence[Table], needed: Sequence[str], flags: Sequence[str]
 ) -> UserError:
     """Returns the error for a table that lacks a needed column in every format."""

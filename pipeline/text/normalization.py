@@ -92,9 +92,7 @@ def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:
     starts = tf.constant(tables.starts)
     lengths = tf.where(is_found, tf.gather(starts, position + 1) - tf.gather(starts, position), 1)
     ends = tf.cumsum(lengths)
-    source = tf.repeat(
-        tf.range(tf.size(lengths)), lengths
-    )  # the code point that each character comes from
+    source = tf.repeat(tf.range(tf.size(lengths)), lengths)  # code point of each character
     offset = tf.range(tf.size(source)) - tf.gather(ends - lengths, source)
     index = tf.gather(starts, tf.gather(position, source)) + offset
     characters = tf.constant(tables.characters)
