@@ -86,7 +86,7 @@ def main(mode: str, count: int, config: TrainConfig, folder: Path) -> None:
         for replicas in (one_replica(), open_replicas("mirrored")):
             take_steps(config, folder, replicas)
         return
-    trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
+    trainer._SECONDS_PER_CALL = 1e-9  # a check for signals after each step
     stop = StopSignals() if mode == "all" else StopAtCheckpoint(folder / "checkpoints")
     with contextlib.suppress(Interrupted), use_stop(stop):
         runs.train(config, folder)

@@ -132,7 +132,7 @@ for size, parts in ((64, None), (16, None), (64, 8), (64, 1), (8, 3), (32, None)
 print(threads.get_inter_op_parallelism_threads())
 tf.constant(1.0) + 1
 devices.set_threads(32)
-devices.set_threads(16, warns=False)
+devices.set_threads(16, warn=False)
 devices.set_threads(16)
 """
 
