@@ -22,14 +22,14 @@ class TextClassifier(keras.Model):
         scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
             <int32>[B, T] to logits <float32>[B].
         is_student: Whether all scorers except the last are frozen copies of a teacher's scorers.
-        branches: Number of branches of the graph among which a batch is split. On a CPU each branch
+        branches: Number of parallel branches of the graph that share a batch. On a CPU each branch
             keeps one core busy: the matrix products of an LSTM are too small for several cores.
         dtype: Precision policy; logits are float32 under every policy.
 
     Attributes:
-        scorers: As given.
+        scorers: All scorers.
         trained_scorers: The scorers that are not frozen.
-        temperature: Divides the logits, except in training, to calibrate the probabilities.
+        temperature: The divisor of the logits outside training, which calibrates the probabilities.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class TextClassifier(keras.Model):
 
 
 def split_batch(batch: tf.Tensor, branches: int) -> list[tf.Tensor]:
-    """Splits a batch [B, ...] among branches; the sizes differ by one at most."""
+    """Splits a batch [B, ...] into one slice per branch; their sizes differ by at most one."""
     size = tf.shape(batch)[0]
     ends = [size * branch // branches for branch in range(branches + 1)]
     return [batch[start:end] for start, end in itertools.pairwise(ends)]

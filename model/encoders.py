@@ -1,7 +1,8 @@
 """Encoders: from the embedded tokens of an example to one vector.
 
 An encoder is a Keras layer. Its constructor takes `units`, `seed` and `dtype`. Its `call` takes
-embedded tokens [B, T, E] and lengths <int32>[B], and `training` if it needs it, and returns [B, D].
+embedded tokens [B, T, E] and lengths <int32>[B], and optionally `training`. It returns [B, D].
+
 Row b has `lengths[b]` tokens, at least one, then padding, which must not change the result. Each
 random initializer gets a separate seed from `derive_seed`.
 """
@@ -18,20 +19,20 @@ from model import ENCODERS
 from model.lstm import run_lstm
 from model.seeds import derive_seed
 
-_LONGEST_MEMORY = 100.0  # tokens
+_MAX_MEMORY = 100.0  # tokens
 
 
 class ChronoInitializer(keras.initializers.Initializer):
     """Initializes the biases of an LSTM so that its units remember for different numbers of steps.
 
-    For each unit, u is drawn uniformly between 1 and `longest`: the steps for which it remembers.
+    For each unit, the number of steps u is drawn uniformly between 1 and `longest`.
     The bias of its forget gate is log u, and that of its input gate is -log u (Tallec & Ollivier,
     Can recurrent neural networks warp time?, ICLR 2018). With Keras' default biases, a unit forgets
     within a few tokens, and training may need whole epochs to change that.
 
     Args:
         longest: Upper bound of u, in steps.
-        seed: Seeds u.
+        seed: The seed of u.
     """
 
     def __init__(self, longest: float, *, seed: int) -> None:
@@ -51,9 +52,8 @@ class StackedLSTM(keras.layers.Layer):
     """Encodes a text as the last output of two stacked LSTMs (Hochreiter & Schmidhuber, 1997).
 
     The second LSTM has half the units. An LSTM reads from left to right, and padding is on the
-    right, so padding cannot change the output at the last token. Gathering this output needs no
-    mask. A mask would cost one more operation per time step on a CPU, and a check of every mask on
-    a GPU.
+    right, so padding cannot change the output at the last token, and no mask is needed. A mask
+    would cost one more operation per time step on a CPU, and a check of every mask on a GPU.
 
     The Keras layers hold the weights; `model/lstm.py` runs them.
     """
@@ -65,7 +65,7 @@ class StackedLSTM(keras.layers.Layer):
                 size,
                 return_sequences=True,
                 bias_initializer=ChronoInitializer(
-                    _LONGEST_MEMORY, seed=derive_seed(seed, f"lstm_{i}/bias")
+                    _MAX_MEMORY, seed=derive_seed(seed, f"lstm_{i}/bias")
                 ),
                 unit_forget_bias=False,
                 dtype=dtype,

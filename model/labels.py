@@ -1,4 +1,4 @@
-"""The only module that knows how logits and labels are related: one sigmoid unit, two labels."""
+"""The loss of binary classification: one sigmoid unit, two labels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def cross_entropies(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         logits: <float32>[...].
 
     Returns:
-        <float32>[...], nats.
+        <float32>[...], in nats.
     """
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)

@@ -15,9 +15,9 @@ _is_portable = contextvars.ContextVar("is_portable", default=False)
 
 @contextlib.contextmanager
 def without_cudnn() -> Iterator[None]:
-    """Makes graphs that are traced in this context run on any device.
+    """Keeps cuDNN out of the graphs that are traced in this context.
 
-    cuDNN's kernel runs only on GPUs, so a graph that contains it cannot run on a CPU.
+    A graph that contains cuDNN's kernel cannot run on a CPU.
     """
     token = _is_portable.set(True)
     try:
@@ -30,9 +30,10 @@ def run_lstm(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     """Runs a Keras LSTM without a mask.
 
     If there is a GPU, Keras runs cuDNN's kernel. Otherwise, and always within `without_cudnn`,
-    TensorFlow's fused LSTM runs with the gradient below. Keras itself would run a loop of a dozen
-    small operations per time step, and differentiate it. The fused LSTM computes in float32 under
-    every policy; the matrix products of the gradient have the precision of `sequences`.
+    TensorFlow's fused LSTM runs, with the gradient defined below. Keras itself would run and
+    differentiate a loop with a dozen small operations per time step. The fused LSTM
+    computes in float32 under every policy; the matrix products of the gradient have the precision
+    of `sequences`.
 
     Args:
         lstm: A built layer with Keras' default activations and return_sequences.

@@ -13,7 +13,7 @@ _QUADRATURE_POINTS = 64  # for the integral of `contributions`
 
 
 class NeuralScorer(keras.layers.Layer):
-    """An embedding, an encoder and a logit.
+    """Scores a text with an embedding, an encoder and a dense layer with one unit.
 
     Args:
         encoder: A key of `model.ENCODERS`.
@@ -24,12 +24,12 @@ class NeuralScorer(keras.layers.Layer):
             vector of an infrequent token needs this, because it is rarely updated.
         units: Size of the encoder.
         max_length: Number of tokens at the end of a text that are read; 0: all of them.
-        window: Number of consecutive tokens, at a random position, that are read in training; 0: as
-            in inference. Most sections of a text show its label, and each epoch reads others.
+        window: Number of consecutive tokens, at a random position, that are read in training; 0: no
+            window. Most sections of a text reveal its label, and each epoch reads different ones.
         word_dropout: Probability with which training sets a whole embedding vector to zero.
         dropout: Probability with which training sets an output of the embedding or the encoder to
             zero.
-        seed: Seeds the initial weights, the dropout and the windows, each with a separate stream.
+        seed: The seed from which separate seeds for weights, dropout and windows are derived.
         dtype: Precision policy; logits are float32 under every policy.
     """
 
@@ -118,7 +118,7 @@ class NeuralScorer(keras.layers.Layer):
         return tf.pad(per_token, [[unread, 0]]), baseline
 
     def crop(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns the tokens of token_ids <int32>[B, T] that are read."""
+        """Crops token_ids <int32>[B, T] to the tokens that are read: their end or a window."""
         if training and self._window:
             positions = keras.random.uniform(tf.shape(token_ids)[:1], seed=self.window_seeds)
             return window_of_tokens(token_ids, self._window, positions)

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# IMDB's train split has 5 million different n-grams of up to 3 tokens; 0.4 million are not rare.
+# IMDB's train split has 5 million distinct n-grams of up to 3 tokens; 0.4 million are not rare.
 _HASH_BITS = 24
 RATIO_BUCKETS = 2**_HASH_BITS
 _WEIGHT_BUCKETS = 2**21
 
 MIN_COUNT = 4  # training examples; an n-gram that fewer of them contain is rare
 RARE_WEIGHT = 0.04  # the fixed weight of all rare n-grams
-_SMOOTHING = 2.0  # total count that is added to each n-gram, divided between the labels
+_SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the labels
 
 # Adam changes all weights by about the learning rate. The weights of n-grams need larger changes
 # than those of a neural network, so each is the product of this factor and a trained variable.
@@ -23,18 +23,18 @@ _LEARNING_RATE_MULTIPLIER = 7.0
 
 
 class NgramScorer(keras.layers.Layer):
-    """Scores a text by Naive-Bayes log-ratios of its n-grams, each times a trained weight.
+    """Scores a text by the weighted Naive-Bayes log-ratios of its n-grams.
 
-    The logit is the bias plus the sum of ratio * weight over the different n-grams of the text. The
+    The logit is the bias plus the sum of ratio * weight over the distinct n-grams of the text. The
     ratio is log(p(n-gram | label 1) / p(n-gram | label 0)), counted once before training (Wang &
     Manning, Baselines and Bigrams, ACL 2012). Only the bias depends on the sizes of the classes.
     The weights start at 0.
 
     The ratio of a rare n-gram reveals the labels of the few training examples that contain it, and
-    training would rely on that. So rare n-grams are left out in training, and their weight in
-    inference is small and fixed.
+    training would rely on that. So training leaves out rare n-grams, and inference uses a small,
+    fixed weight for them.
 
-    N-grams are hashed, so only the tables are stored (Weinberger et al., Feature Hashing, ICML
+    N-grams are hashed, so they need not be stored (Weinberger et al., Feature Hashing, ICML
     2009). The table of ratios has 2^24 buckets, because after a collision an n-gram may get a ratio
     of the wrong sign. For the weights, 2^21 buckets are enough.
 
@@ -51,7 +51,7 @@ class NgramScorer(keras.layers.Layer):
         """Creates the tables."""
         del token_ids_shape
         counted = {"shape": (RATIO_BUCKETS,), "initializer": "zeros", "trainable": False}
-        # Three digits are enough, and a table of half the size is faster to read.
+        # float16 has three digits, which are enough; a smaller table is faster to read.
         self.ratios = self.add_weight(**counted, dtype="float16", name="ratios")
         self.is_rare = self.add_weight(**counted, dtype="bool", name="is_rare")
         self.importance = self.add_weight(
@@ -146,7 +146,7 @@ def _log_ratios(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def ngram_features(token_ids: tf.Tensor, max_tokens: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the different n-grams of each text as hashed features.
+    """Returns the distinct n-grams of each text as hashed features.
 
     Args:
         token_ids: <int32>[B, T], padded with 0 on the right.
@@ -154,7 +154,7 @@ def ngram_features(token_ids: tf.Tensor, max_tokens: int) -> tuple[tf.Tensor, tf
 
     Returns:
         Rows <int32>[M], in ascending order, and features <int32>[M], from 0 to RATIO_BUCKETS - 1:
-        row rows[i] contains features[i]. No feature occurs twice in a row, and padding has none.
+        text rows[i] contains features[i]. No text has a feature twice, and padding has no features.
     """
     hashes = _ngram_hashes(token_ids, max_tokens)
     row = tf.range(tf.shape(token_ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]
@@ -169,9 +169,9 @@ def _ngram_hashes(token_ids: tf.Tensor, max_tokens: int) -> tf.Tensor:
     ids = tf.cast(token_ids, tf.uint64)
     found, hashes = [], tf.zeros_like(ids)
     for _ in range(max_tokens):
-        # The hash of an n-gram is computed from the hash of the shorter n-gram that ends one token
-        # before. At the beginning of a text, where that does not exist, it is the hash of the
-        # shorter n-gram that ends here.
+        # The hash of an n-gram depends on the hash of the (n-1)-gram that ends one token earlier.
+        # At the beginning of a text there is none, so the hash is that of the (n-1)-gram that ends
+        # here.
         hashes = _mix_bits(hashes + ids)  # [B, T]
         found.append(tf.bitwise.right_shift(hashes, tf.constant(64 - _HASH_BITS, tf.uint64)))
         hashes = tf.pad(hashes[:, :-1], [[0, 0], [1, 0]])

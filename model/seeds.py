@@ -11,8 +11,8 @@ def derive_seed(seed: int, name: str) -> int:
     """Derives the seed of one random stream from a common seed.
 
     Two initializers with the same seed draw the same numbers: a Glorot-uniform kernel would be a
-    multiple of the embedding. Seeds such as seed + 1 are no better, since the next run may use
-    them. The hash of `numpy.random.SeedSequence` avoids both. A derived seed depends only on its
+    multiple of the embedding. Seeds such as seed + 1 do not help, because another run may use them.
+    The hash of `numpy.random.SeedSequence` avoids both. A derived seed depends only on its
     arguments, so adding a layer does not change another layer's stream.
 
     Args:

@@ -11,28 +11,28 @@ from pipeline.datasets import disable_autotune
 from pipeline.examples import Examples
 from pipeline.vocabulary import OOV_ID, PADDING_ID
 
-# Batches in a pool, whose examples are sorted by length. A larger pool pads less and shuffles less.
+# Batches per pool of examples sorted by length. A larger pool has less padding, and mixes less.
 _POOL_BATCHES = 50
 _READ_AHEAD = 8  # batches; making one takes 1 ms
-_PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple, for tensor cores
-PADDING_LABEL = -2.0  # the label of a row that is no example and only fills up a shard
+_PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple of this, for tensor cores
+PADDING_LABEL = -2.0  # the label of a row without an example, which only fills up a shard
 
 
 def batches_per_epoch(examples: Examples, batch_size: int) -> int:
-    """Returns the number of batches in an epoch, with the smaller last one."""
+    """Returns the number of batches in an epoch, including a smaller last one."""
     return math.ceil(len(examples) / batch_size)
 
 
 def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Returns which examples are in each batch of an epoch, in random order.
+    """Assigns the examples of an epoch to batches, in random order.
 
     The examples are shuffled and divided into pools. Each pool is sorted by length and divided into
     batches, so that the examples of a batch have similar lengths. The batches are shuffled. The
-    order depends only on the arguments: a resumed run skips the batches that it has seen.
+    order depends only on the arguments, so a resumed run can skip the batches it has trained on.
 
     Args:
         lengths: <int64>[N], tokens of each example.
-        batch_size: Examples per batch; the last batch that is made may have fewer.
+        batch_size: Examples per batch; one batch may have fewer.
         seed: The seed of the run.
         epoch: The epoch, from 0.
 
@@ -69,13 +69,13 @@ def training_batches(
         epoch: The epoch, from 0.
         first_batch: The number of batches to skip, for a resumed run.
         shards: The number of shards that each batch is split into.
-        local: The numbers of the shards that this process reads.
+        local: The indices of the shards that this process reads.
 
     Returns:
         Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. With more
-        than one shard, all shards of all batches have the same size, as gathering across processes
-        requires. Rows that fill up the last batch have one out-of-vocabulary token and the label
-        PADDING_LABEL.
+        than one shard, all shards of all batches have the same size, because gathering across
+        processes requires it. Rows that fill up the last batch have one out-of-vocabulary token and
+        the label PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
     return _gather(
@@ -97,7 +97,7 @@ def evaluation_batches(
         examples: Any split.
         batch_size: Examples per batch, over all shards.
         shards: The number of shards that each batch is split into.
-        local: The numbers of the shards that this process reads.
+        local: The indices of the shards that this process reads.
 
     Returns:
         Batches like those of `training_batches`.
@@ -108,7 +108,7 @@ def evaluation_batches(
 
 
 def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range) -> np.ndarray:
-    """Returns the positions in the local shards of a batch, with -1 for rows without an example."""
+    """Returns the positions of a batch's local shards; -1 marks a row without an example."""
     if shards == 1:
         return batch
     size = -(-batch_size // shards)
@@ -117,7 +117,7 @@ def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range)
 
 
 def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
-    """Reads the examples at the positions of each batch."""
+    """Returns a tf.data pipeline that reads and pads the examples of each batch."""
     positions = tf.RaggedTensor.from_row_lengths(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )
@@ -133,7 +133,7 @@ def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
 
 
 def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns padded token ids <int32>[B, T] and labels <float32>[B]; position -1 is at the end."""
+    """Returns padded token ids <int32>[B, T] and labels <float32>[B]; -1 positions come last."""
     chosen = examples[positions[positions >= 0]]
     longest = int(chosen.lengths.max(initial=1))
     padded_length = longest + -longest % _PAD_MULTIPLE

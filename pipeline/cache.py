@@ -1,11 +1,11 @@
-"""Keeps results of slow work on disk: parsed files, vocabularies, token ids.
+"""Caches the results of slow work on disk: parsed files, vocabularies, token ids.
 
 Layout of a cache folder, which may be any folder, even one with other files:
 
     CACHE_DIR/text-sentiment-cache/
         CACHEDIR.TAG                 makes backup programs skip the folder
         texts-0123456789abcdef0123/  an entry
-            entry.json               its key; modified whenever the entry is used
+            entry.json               its key; its modification time is the time of the last use
             …
         unfinished/                  entries that are being written or removed
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 _FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.json"
 _TAG = """Signature: 8a477f597d28d172789f06886806bc55
-# This folder is a cache of text-sentiment. You may delete it; it is made again when needed.
+# This folder is a cache of text-sentiment. You may delete it; it is rebuilt when needed.
 """
 _ABANDONED_SECONDS = 24 * 3600  # the process that wrote an older unfinished entry has died
 _IN_USE_SECONDS = 3600  # entries used more recently than this are not removed
@@ -45,7 +45,7 @@ class Cache:
     """Folders with computed results, each named by a hash of everything that the result depends on.
 
     An entry is written to another folder and then renamed, so no process sees a half-written entry.
-    If two processes write the same entry at the same time, both use that of the first to finish.
+    If two processes write the same entry at the same time, both use the one that is complete first.
 
     Args:
         root: The folder of the cache; None for a temporary folder that the process removes when it
@@ -80,7 +80,7 @@ class Cache:
             read: Reads the entry from its folder; raises an error if it is damaged.
 
         Returns:
-            What `read` returns.
+            The result of `read`.
 
         Raises:
             RunError: Another file or folder has the entry's name.
@@ -94,18 +94,13 @@ class Cache:
             try:
                 return read(folder)
             except (ValueError, OSError, RunError, UserError) as error:
-                _log.warning("%s is damaged (%s) and is made again", folder, error)
+                _log.warning("%s is damaged (%s); rebuilding it", folder, error)
                 self._remove(folder)
         self._make(folder, key_json, make)
         return read(folder)
 
     def _make(self, folder: Path, key_json: str, make: Callable[[Path], None]) -> None:
-        """Writes an entry, unless another process is faster.
-
-        Raises:
-            RunError: Another file or folder has the entry's name.
-            UserError: The cache cannot be written.
-        """
+        """Writes an entry, unless another process is faster."""
         new = self._new_folder(f"{folder.name}.")
         try:
             self._remove_abandoned(new.parent)
@@ -120,17 +115,13 @@ class Cache:
             shutil.rmtree(new, ignore_errors=True)
         if not _is_entry(folder):
             raise RunError(
-                f"{folder} has the name of a cache entry, but is none; move it away, or name "
+                f"{folder} has the name of a cache entry, but is not one; move it away, or name "
                 "another folder: --cache_dir=FOLDER"
             )
         self._remove_least_recently_used()
 
     def _new_folder(self, prefix: str) -> Path:
-        """Makes an empty folder in `unfinished`.
-
-        Raises:
-            UserError: The cache cannot be written.
-        """
+        """Creates an empty folder in `unfinished`."""
         unfinished = self._folder / _UNFINISHED
         try:
             unfinished.mkdir(parents=True, exist_ok=True)
@@ -147,7 +138,7 @@ class Cache:
             ) from error
 
     def _remove_least_recently_used(self) -> None:
-        """Removes entries until the rest fits into the limit."""
+        """Removes entries until the remaining ones fit into the limit."""
         if self._limit is None:
             return
         entries = sorted(_entries(self._folder), key=lambda entry: entry.used_at)
@@ -167,7 +158,7 @@ class Cache:
             )
 
     def _remove(self, folder: Path) -> None:
-        """Removes an entry. It is renamed first, so that no other process reads half of it."""
+        """Removes an entry; renames it first, so that no other process reads an incomplete one."""
         unfinished = self._new_folder("removed.")
         with contextlib.suppress(OSError):  # another process was faster
             folder.rename(unfinished)
@@ -176,7 +167,7 @@ class Cache:
             unfinished.rmdir()
 
     def _remove_abandoned(self, unfinished: Path) -> None:
-        """Removes unfinished entries of processes that died."""
+        """Removes unfinished entries of processes that have died."""
         for entry in _entries(unfinished):
             if time.time() - entry.written_at > _ABANDONED_SECONDS:
                 with contextlib.suppress(OSError):  # another process was faster
@@ -201,7 +192,6 @@ class _Entry:
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
-    """Yields the entries in a folder."""
     for path in folder.iterdir():
         if not _is_entry(path):
             continue
@@ -224,7 +214,7 @@ def _set_used(folder: Path) -> None:
 
 
 def _delete(folder: Path) -> None:
-    """Deletes an entry. Its marker is last, so that an interrupted deletion can be completed."""
+    """Deletes an entry, its marker last, so that an interrupted deletion can be completed."""
     for path in folder.iterdir():
         if path.name != _MARKER:
             path.unlink()

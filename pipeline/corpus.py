@@ -38,13 +38,18 @@ class WithProgress(Protocol):
     """A function that wraps an iterable of chunks to show progress."""
 
     def __call__(
-        self, chunks: Iterable[_T], *, what: str, total: int | None = None, chunk_size: int = 1
+        self,
+        chunks: Iterable[_T],
+        *,
+        description: str,
+        total: int | None = None,
+        chunk_size: int = 1,
     ) -> Iterator[_T]:
-        """Yields the chunks and shows progress; may raise an error to stop the work.
+        """Yields the chunks and shows progress; may raise an exception to stop the work.
 
         Args:
-            chunks: The chunks of the work.
-            what: What the work is called on the screen.
+            chunks: The chunks to process.
+            description: A description of the work.
             total: The number of examples, if known.
             chunk_size: The number of examples in a chunk.
         """
@@ -63,7 +68,7 @@ class Corpus:
             set has none.
         punctuation: `drop` or `keep`; see `standardize`.
         vocab_size: The largest number of token ids.
-        cache: Where the results are kept.
+        cache: Stores the results.
         with_progress: Shows the progress of long work.
         parallel_calls: The number of batches that are standardized at the same time.
 
@@ -92,7 +97,7 @@ class Corpus:
         self._identity = {**dataset.identity, "code": code_hash(), "punctuation": punctuation}
 
     def vocabulary(self) -> list[str]:
-        """Returns the most frequent tokens of the train split (without validation)."""
+        """Returns the most frequent tokens of the train split, without the validation split."""
         texts = self.texts("train")
 
         def make(folder: Path) -> None:
@@ -104,7 +109,11 @@ class Corpus:
 
         return self._cached(
             "vocabulary",
-            {**self._identity, "cut": self._validation_fraction, "size": self._vocab_size},
+            {
+                **self._identity,
+                "validation_fraction": self._validation_fraction,
+                "size": self._vocab_size,
+            },
             make=make,
             read=lambda folder: vocabulary.load(folder / "vocabulary.txt"),
         )
@@ -129,18 +138,18 @@ class Corpus:
         return examples
 
     @property
-    def cut_splits(self) -> frozenset[str]:
-        """Returns the names of the splits that are taken from the source split `train`."""
+    def derived_splits(self) -> frozenset[str]:
+        """Returns the names of the splits that are derived from the source split `train`."""
         if isinstance(self.dataset, FileDataset):
-            return self.dataset.cut_splits
-        return frozenset({"validation"} if self._is_cut("validation") else ())
+            return self.dataset.derived_splits
+        return frozenset({"validation"} if self._is_partial("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Returns the number of examples of each label in each split, without reading test texts.
+        """Returns the number of examples per label and split, without reading the test split.
 
         Returns:
             The counts by split, in the order of the data set's `label_names`. The test split is
-            counted only if the data set is the user's files.
+            included only for a FileDataset, which has its counts already.
         """
         if isinstance(self.dataset, FileDataset):
             splits = ("train", "validation", "test")
@@ -153,7 +162,7 @@ class Corpus:
         return counts
 
     def log_findings(self) -> None:
-        """Logs what the user should know about the data before training."""
+        """Logs warnings about the user's data before training."""
         if isinstance(self.dataset, FileDataset):
             self.dataset.log_findings()
 
@@ -162,26 +171,25 @@ class Corpus:
         return _UNLABELLED in self.dataset.splits
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
-        """Returns some texts of a split as they are in the data set, before standardization.
+        """Returns the texts at some positions of a split, before standardization.
 
         Args:
             split: `train`, `validation` or `test`.
             positions: <int64>[N], positions in the result of `examples`.
         """
         source = self._source(split)
-        if self._is_cut(split):
+        if self._is_partial(split):
             positions = np.flatnonzero(self._mask(split, self._texts(source)))[positions]
         return self.dataset.texts_at(source, positions)
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
-        """Returns the SHA-256 of all texts and labels in their order, to recognize changed data.
+        """Returns the SHA-256 of all texts and labels in their order, to detect changed data.
 
-        The user's files have one SHA-256, under the key `files`, which also depends on the split of
-        each row. A data set that is opened by name has one per source split, so that training need
-        not read the test split.
+        A FileDataset has one SHA-256, under the key `files`, which also covers the split of each
+        row. A NamedDataset has one per source split, so that training need not read the test split.
 
         Args:
-            splits: The splits to hash: train, validation, test, unsupervised.
+            splits: The splits to hash: `train`, `validation`, `test` or `unsupervised`.
         """
         if isinstance(self.dataset, FileDataset):
             return {"files": self.dataset.fingerprint}
@@ -191,7 +199,7 @@ class Corpus:
     def unlabelled(self, vectorizer: Vectorizer) -> Examples:
         """Returns the unlabelled texts that are not in the validation split, as token ids.
 
-        `FileDataset` itself leaves out unlabelled texts that are in its validation or test split.
+        A FileDataset has already dropped unlabelled texts that are in its validation or test split.
 
         Raises:
             UserError: The data set has no unlabelled texts.
@@ -203,33 +211,32 @@ class Corpus:
                 "without it, or on --dataset=imdb_reviews"
             )
         unlabelled = self._token_ids(_UNLABELLED, vectorizer)
-        if not self._is_cut("validation"):
+        if not self._is_partial("validation"):
             return unlabelled
         fraction = self._validation_fraction
         return unlabelled[~in_validation(unlabelled.hash_buckets, validation_fraction=fraction)]
 
-    def _is_cut(self, split: str) -> bool:
-        """Returns whether a split is only a share of the source split `train`."""
+    def _is_partial(self, split: str) -> bool:
+        """Returns whether a split is only a fraction of the source split `train`."""
         return "validation" not in self.dataset.splits and split in ("train", "validation")
 
     def _source(self, split: str) -> str:
-        """Returns the name of the source split that a split comes from."""
-        return "train" if self._is_cut(split) else split
+        """Returns the name of the source split that contains a split."""
+        return "train" if self._is_partial(split) else split
 
     def _select(self, split: str, source: Examples) -> Examples:
-        """Returns the examples of a source split that are in a split."""
+        """Selects the examples of a split from its source split."""
         return source[self._mask(split, source)]
 
     def _mask(self, split: str, source: Examples) -> np.ndarray:
-        """Returns which examples of a source split are in a split, <bool>[N]."""
-        if not self._is_cut(split):
+        """Returns a mask <bool>[N] of the examples of a source split that are in a split."""
+        if not self._is_partial(split):
             return np.ones(len(source), bool)
         fraction = self._validation_fraction
         is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
         return is_validation if split == "validation" else ~is_validation
 
     def _texts(self, source: str) -> Examples:
-        """Returns the standardized texts of a source split."""
         return self._standardized(source)[0]
 
     def _standardized(self, source: str) -> tuple[Examples, str]:
@@ -243,11 +250,11 @@ class Corpus:
                 )
                 chunks = self._with_progress(
                     disable_autotune(batches.prefetch(1)).as_numpy_iterator(),
-                    what="reading",
+                    description="reading",
                     total=total,
                     chunk_size=READ_BATCH,
                 )
-                write_examples(folder, _hashed(chunks, content.update))
+                write_examples(folder, _hash_originals(chunks, content.update))
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
         def read(folder: Path) -> tuple[Examples, str]:
@@ -256,14 +263,13 @@ class Corpus:
         return self._cached("texts", {**self._identity, "split": source}, make=make, read=read)
 
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Joins a batch of texts, original and standardized, as `_hashed` takes it."""
+        """Standardizes a batch of texts. Returns a chunk as the input of `_hash_originals`."""
         standard = standardize(texts, punctuation=self._punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
         return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
 
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
-        """Returns a source split as token ids."""
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
@@ -281,25 +287,27 @@ class Corpus:
         make: Callable[[Path], None],
         read: Callable[[Path], _T],
     ) -> _T:
-        """Returns a result from the cache; see `Cache.get`."""
         with translate_disk_full("the cache", self._cache.root):
             return self._cache.get(kind, key, make=make, read=read)
 
-    def _in_chunks(self, texts: Examples, what: str) -> Iterator[Examples]:
+    def _in_chunks(self, texts: Examples, description: str) -> Iterator[Examples]:
         """Yields texts in chunks of READ_BATCH, and shows progress."""
         return self._with_progress(
-            texts.in_chunks(READ_BATCH), what=what, total=len(texts), chunk_size=READ_BATCH
+            texts.in_chunks(READ_BATCH),
+            description=description,
+            total=len(texts),
+            chunk_size=READ_BATCH,
         )
 
 
-def _hashed(
+def _hash_originals(
     chunks: Iterable[tuple[Any, ...]], add_to_hash: Callable[[bytes], None]
 ) -> Iterator[Chunk]:
-    """Yields the standardized texts of chunks, and adds original texts and labels to a hash.
+    """Yields the standardized texts of chunks, after hashing their original texts and labels.
 
     Args:
-        chunks: Original texts, joined; their lengths; standardized texts, joined; their lengths;
-            labels; hash buckets.
+        chunks: Tuples of original texts, joined; their lengths; standardized texts, joined; their
+            lengths; labels; hash buckets.
         add_to_hash: Adds bytes to the hash.
     """
     for original, original_lengths, standard, lengths, labels, buckets in chunks:

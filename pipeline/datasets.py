@@ -1,4 +1,4 @@
-"""The interface of a data set, and data sets that TensorFlow Datasets (TFDS) opens by name."""
+"""The interface of a data set, and data sets of TensorFlow Datasets (TFDS)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.labels import order_labels
 
 _log = logging.getLogger(__name__)
 
-READ_BATCH = 1024  # texts per call of a TensorFlow operation: a few MB
+READ_BATCH = 1024  # texts per batch, a few MB
 HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HASH_BUCKETS
 _CONNECT_SECONDS = 15
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
@@ -36,7 +36,7 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """Returns the name that the user gave."""
+        """Returns the name as the user typed it."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Dataset(Protocol):
 
     @property
     def identity(self) -> dict[str, object]:
-        """Returns a cache key, in JSON types: it differs if texts, labels or their order differ."""
+        """Returns a cache key of JSON types, which depends on texts, labels and their order."""
 
     @property
     def splits(self) -> set[str]:
@@ -69,12 +69,12 @@ class Dataset(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class NamedDataset:
-    """A `Dataset` that TFDS has prepared.
+    """A prepared TFDS data set with the interface `Dataset`.
 
     Attributes:
-        name: The name that it was opened by.
+        name: The name in TFDS.
         label_names: The names of labels 0 and 1.
-        builder: The prepared TFDS builder that reads it.
+        builder: The prepared TFDS builder.
     """
 
     name: str
@@ -127,8 +127,8 @@ class NamedDataset:
 def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Disables tf.data's autotuning, so that an iterator closes without delay.
 
-    An iterator with autotuning closes only when its tuner wakes up, and the tuner's pauses double:
-    after an epoch of 30 seconds, closing would take up to 15 seconds.
+    With autotuning, an iterator closes only when the tuning thread wakes up. That thread doubles
+    its pauses: after an epoch of 30 seconds, closing would take up to 15 seconds.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -145,12 +145,12 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
 
     The choice depends only on the hash of the text. It needs no list of examples, is the same in
     every run, and puts all copies of a text in one split. The hash has no salt, so that the
-    validation split of imdb_reviews stays that of the published figures. Test splits
-    (`pipeline.file_dataset.cuts`) are chosen by another hash.
+    published results keep their validation split of imdb_reviews. Test splits
+    (`pipeline.file_dataset.splitting`) use another hash.
 
     Args:
         buckets: <int64>[N], from `hash_buckets`.
-        validation_fraction: Share of the train split.
+        validation_fraction: Fraction of the train split.
 
     Returns:
         <bool>[N].
@@ -169,7 +169,7 @@ def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         if isinstance(dataset, NamedDataset):
-            raise _damaged(dataset.name, dataset.builder.data_dir, error) from error
+            raise _damage_error(dataset.name, dataset.builder.data_dir, error) from error
         raise RunError(f"{dataset.name} cannot be read ({_first_line(error)})") from error
 
 
@@ -196,41 +196,41 @@ def open_dataset(
     Raises:
         RunError: The data set cannot be downloaded, prepared or read; the message says what to do.
         UserError: The data set does not have two labels and train and test splits, or its labels
-            are not `label_names`.
+            differ from `label_names`.
     """
     module = DATASETS[name]
     if module is not None:
         importlib.import_module(module)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # TFDS passes on whatever its metadata parsers raise
+    except Exception as error:  # TFDS does not wrap the errors of its metadata parsers
         root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
         folder = os.path.join(root, name)  # noqa: PTH118 may be an address
-        raise _damaged(name, folder, error) from error
+        raise _damage_error(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
-    _check_form(builder)
+    _check_structure(builder)
     stored = builder.info.features["label"].names
-    ordered = _order_labels(name, stored, positive=positive_label, wanted=label_names)
+    ordered = _order_labels(name, stored, positive=positive_label, expected=label_names)
     return NamedDataset(name, ordered, builder)
 
 
 def _order_labels(
-    name: str, stored: Sequence[str], *, positive: str, wanted: Sequence[str] | None
+    name: str, stored: Sequence[str], *, positive: str, expected: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Returns the label names in the order of the labels' numbers; see `open_dataset`."""
-    if wanted is None:
-        # The order of the data set's authors means more than the alphabetical order.
+    """Returns the names of labels 0 and 1; see `open_dataset`."""
+    if expected is None:
+        # The authors of a data set choose an order with more meaning than the alphabetical one.
         return order_labels(stored, positive=positive) if positive else tuple(stored)
-    if set(wanted) != set(stored):
+    if set(expected) != set(stored):
         raise UserError(
             f"{name} has the labels {', '.join(map(quote, stored))}, but the run was trained on "
-            f"{', '.join(map(quote, wanted))}; name the folder of its data: --data_dir=FOLDER"
+            f"{', '.join(map(quote, expected))}; name the folder of its data: --data_dir=FOLDER"
         )
-    return tuple(wanted)
+    return tuple(expected)
 
 
-def _check_form(builder: tfds.core.DatasetBuilder) -> None:
+def _check_structure(builder: tfds.core.DatasetBuilder) -> None:
     """Checks that a data set has two labels, and train and test splits."""
     has_pairs = builder.info.supervised_keys == ("text", "label")
     if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
@@ -252,20 +252,16 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     with _translate_prepare_errors(builder):
-        for url in builder.url_infos or ():  # without a network, TFDS would retry for minutes
+        for url in builder.url_infos or ():  # without a network, TFDS retries for minutes
             requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True)
         _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints the same there
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a similar message
             builder.download_and_prepare()
 
 
 @contextlib.contextmanager
 def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Translates errors of a download or a preparation into a RunError.
-
-    Raises:
-        RunError: The data set cannot be downloaded or prepared.
-    """
+    """Translates errors of a download or a preparation into a RunError."""
     folder = builder.data_dir_root
     try:
         yield
@@ -290,20 +286,20 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         ) from error
 
 
-def _damaged(name: str, folder: str, error: Exception) -> RunError:
-    """Makes the error for a prepared data set that cannot be read."""
+def _damage_error(name: str, folder: str, error: Exception) -> RunError:
+    """Returns the error for a prepared data set that cannot be read."""
     if "://" in str(folder):
         return RunError(
             f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
             "whether this machine has access to it"
         )
     return RunError(
-        f"{name} cannot be read ({_first_line(error)}); to prepare it again, remove its folder and "
-        f"type the same command: rm -r {shlex.quote(str(folder))}"
+        f"{name} cannot be read ({_first_line(error)}); remove its folder, and the next run "
+        f"prepares it again: rm -r {shlex.quote(str(folder))}"
     )
 
 
 def _first_line(error: Exception) -> str:
-    """Formats the class and the first line of an error, in at most 200 characters."""
+    """Formats the class and the first line of an exception, in at most 200 characters."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -1,4 +1,4 @@
-"""Errors that end a command with one line on stderr, and helpers to quote values in messages."""
+"""The errors that commands report in one line, and functions to quote values in messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
-    """The command cannot do what the user typed; the message says what to type instead. Exit 1."""
+    """An error that the user can correct; the message says how. Exit code 1."""
 
 
 class RunError(Exception):
-    """The data, the disk or a number is broken; the message says which. Exit code 2."""
+    """Damaged data, a full disk, too little memory or a number that is not finite. Exit code 2."""
 
 
 def quote(value: object) -> str:
@@ -36,7 +36,7 @@ def quote(value: object) -> str:
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
     if not isinstance(value, str):
         return shorten(escape(repr(value)))
-    # Shorten before escaping, since a value may have megabytes. The end quote is always there.
+    # Shorten before escaping, since a value may have megabytes. The closing quote is never cut off.
     return f"'{shorten(escape(value[: _LIMIT + 1]))}'"
 
 
@@ -51,12 +51,12 @@ def shorten(text: str, limit: int = _LIMIT) -> str:
 
 
 @contextlib.contextmanager
-def translate_disk_full(what: str, folder: Path) -> Iterator[None]:
+def translate_disk_full(name: str, folder: Path) -> Iterator[None]:
     """Translates errors about a full disk into a RunError that says what to do.
 
     Args:
-        what: What is written.
-        folder: Where it is written.
+        name: The file or its content, for the message.
+        folder: The folder to which it is written.
 
     Raises:
         RunError: The disk is full. Other errors pass unchanged.
@@ -68,8 +68,8 @@ def translate_disk_full(what: str, folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise RunError(
-            f"the disk is full: {what} cannot be written to {folder}, where {free / 1e6:.1f} MB "
-            "are free; make room and type the same command again to resume"
+            f"the disk is full: {name} cannot be written to {folder}, where {free / 1e6:.1f} MB "
+            "are free; make room and run the same command again to resume"
         ) from error
 
 

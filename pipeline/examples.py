@@ -1,4 +1,4 @@
-"""The examples of a split in plain files: written in chunks, then read a batch at a time."""
+"""The examples of a split in binary files: written in chunks, read in batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-# Values of some examples, end to end; lengths; labels; hash buckets.
+# The values of some examples, concatenated; lengths; labels; hash buckets.
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _ARRAYS = {"lengths": np.int32, "labels": np.float32, "hash_buckets": np.uint16}
@@ -29,11 +29,11 @@ class Values(Protocol):
 class NumberFile:
     """An array of unsigned numbers in a file. Each slice reads from the file.
 
-    np.memmap would be shorter, but each page of it that was read counts as memory of the process.
+    np.memmap would be shorter, but its pages count as memory of the process once they are read.
 
     Args:
-        path: Raw numbers.
-        count: The number of numbers; their width in bytes follows from the size of the file.
+        path: A file of raw numbers.
+        count: The length of the array. The file size determines the bytes per number.
 
     Raises:
         ValueError: The size of the file does not fit.
@@ -61,8 +61,8 @@ class Examples:
     """Labelled examples, either as bytes of text or as token ids.
 
     Attributes:
-        values: The bytes or token ids of all examples, end to end.
-        starts: <int64>[N], where the values of each example start.
+        values: The bytes or token ids of all examples, concatenated.
+        starts: <int64>[N], the position of the first value of each example.
         lengths: <int32>[N], the number of values of each example.
         labels: <float32>[N], 0 or 1; a soft label, from 0 to 1; -1 for no label.
         hash_buckets: <uint16>[N], hashes of the original texts, from `datasets.hash_buckets`.
@@ -114,7 +114,7 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class _ConcatenatedValues:
-    """The first `end` values of one array, then another array; no slice crosses the border."""
+    """The first `end` values of one array, then another array. No slice may span both."""
 
     first: Values
     end: int
@@ -139,12 +139,7 @@ def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
 
 
 def write_examples(folder: Path, chunks: Iterable[Chunk]) -> None:
-    """Writes examples chunk by chunk; meanwhile all but their values stay in memory.
-
-    Args:
-        folder: Where the files are written.
-        chunks: The examples.
-    """
+    """Writes examples chunk by chunk to files in a folder; their values are not kept in memory."""
     arrays: dict[str, list[np.ndarray]] = {name: [np.empty(0, t)] for name, t in _ARRAYS.items()}
     with (folder / "values.bin").open("wb") as file:
         for values, *others in chunks:
@@ -171,5 +166,5 @@ def read_examples(folder: Path) -> Examples:
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:
-    """Returns where values of these lengths start, <int64>[N]."""
+    """Returns the start positions <int64>[N] of consecutive sections of these lengths."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:-1].astype(np.int64)

@@ -13,8 +13,8 @@ from pipeline.errors import UserError, quote
 def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
     """Sorts labels: numbers by value, other labels alphabetically.
 
-    For example, -1 comes before 0 and +1. In the pairs 0 and 1, neg and pos, no and yes, false and
-    true, the second label is the positive one.
+    For example, -1 comes before 0 and +1. With 0 and 1, neg and pos, no and yes, or false and true,
+    the second label is the positive one.
 
     Args:
         labels: Distinct labels.
@@ -42,7 +42,7 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
 def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
     """Returns the pairs of labels that probably mean the same class.
 
-    They differ only in case, spaces, invisible characters or Unicode form, or are the same number.
+    They differ only in case, spaces, invisible characters or Unicode form, or are equal as numbers.
     """
     return [
         pair
@@ -53,7 +53,7 @@ def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _number(label: str) -> float | None:
-    """Returns the finite number that a label is, or None."""
+    """Parses a label as a finite number; returns None if it is not one."""
     try:
         value = float(label)
     except ValueError:

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
 
 def _data_settings(config: TrainConfig) -> TrainConfig:
     """Returns the run's settings, with the folders that this command reads and writes."""
-    get_local_path("cache_dir")  # refuses a URL
+    get_local_path("cache_dir")  # raises an error for a URL
     # A run from another machine may name a folder of that machine. This command may read such a
     # folder, but downloads only to a folder that its user chose.
     is_from_run = bool(config.data_dir) and not FLAGS.data_dir
@@ -75,7 +75,7 @@ def _data_settings(config: TrainConfig) -> TrainConfig:
 
 
 def _make_report_dir(model_dir: Path) -> Path:
-    """Returns the folder of the report; makes --report_dir, so that errors come before the work."""
+    """Returns the folder of the report; creates --report_dir before the work, to find errors."""
     if not FLAGS.report_dir:
         return model_dir / "evaluation" / FLAGS.split
     report_dir = get_local_path("report_dir")
@@ -85,7 +85,7 @@ def _make_report_dir(model_dir: Path) -> Path:
 
 @contextlib.contextmanager
 def _hide_flags_of_train() -> Iterator[None]:
-    """Rewrites errors that suggest flags of scripts.train, which this command does not have."""
+    """Rewrites errors that suggest flags of scripts.train which this command does not have."""
     try:
         yield
     except UserError as error:

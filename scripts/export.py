@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     model_dir = get_model_dir()
     export_dir = get_local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
     if not FLAGS.export_dir and export_dir.is_symlink():
-        # A model_dir from someone else must not choose where this command writes.
+        # A model_dir from an untrusted source must not choose where this command writes.
         raise UserError(
             f"{export_dir} is a link; to write to its target, type --export_dir={export_dir}"
         )

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.files.file_format import AUTO, FileFormat
-from scripts.cli import answers, commands, streams
+from scripts.cli import commands, predictions, streams
 from scripts.cli.flags import (
     FLAGS,
     define_model_dir_flag,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trainer.artifacts.trained_run import TrainedRun
     from trainer.config import TrainConfig
 
-TAKES_TEXTS = True  # arguments may begin with a dash
+TAKES_TEXTS = True  # the arguments are texts, which may begin with a dash
 _CHUNK = 1024  # texts that are read, scored and written together
 _FORMAT_SETTINGS = ("encoding", "delimiter", "quoting")
 
@@ -119,14 +119,14 @@ def _read_stdin() -> Iterator[Text]:
 
 
 def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
-    """Checks --input, and reads its texts; the run's settings apply unless flags override them."""
+    """Checks --input, and reads its texts with the run's settings, which flags override."""
     from pipeline.files.texts import TextFile
     from trainer.artifacts.trained_run import read_record
 
     config = read_record(model_dir).config
     path = get_local_path("input")
     text_column = FLAGS.text_column if is_given("text_column") else config.text_column
-    answers.check_keep_columns(FLAGS.keep_columns, text_column)
+    predictions.check_keep_columns(FLAGS.keep_columns, text_column)
     if output.is_same_file(path):
         raise UserError(f"--output={output.name} is the --input; name another file")
     file = TextFile(
@@ -141,7 +141,7 @@ def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
 
 
 def _input_format(config: TrainConfig, path: Path) -> FileFormat:
-    """Returns the format of --input from the flags, or from the run, which is logged."""
+    """Returns the format of --input from the flags or the run; logs the settings of the run."""
     values: dict[str, str] = {}
     from_run = []
     for name in _FORMAT_SETTINGS:
@@ -154,15 +154,14 @@ def _input_format(config: TrainConfig, path: Path) -> FileFormat:
 
 
 def _row_format(output: Output) -> Callable[..., bytes]:
-    """Returns the function that formats a row."""
     if FLAGS.format == "jsonl":
-        return answers.format_json
-    use_colors = answers.supports_colors(is_stdout=output.is_stdout)
-    return functools.partial(answers.format_tsv, use_colors=use_colors)
+        return predictions.format_json
+    use_colors = predictions.supports_colors(is_stdout=output.is_stdout)
+    return functools.partial(predictions.format_tsv, use_colors=use_colors)
 
 
 def _shows_bar() -> bool:
-    """Returns whether to show a progress bar: on a terminal that shows no rows meanwhile."""
+    """Returns whether to show a progress bar: on a terminal that does not show the rows too."""
     shows_rows = sys.stdout.isatty() and FLAGS.output in ("", "-")
     return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
 
@@ -176,7 +175,6 @@ def _split_chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
 def _write_rows(
     file: BinaryIO, run: TrainedRun, texts: list[Text], format_row: Callable[..., bytes]
 ) -> None:
-    """Scores texts, and writes their rows."""
     probabilities = run.predict([text.text for text in texts])
     for text, probability in zip(texts, probabilities, strict=True):
         label = run.label_names[int(probability > 0.5)]

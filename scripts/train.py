@@ -1,7 +1,7 @@
 """Trains a model, or resumes a run: python -m scripts.train --model_dir=runs/a [flags].
 
-Everything that the run produces is in --model_dir. After an interruption, type the same command
-again to resume.
+All files of the run are in --model_dir. After an interruption, run the same command again to
+resume.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def start_process():
 def run_process(start_process):
     """Runs a command in a new process to its end: exit code, stdout and stderr.
 
-    Importing TensorFlow costs seconds; use `run` where the process is not what is tested.
+    Importing TensorFlow takes seconds; use `run` unless the process itself is tested.
     """
 
     def run_process(script: str, *arguments: object, stdin: bytes = b"", **popen: object):
@@ -165,7 +165,7 @@ def call(monkeypatch):
 
 @pytest.fixture(scope="session")
 def run():
-    """Runs a command in this process, with standard streams of its own.
+    """Runs a command in this process, with separate standard streams.
 
     run("predict", ..., stdin=b"...") returns its exit code, stdout and stderr, as `run_process`.
     """
@@ -246,7 +246,7 @@ def uninterrupted(shared, small_config, splits):
 
 @pytest.fixture
 def project_log(caplog, monkeypatch):
-    """What the project logs."""
+    """The messages that the project logs."""
     for name in ("trainer", "pipeline"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     return caplog

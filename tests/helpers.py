@@ -141,8 +141,14 @@ class StopAfterEpoch(StopSignals):
 
 
 def state_arrays(state):
-    """Returns the values of all variables of a TrainState but the clock."""
-    kinds = (state.model, state.optimizer, state.window, state.totals, state.gradient_norm)
+    """Returns the values of all variables of a TrainState except the clock."""
+    kinds = (
+        state.model,
+        state.optimizer,
+        state.interval_metrics,
+        state.epoch_metrics,
+        state.gradient_norm,
+    )
     keras_variables = [variable.value for kind in kinds for variable in kind.variables]
     counters = [state.step, state.epoch, state.best_loss, state.best_epoch, state.stale_epochs]
     return [variable.numpy() for variable in keras_variables + counters]
@@ -153,7 +159,7 @@ def all_equal(arrays, others):
     return all(np.array_equal(*pair) for pair in zip(arrays, others, strict=True))
 
 
-# What a run has written
+# The files of a run
 
 
 def copy_run(model_dir, folder):

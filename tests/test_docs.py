@@ -11,7 +11,7 @@ from trainer.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that names what is gone
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names removed things
 COMMANDS = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts" / "dev").glob("*.py")]
 
 # Flags that are not settings: of all commands, by absl and by scripts/cli/flags.py.

@@ -30,7 +30,7 @@ def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
 
     Args:
         config: The settings.
-        model_dir: The folder of the run. results.json in it has the figures of the test split.
+        model_dir: The folder of the run. Its results.json has the metrics of the test split.
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
@@ -42,7 +42,7 @@ def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
 
 
 def load(model_dir: Path | str) -> TrainedRun:
-    """Loads the best model of a run, to predict, explain and evaluate.
+    """Loads the best model of a run for prediction, explanation and evaluation.
 
     Args:
         model_dir: The folder of the run.

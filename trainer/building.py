@@ -29,7 +29,7 @@ def build_model(
         config: The settings.
         vocabulary_size: Number of token ids.
         precision: The name of a Keras precision policy.
-        branches: Number of branches among which a batch is split; None: chosen for this machine.
+        branches: Number of branches into which a batch is split; None: the default of this machine.
     """
     dtype = devices.make_policy(precision)
     ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
@@ -72,7 +72,7 @@ def build_optimizer(
         steps: Number of steps of the whole run; the decay of the learning rate ends there.
 
     Raises:
-        RunError: The installed version of Keras adds up the gradients of replicas differently.
+        RunError: The installed version of Keras sums the gradients of replicas differently.
     """
     _check_no_second_sum()
     optimizer = _PresummedAdam(
@@ -120,11 +120,11 @@ def _learning_rate(
 
 
 class _PresummedGradients:
-    """Makes an optimizer take gradients that are already summed over all replicas.
+    """A mixin for optimizers whose gradients are already summed over all replicas.
 
-    Keras sums gradients over replicas after it clips the gradient of each replica. With several
-    replicas, clipping must see the sum, as with one replica. The method that this class overrides
-    is not public, so `_check_no_second_sum` tests the effect.
+    Keras clips the gradients of each replica before it sums them. Here clipping must apply to the
+    sum, so that several replicas take the same steps as one. The overridden method is not public,
+    so `_check_no_second_sum` tests the effect.
     """
 
     def _all_reduce_sum_gradients(
@@ -138,18 +138,17 @@ class _PresummedAdam(_PresummedGradients, keras.optimizers.Adam):
 
 
 class PresummedSGD(_PresummedGradients, keras.optimizers.SGD):
-    """Gradient descent with gradients that are already summed over all replicas.
+    """SGD with gradients that are already summed over all replicas.
 
-    Unlike Adam's, its step is proportional to the gradient, which is what checks need.
+    Checks use it because, unlike Adam, its step is proportional to the gradient.
     """
 
 
 def _check_no_second_sum() -> None:
-    """Checks by a step of known length that Keras does not sum gradients over replicas.
+    """Checks with a step of known length that Keras does not sum gradients over replicas.
 
-    If another version of Keras did not call the method of `_PresummedGradients`, it would sum the
-    gradients a second time: all of them would be too large by the number of replicas, without an
-    error.
+    A version of Keras that does not call the method of `_PresummedGradients` would sum the
+    gradients a second time: without an error, they would be multiplied by the number of replicas.
 
     Raises:
         RunError: Keras sums the gradients a second time.
@@ -162,8 +161,8 @@ def _check_no_second_sum() -> None:
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
     if variable.numpy() != 0.0:
         raise RunError(
-            f"Keras {keras.__version__} adds up the gradients of replicas differently than this "
-            "program expects; install the version that setup.cfg names, or use --distribute=none"
+            f"Keras {keras.__version__} sums the gradients of replicas differently than this "
+            "program expects; install the version that setup.cfg requires, or use --distribute=none"
         )
 
 

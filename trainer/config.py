@@ -12,7 +12,7 @@ from pipeline import DATASETS
 from pipeline.errors import UserError, quote, shorten
 from pipeline.files.file_format import QUOTING, FileFormat
 
-# The title of each group of settings, under the name of its first setting.
+# The title of each group of settings, by the name of the first setting in the group.
 GROUPS = {
     "dataset": "data",
     "punctuation": "input",
@@ -22,7 +22,7 @@ GROUPS = {
     "checkpoint_every": "checkpoints and TensorBoard",
 }
 
-# Settings of earlier versions, each with the value that had no effect.
+# Settings that were removed, each with the value that had no effect.
 _REMOVED: dict[str, object] = {
     "objective": "sentiment",
     "init_from": "",
@@ -42,7 +42,7 @@ def _setting(
     minimum: float | None = None,
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
-    before: Any = None,  # noqa: ANN401 as default
+    legacy_value: Any = None,  # noqa: ANN401 as default
 ) -> Any:  # noqa: ANN401 the type of the field
     """Returns the field of one setting.
 
@@ -50,19 +50,19 @@ def _setting(
         default: The default value.
         help: The help text.
         between: The smallest and the largest value; None for no limits.
-        minimum: The smallest value, if there is no largest.
+        minimum: The smallest value, for a setting without a largest value.
         choices: The allowed values; None for any.
         may_change: Whether the setting may change when a run is resumed.
-        before: The value in runs older than the setting; None for the default.
+        legacy_value: The value for runs that are older than the setting; None for the default.
     """
     smallest, largest = between or (minimum, None)
     limits = {"minimum": smallest, "maximum": largest, "choices": choices}
-    resuming = {"may_change": may_change, "before": before}
+    resuming = {"may_change": may_change, "legacy_value": legacy_value}
     return dataclasses.field(default=default, metadata={"help": help, **resuming, **limits})
 
 
 class UnknownSettingsError(ValueError):
-    """Saved settings that this version of the program does not have; the message names them."""
+    """Saved settings do not exist in this version of the program; the message names them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,7 +263,7 @@ class TrainConfig:
                 "another encoder, which the teacher must have too"
             )
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
-        if not is_valid or self.profiled != tuple(sorted(set(self.profiled))):
+        if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(
                 f"--profile_steps={shorten(self.profile_steps)} is invalid; write the first and "
                 "the last step, such as --profile_steps=100,110"
@@ -280,16 +280,16 @@ class TrainConfig:
         return () if self.encoder == "none" else tuple(self.encoder.split(","))
 
     @property
-    def profiled(self) -> tuple[int, ...]:
-        """Returns the first and the last step to profile, or nothing."""
+    def profile_range(self) -> tuple[int, ...]:
+        """Returns the first and the last step to profile, or an empty tuple."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, object]) -> TrainConfig:
-        """Creates the settings of a run that this or an earlier version has saved.
+        """Restores settings that this or an earlier version of the program saved.
 
         Args:
-            settings: Values by name. A missing setting did not exist in that version.
+            settings: Values by name; settings newer than that version are missing.
 
         Raises:
             UnknownSettingsError: A setting does not exist in this version.
@@ -304,12 +304,12 @@ class TrainConfig:
         unknown = sorted(set(kept) - set(fields))
         if unknown:
             raise UnknownSettingsError(", ".join(unknown))
-        before = {name: field.metadata["before"] for name, field in fields.items()}
-        earlier = {name: value for name, value in before.items() if value is not None}
+        legacy = {name: field.metadata["legacy_value"] for name, field in fields.items()}
+        earlier = {name: value for name, value in legacy.items() if value is not None}
         return cls(**{**earlier, **kept})
 
     def differences(self, other: TrainConfig) -> list[str]:
-        """Lists the settings that must not change but do, as `name (this value, not the other)`."""
+        """Lists differences of settings that must not change, as `name (this value, not other)`."""
         return [
             f"{field.name} ({getattr(self, field.name)}, not {getattr(other, field.name)})"
             for field in dataclasses.fields(self)
@@ -320,7 +320,7 @@ class TrainConfig:
     def _may_change(self, field: dataclasses.Field[Any]) -> bool:
         """Returns whether a setting may change when the run is resumed."""
         if field.name == "epochs" and self.decay != "none":
-            return False  # the number of epochs decides the learning rate of every step
+            return False  # the learning rate of every step depends on the number of epochs
         return bool(field.metadata["may_change"])
 
 

@@ -15,9 +15,9 @@ from pipeline.corpus import Corpus, code_hash
 from pipeline.datasets import Dataset, open_dataset
 from pipeline.errors import UserError, quote, translate_disk_full
 from pipeline.examples import Examples
-from pipeline.file_dataset.cuts import CutSettings
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.rows import Columns
+from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
@@ -27,9 +27,10 @@ from trainer.runtime import processor
 _log = logging.getLogger(__name__)
 
 _MIN_VALIDATION_SIZE = 2
-_FEW_EXAMPLES = 10  # a warning if train has fewer examples of a class
-_SMALL_FRACTION = 0.01  # a warning if a class is a smaller fraction of train
-# The setting that decides the size of a split that was cut off the train split.
+# A class with fewer training examples, or with a smaller fraction of them, causes a warning.
+_FEW_EXAMPLES = 10
+_SMALL_FRACTION = 0.01
+# The setting that determines the size of a split that is derived from the train split.
 _FRACTION_FLAGS = {"validation": "--validation_fraction", "test": "--test_fraction"}
 
 
@@ -38,7 +39,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
 
     Args:
         config: The settings.
-        label_names: The labels of an existing run, in its order; None for a new run.
+        label_names: The labels of an existing run in their order; None for a new run.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
@@ -99,15 +100,17 @@ def _open_files(
         positive_label=config.positive_label,
         file_format=config.file_format,
     )
-    cuts = CutSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates)
+    split_settings = SplitSettings(
+        config.validation_fraction, config.test_fraction, config.drop_duplicates
+    )
     return FileDataset(
         config.dataset,
         settings,
-        cuts,
+        split_settings,
         cache=cache,
         code=code_hash(),
         label_names=label_names,
-        with_progress=functools.partial(with_progress, what=f"parsing {config.dataset}"),
+        with_progress=functools.partial(with_progress, description=f"parsing {config.dataset}"),
     )
 
 
@@ -116,47 +119,47 @@ def _open_cache(config: TrainConfig) -> Cache:
     return Cache(folder, limit=int(config.cache_gb * 1e9))
 
 
-def check_data(data: Corpus, config: TrainConfig) -> None:
-    """Logs findings about the data, and checks that every split can be used.
+def check_data(corpus: Corpus, config: TrainConfig) -> None:
+    """Logs warnings about the data, and checks that every split can be used.
 
     Raises:
         UserError: A split has too few examples or lacks a class, or no text has a token.
     """
-    names = data.dataset.label_names
+    names = corpus.dataset.label_names
     order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
     _log.info("labels: %s (positive)", order)
-    data.log_findings()
-    counts = data.class_counts()
-    _check_classes(data, counts, config)
-    _check_sizes(data, counts, config)
+    corpus.log_findings()
+    counts = corpus.class_counts()
+    _check_classes(corpus, counts, config)
+    _check_sizes(corpus, counts, config)
     _warn_of_rare_classes(names, counts["train"], config)
-    _check_texts(data.texts("train"), data.dataset, config)
+    _check_texts(corpus.texts("train"), corpus.dataset, config)
 
 
-def _check_classes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that train and the splits that are cut off have all classes; warns for other splits.
+def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
+    """Checks that train and the splits derived from it have all classes; warns for other splits.
 
     Args:
-        data: The corpus.
+        corpus: The corpus.
         counts: The number of examples of each class, by split.
         config: The settings.
 
     Raises:
         UserError: A class is missing.
     """
-    names = data.dataset.label_names
+    names = corpus.dataset.label_names
     for split, class_counts in counts.items():
         for name, count in zip(names, class_counts, strict=True):
             if count:
                 continue
-            if split != "train" and split not in data.cut_splits:
+            if split != "train" and split not in corpus.derived_splits:
                 _log.warning("the %s split has no example with label %s", split, quote(name))
                 continue
             raise UserError(
                 f"{config.dataset} has too few examples with label {quote(name)}: "
                 f"{_describe(names, counts)}; each split needs one of each label, so give at least "
-                f"{1 + len(data.cut_splits)} different texts of each, or "
-                f"{_advise(split, data, config)}"
+                f"{1 + len(corpus.derived_splits)} different texts of each, or "
+                f"{_advise(split, corpus, config)}"
             )
 
 
@@ -169,25 +172,24 @@ def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
     )
 
 
-def _check_sizes(data: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that each split has enough examples."""
+def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
     sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
-    sizes.setdefault("test", data.dataset.size("test"))
+    sizes.setdefault("test", corpus.dataset.size("test"))
     minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
     for split in minimum:
         if sizes[split] < minimum[split]:
             raise UserError(
                 f"{config.dataset} leaves {_count(sizes[split], 'example')} for the {split} split, "
-                f"of {_count(sum(sizes.values()), 'example')}; {_advise(split, data, config)}"
+                f"of {_count(sum(sizes.values()), 'example')}; {_advise(split, corpus, config)}"
             )
 
 
-def _advise(split: str, data: Corpus, config: TrainConfig) -> str:
-    """Returns what the user can do if a split has too few examples."""
+def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
+    """Suggests how to get more examples into a split."""
     if split == "train":
-        flags = [_FRACTION_FLAGS[cut] for cut in sorted(data.cut_splits)]
+        flags = [_FRACTION_FLAGS[derived] for derived in sorted(corpus.derived_splits)]
         return f"reduce {' or '.join(flags)}" if flags else "add training examples"
-    if split not in data.cut_splits:
+    if split not in corpus.derived_splits:
         return f"add examples to the {split} split"
     flag = _FRACTION_FLAGS[split]
     value = getattr(config, flag.removeprefix("--"))
@@ -304,26 +306,26 @@ def check_steps(config: TrainConfig, steps: int) -> None:
 
 
 def check_same_data(
-    recorded: Mapping[str, str], data: Corpus, splits: Sequence[str], *, run: str
+    recorded: Mapping[str, str], corpus: Corpus, splits: Sequence[str], *, run: str
 ) -> None:
     """Checks that the data is the same as when a run was started.
 
     Args:
         recorded: The fingerprints in the record of the run; splits without one are not checked.
-        data: The corpus.
+        corpus: The corpus.
         splits: The splits to check.
-        run: The name of the run in the message.
+        run: A phrase for the run, for the message.
 
     Raises:
         UserError: The data has changed.
     """
     if not recorded:
         return
-    current = data.fingerprints(splits)
+    current = corpus.fingerprints(splits)
     changed = [name for name in current if current[name] != recorded.get(name, current[name])]
     if changed:
         raise UserError(
-            f"{run} was trained on other data named {data.dataset.name}: texts, labels or splits "
-            f"in {' and '.join(changed)} have changed since; put the data back, or train on the "
+            f"{run} was trained on other data named {corpus.dataset.name}: texts, labels or splits "
+            f"in {' and '.join(changed)} have changed since; restore the data, or train on the "
             "new data in another --model_dir"
         )

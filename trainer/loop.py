@@ -29,18 +29,18 @@ from trainer.step import TrainStep
 
 _log = logging.getLogger(__name__)
 
-_SECONDS_PER_CALL = 0.5  # the time between two checks for signals
-_CLUSTER_STEPS = 10  # steps per call with several workers, which measure different times
+_SECONDS_PER_CALL = 0.5  # of train_steps, between two checks for signals
+_CLUSTER_STEPS = 10  # per call, the same in all workers, although their speeds differ
 
 
 def last_step(config: TrainConfig, training: Examples) -> int:
-    """Returns the number of the last step of a run: how many steps it has in all."""
+    """Returns the number of the last step of a run, that is, its total number of steps."""
     steps = config.epochs * batches_per_epoch(training, config.batch_size)
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
 class TrainingLoop:
-    """Trains a model, validates it after each epoch, reports and saves.
+    """Trains a model, validates it after each epoch, reports metrics and saves checkpoints.
 
     Args:
         config: The settings.
@@ -54,8 +54,8 @@ class TrainingLoop:
         label_names: The names of labels 0 and 1, for TensorBoard.
 
     Attributes:
-        config: As given.
-        state: As given; it changes during training.
+        config: The settings.
+        state: The state of the run, which changes during training.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class TrainingLoop:
 
     def _open_monitor(self, model_dir: Path) -> Monitor:
         epoch, step = int(self.state.epoch), int(self.state.step)
-        # After the last step of an epoch that is not recorded yet, the events of this step are
-        # still missing.
+        # If the last step of an epoch is done but the epoch is not recorded yet, the events of this
+        # step are still missing.
         epoch_end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
         is_written = step < epoch_end or epoch >= self._epochs
         return Monitor(
@@ -180,7 +180,7 @@ class TrainingLoop:
             shards=self._replicas.count,
             local=self._replicas.local,
         )
-        self._start_window()
+        self._start_interval()
         self._monitor.begin_epoch(f"{epoch + 1}/{self._epochs}")
         iterator, pace = iter(batches), _Pace(is_cluster=self._replicas.is_cluster)
         while step < end:
@@ -190,40 +190,40 @@ class TrainingLoop:
             step += count
             self._step.check_skipped(step)
             self._monitor.advance(count)
-            if step < end:  # the last step of an epoch is reported and saved with the epoch
+            if step < end:  # the last step is reported and saved together with the epoch
                 if step % self.config.summary_every == 0:
-                    self._end_window(step, time.monotonic())
+                    self._report_interval(step, time.monotonic())
                 if step % self.config.checkpoint_every == 0:
                     self._save()
                 check_stop()
 
     def _count_steps(self, step: int, end: int, limit: int) -> int:
-        """Returns the number of steps until something is due after `step`, at most `limit`."""
+        """Returns the number of steps until the next report or checkpoint, at most `limit`."""
         intervals = (self.config.summary_every, self.config.checkpoint_every)
         return min(end - step, limit, *(interval - step % interval for interval in intervals))
 
     def _log_compiling(self) -> contextlib.AbstractContextManager[None]:
-        """Logs that the first call of `train_steps` compiles the step, which takes longer."""
+        """Logs during the first call of `train_steps`, which compiles the step."""
         if self._is_compiled:
             return contextlib.nullcontext()
         self._is_compiled = True
         return log_while_running("compiling the training step")
 
-    def _start_window(self) -> None:
-        """Starts the steps that the next report covers."""
+    def _start_interval(self) -> None:
+        """Starts the interval of steps that the next report covers."""
         for counter in (self._step.examples, self._step.tokens):
             counter.reset_state()
-        self._window_start = time.monotonic()
+        self._interval_start = time.monotonic()
 
-    def _end_window(self, step: int, end_time: float) -> None:
-        """Reports the steps since the last report.
+    def _report_interval(self, step: int, end_time: float) -> None:
+        """Reports the metrics of the steps since the last report.
 
         Args:
             step: The last of these steps.
-            end_time: When it ended, by time.monotonic().
+            end_time: The time.monotonic() at the end of this step.
         """
-        state, seconds = self.state, end_time - self._window_start
-        values = state.window.result()
+        state, seconds = self.state, end_time - self._interval_start
+        values = state.interval_metrics.result()
         values["gradient_norm"] = mean(state.gradient_norm)
         values["learning_rate"] = float(tf.convert_to_tensor(state.optimizer.learning_rate))
         for name, counter in (("examples", self._step.examples), ("tokens", self._step.tokens)):
@@ -232,9 +232,9 @@ class TrainingLoop:
         if lost := int(self._step.lost_steps):
             _log.warning("skipped %d steps before step %d: gradient not finite", lost, step)
         self._step.lost_steps.assign(0)
-        state.window.reset()
+        state.interval_metrics.reset()
         state.gradient_norm.reset_state()
-        self._start_window()
+        self._start_interval()
 
     def _validate_epoch(self) -> None:
         """Validates the model after an epoch, reports the epoch, and saves the state."""
@@ -245,15 +245,11 @@ class TrainingLoop:
         )
         is_best = self._keep_best(validation)
         self._warn_of_collapse(validation.metrics["accuracy"])
-        self._end_window(step, end_time)
+        self._report_interval(step, end_time)
         self._end_epoch(validation.metrics, step=step, is_best=is_best)
 
     def _keep_best(self, validation: Validation) -> bool:
-        """Saves the model if it is the best so far, and returns whether it is.
-
-        Raises:
-            RunError: The validation loss is not finite.
-        """
+        """Saves the model if it is the best so far, and returns whether it is."""
         state, loss = self.state, validation.metrics["loss"]
         if not math.isfinite(loss):
             raise RunError(
@@ -271,13 +267,12 @@ class TrainingLoop:
         return is_best
 
     def _end_epoch(self, validation: dict[str, float], *, step: int, is_best: bool) -> None:
-        """Reports an epoch, and saves the state."""
-        state, train = self.state, self.state.totals.result()
+        state, train = self.state, self.state.epoch_metrics.result()
         epoch = int(state.epoch.assign_add(1))
         row = self._monitor.prepare_epoch(train, validation, epoch=epoch, step=step)
         self._report_histograms(step)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
-        state.totals.reset()
+        state.epoch_metrics.reset()
         self._save()
         self._monitor.finish_epoch(row, epochs=self._epochs, is_best=is_best)
 
@@ -287,12 +282,12 @@ class TrainingLoop:
         names = short_names([weight.path for weight in weights])
         for group, samples in (
             ("weights", [sample(weight.value) for weight in weights]),
-            ("weight_gradients", self.state.gradients),
+            ("weight_gradients", self.state.gradient_samples),
         ):
             self._monitor.report_histograms(group, zip(names, samples, strict=True), step=step)
 
     def _warn_of_collapse(self, accuracy: float) -> None:
-        """Warns if a model that was better than guessing no longer is, by two standard errors."""
+        """Warns if accuracy has fallen to that of guessing, within two standard errors."""
         share = float(self._validation.labels.mean())
         guessing, error = max(share, 1 - share), 0.5 / math.sqrt(len(self._validation))
         best = max(self._monitor.accuracies(), default=0.0)
@@ -317,14 +312,14 @@ class TrainingLoop:
 
 
 class _Pace:
-    """Chooses how many steps one call of `train_steps` takes.
+    """Chooses the number of steps per call of `train_steps`.
 
-    Between two calls the loop checks for signals, so a call must not be long; each call costs some
-    time in Python, so it must not be short.
+    Signals are checked only between calls, so calls must not be long. Each call costs some time in
+    Python, so calls must not be short.
 
     Args:
-        is_cluster: Whether there are several workers. All must take the same number of steps per
-            call, so this number cannot depend on times, which differ between workers.
+        is_cluster: Whether there are several workers. All workers must take the same number of
+            steps per call, so this number must not depend on measured times.
     """
 
     def __init__(self, *, is_cluster: bool) -> None:

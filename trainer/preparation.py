@@ -124,7 +124,7 @@ def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) ->
 def _create_run(
     config: TrainConfig, model_dir: Path, vocabulary: list[str], corpus: Corpus, splits: _Splits
 ) -> RunRecord:
-    """Checks a new run and writes its files. The run exists as soon as config.json does."""
+    """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits.train, config)
     if splits.unlabelled:
         _compute_soft_labels(config, model_dir, vocabulary, splits.unlabelled)
@@ -151,7 +151,7 @@ def _compute_soft_labels(
     check_teacher(teacher.config, config)
     check_vocabulary(teacher.vectorizer.tokens, vocabulary, config)
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
-    probabilities = teacher.evaluator.predict(unlabelled, what="scoring with the teacher")
+    probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
     SoftLabels(model_dir).write(probabilities)
 
 
@@ -162,7 +162,7 @@ def _load_teacher(config: TrainConfig) -> TrainedRun:
 def _write_vocabulary(path: Path, vocabulary: list[str]) -> None:
     with replacing(path) as new:
         save(vocabulary, new)
-        # An equal file is from this run, stopped before it wrote config.json.
+        # An equal file is from an attempt that was stopped before it wrote config.json.
         if path.exists() and path.read_bytes() != new.read_bytes():
             raise UserError(
                 f"{path} is not the vocabulary of this run, and would be replaced; move it away, "
@@ -176,7 +176,7 @@ def _check_resumed(record: RunRecord, corpus: Corpus, splits: _Splits, model_dir
     if record.sizes != sizes:
         raise UserError(
             f"{model_dir} contains a run on other data named {record.config.dataset}: it was "
-            f"trained on {record.sizes} examples, and there are {sizes} now; put the data back, or "
+            f"trained on {record.sizes} examples, and there are {sizes} now; restore the data, or "
             "name another --model_dir"
         )
     check_same_data(record.data, corpus, splits.names_in_corpus(), run=f"the run in {model_dir}")
@@ -233,7 +233,7 @@ def _restore(state: TrainState, model_dir: Path) -> Checkpoints:
     is_resumed = checkpoints.restore()
     if not is_resumed and (model_dir / "history.csv").exists():
         raise RunError(
-            f"{model_dir} has a history but no checkpoints to resume from; put them back, or start "
+            f"{model_dir} has a history but no checkpoints to resume from; restore them, or start "
             "a new run in another --model_dir"
         )
     _log.info(
@@ -248,7 +248,7 @@ def _restore(state: TrainState, model_dir: Path) -> Checkpoints:
 
 
 def _start_or_resume(loop: TrainingLoop, record: RunRecord, model_dir: Path) -> None:
-    """Copies the teacher's scorers before the first step; later records and warns of changes."""
+    """Copies the teacher's scorers in a new run; warns of changes in a resumed run."""
     config = loop.config
     if int(loop.state.step) == 0:
         if config.teacher:

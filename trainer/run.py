@@ -45,7 +45,7 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
         UserError: The settings cannot be used here, or another process trains in the folder.
         RunError: Data or files are damaged, memory or disk space is too small, or the loss is no
             longer finite.
-        Interrupted: A signal has arrived. The state is saved; the same call resumes the run.
+        Interrupted: A signal arrived. The state is saved, and the same call resumes the run.
     """
     _check_folder(model_dir)
     record = RunRecord.read(model_dir)
@@ -121,7 +121,7 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
             model_dir,
         )
         return read_json(path)
-    else:  # stopped after the last checkpoint: the last row may be missing in history.csv
+    else:  # stopped after the last checkpoint: completes history.csv
         History(model_dir, epochs=int(loop.state.epoch))
     state = loop.state
     results = load(model_dir).evaluate(corpus, "test") | {

@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import Replicas
 
-_MAX_SKIPPED = 20  # steps in a row; with float16, the loss scale may need 16 to fall far enough
+_MAX_SKIPPED = 20  # consecutive steps; with float16, the loss scale may need 16 to recover
 _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 
@@ -29,8 +29,8 @@ class TrainStep:
 
     Attributes:
         examples: Number of examples since the last reset.
-        tokens: Number of their tokens.
-        lost_steps: Number of skipped steps, without those that only overflowed float16.
+        tokens: Number of tokens in these examples.
+        lost_steps: Number of skipped steps, except those that only overflowed float16.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TrainStep:
             batches: Yields token_ids <int32>[B, T] and labels <float32>[B].
             count: <int64>[], number of steps.
         """
-        # In a cluster, workers in different iterations would wait for each other forever.
+        # Workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):
             tf.autograph.experimental.set_loop_options(parallel_iterations=parallel_iterations)
@@ -64,12 +64,12 @@ class TrainStep:
                 self._state.skipped.assign(0)
                 self._state.gradient_norm.update_state(norm)
                 if tf.equal(left, 1):
-                    self._keep_sample(gradients)
+                    self._store_samples(gradients)
             else:
                 self._skip(gradients, loss)
             outputs = tf.unstack(self._replicas.gather(outputs), axis=1)
             if tf.math.is_finite(loss):
-                for metrics in (self._state.window, self._state.totals):
+                for metrics in (self._state.interval_metrics, self._state.epoch_metrics):
                     metrics.update(*outputs)
             self.examples.update_state(examples)
             self.tokens.update_state(tokens)
@@ -89,12 +89,12 @@ class TrainStep:
         token_ids, labels = self._replicas.shard(token_ids), self._replicas.shard(labels)
         with tf.GradientTape() as tape:
             losses, outputs = self._objective.losses(token_ids, labels)
-            # Not divided by the number of examples: a smaller last batch is a smaller step.
+            # Divided by the full batch size, so that a smaller last batch takes a smaller step.
             loss = tf.reduce_sum(losses) / self._config.batch_size
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, model.trainable_variables)
-        # Dense, because the norm of a sparse gradient of the embedding would be wrong: Keras treats
-        # repeated rows as different rows.
+        # Dense, because Keras computes a wrong norm for the sparse gradient of the embedding: it
+        # treats repeated rows as different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         is_example = labels > PADDING_LABEL
         tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
@@ -106,14 +106,14 @@ class TrainStep:
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self._state.optimizer.apply(gradients, self._state.model.trainable_variables)
 
-    def _keep_sample(self, gradients: list[tf.Tensor]) -> None:
-        """Keeps a sample of each gradient, for histograms."""
+    def _store_samples(self, gradients: list[tf.Tensor]) -> None:
+        """Stores samples of the gradients, for histograms."""
         scale = self._state.optimizer.scale_loss(1.0)
-        for kept, gradient in zip(self._state.gradients, gradients, strict=True):
-            kept.assign(sample(self._replicas.first_local(gradient)) / scale)
+        for stored, gradient in zip(self._state.gradient_samples, gradients, strict=True):
+            stored.assign(sample(self._replicas.first_local(gradient)) / scale)
 
     def _skip(self, gradients: list[tf.Tensor], loss: tf.Tensor) -> None:
-        """Counts a step whose gradient is not finite, and does not update the weights."""
+        """Counts a step whose gradient is not finite, without updating the weights."""
         if self._scales_loss:
             # LossScaleOptimizer does not apply these gradients; it halves its loss scale.
             self._replicas.run(self._apply, gradients)
@@ -125,7 +125,7 @@ class TrainStep:
             self.lost_steps.assign_add(1)
 
     def check_skipped(self, step: int) -> None:
-        """Checks that not too many steps in a row were skipped.
+        """Checks that not too many consecutive steps were skipped.
 
         Raises:
             RunError: The last 20 steps were skipped.

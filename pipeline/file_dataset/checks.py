@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError, quote
-from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
 from pipeline.file_dataset.rows import FileSettings
+from pipeline.file_dataset.splitting import Splits
 from pipeline.labels import lookalikes, order_labels
 
 _log = logging.getLogger(__name__)
@@ -18,13 +18,13 @@ _SHOWN = 5  # labels that a message names
 
 
 def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: FileSettings) -> None:
-    """Checks that there are usable rows with texts, and logs the rows that are left out.
+    """Checks that there are usable rows with texts, and logs the rows that are skipped.
 
     Args:
         name: The data set, for messages.
-        files: The files, by their numbers.
+        files: The files, in the order of their numbers.
         rows: The parsed rows.
-        settings: How the files were read.
+        settings: The settings for reading the files.
 
     Raises:
         UserError: A row cannot be used, there is no row, or all texts are empty.
@@ -33,11 +33,11 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
     count = len(rows.splits)
     if not count and rows.statistics["bad_rows"]:
         raise UserError(
-            f"{name}: --skip_bad_rows leaves out all rows; are --text_column="
+            f"{name}: --skip_bad_rows skips all rows; are --text_column="
             f"{settings.columns.text} and --label_column={settings.columns.label} right?"
         )
     if not count:
-        raise UserError(f"{name} has no rows; give files with a text and a label in each row")
+        raise UserError(f"{name} has no rows; name files with a text and a label in each row")
     if rows.statistics["empty_texts"] == count:
         raise UserError(
             f"all {count} texts of {name} are empty, in the column {quote(settings.columns.text)}; "
@@ -46,7 +46,7 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
 
 
 def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip: bool) -> None:
-    """Refuses rows that cannot be used, or logs that they are left out."""
+    """Refuses rows that cannot be used, or logs that they are skipped."""
     count, first = rows.statistics["bad_rows"], rows.statistics["first_bad_rows"]
     if not count:
         return
@@ -55,9 +55,9 @@ def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip:
     if not skip:
         raise UserError(
             f"{count} of {count + len(rows.splits)} rows of {name} cannot be used: {listed}; "
-            "correct them, or leave them out: --skip_bad_rows"
+            "correct them, or skip them: --skip_bad_rows"
         )
-    _log.warning("left out %d rows of %s: %s", count, name, listed)
+    _log.warning("skipped %d rows of %s: %s", count, name, listed)
 
 
 def choose_label_order(
@@ -66,26 +66,26 @@ def choose_label_order(
     rows: ParsedRows,
     *,
     positive: str,
-    wanted: Sequence[str] | None,
+    expected: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Returns the two labels in the order of their numbers, 0 and 1.
 
     Args:
         name: The data set, for messages.
-        files: The files, by their numbers.
+        files: The files, in the order of their numbers.
         rows: The parsed rows.
-        positive: The label that becomes the second; empty: as `order_labels` sorts them.
-        wanted: The labels in the order of an existing run; None for a new run.
+        positive: The label that becomes the second; empty: sorted by `order_labels`.
+        expected: The labels in the order of an existing run; None for a new run.
 
     Raises:
-        UserError: There are not two labels, or not those that are wanted.
+        UserError: There are not two labels, or not the expected ones.
     """
     found = rows.statistics["labels"]
     labels = [label for label, *_ in found]
-    if wanted is not None and set(labels) != set(wanted):
+    if expected is not None and set(labels) != set(expected):
         raise UserError(
             f"{name} has the labels {_join(sorted(labels))}, but the run was trained on "
-            f"{_join(sorted(wanted))}; rename the labels, or train another run on them: "
+            f"{_join(sorted(expected))}; rename the labels, or train another run on them: "
             "--model_dir=FOLDER"
         )
     if len(labels) != 2:
@@ -97,17 +97,17 @@ def choose_label_order(
             f"{', '.join(quoted[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
             "is --label_column right?"
         )
-    return order_labels(labels, positive=positive) if wanted is None else tuple(wanted)
+    return order_labels(labels, positive=positive) if expected is None else tuple(expected)
 
 
 def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: bool) -> None:
-    """Checks that there is a row to train on.
+    """Checks that the train split has a row.
 
     Args:
         name: The data set, for messages.
         rows: The parsed rows.
         splits: The splits of the rows.
-        by_names: Whether the names of files gave splits.
+        by_names: Whether splits come from file names.
 
     Raises:
         UserError: The train split is empty.
@@ -116,17 +116,16 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
     if sizes["train"]:
         return
     found = " and ".join(f"{size} in {split}" for split, size in sizes.items() if size)
-    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.cut_splits:
-        missing = " and ".join(sorted(splits.cut_splits))
+    if (rows.splits == SPLIT_NAMES.index("train")).any() and splits.derived_splits:
+        missing = " and ".join(sorted(splits.derived_splits))
         raise UserError(
             f"{name} has too few different texts for {missing} splits: {found}, and none remain to "
-            "train on; give more texts, or files for these splits"
+            "train on; add more texts, or files for these splits"
         )
-    dropped = ", since --drop_duplicates left out the others" if splits.dropped else ""
+    dropped = ", since --drop_duplicates dropped the others" if splits.dropped else ""
     hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""
     raise UserError(f"{name} has no row to train on: {found or 'no rows'}{dropped}{hint}")
 
 
 def _join(labels: Sequence[str]) -> str:
-    """Lists the first labels."""
     return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

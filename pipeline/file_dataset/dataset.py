@@ -17,35 +17,35 @@ from pipeline.errors import RunError
 from pipeline.file_dataset import findings
 from pipeline.file_dataset import parsed_rows as parsed
 from pipeline.file_dataset.checks import check_rows, check_train_split, choose_label_order
-from pipeline.file_dataset.cuts import CutSettings, make_splits
 from pipeline.file_dataset.parsed_rows import ParsedRows
 from pipeline.file_dataset.rows import FileSettings, Row, read_rows
 from pipeline.file_dataset.split_names import FileSplit, log_file_splits, split_of_file
+from pipeline.file_dataset.splitting import SplitSettings, make_splits
 from pipeline.files.records import find_files, translate_read_errors
 
-_HASHED_BYTES = 1 << 20  # read at once
+_HASH_BLOCK = 1 << 20  # bytes to read at once
 _WithProgress = Callable[[Iterator[Row]], Iterator[Row]]
 
 
 class FileDataset:
-    """A `Dataset` of labelled texts in files.
+    """A data set in the user's files, with the interface `Dataset`.
 
     The files are parsed once, into a cache entry. A test or validation split that the files lack is
     taken from the train split; see `make_splits`.
 
     Args:
         name: A file, a folder or a pattern.
-        settings: How the files are read.
-        cuts: How to make the splits that the files lack.
-        cache: Where the parsed rows are kept; None: only for this process.
+        settings: The settings for reading the files.
+        split_settings: The settings for the splits that the files lack.
+        cache: Stores the parsed rows; None: a temporary cache.
         code: A hash of the code, for cache keys.
-        label_names: The labels in the order of an existing run; None: as `order_labels` sorts them.
+        label_names: The labels in the order of an existing run; None: sorted by `order_labels`.
         with_progress: Wraps the rows while they are parsed, to show progress.
 
     Attributes:
-        name: The name that the user gave.
+        name: The name as the user typed it.
         label_names: The names of labels 0 and 1, as in the files.
-        cut_splits: The names of the splits that are taken from the train split.
+        derived_splits: The names of the splits that are taken from the train split.
         fingerprint: The SHA-256 of all texts, labels and splits, in their order.
 
     Raises:
@@ -57,7 +57,7 @@ class FileDataset:
         self,
         name: str,
         settings: FileSettings,
-        cuts: CutSettings,
+        split_settings: SplitSettings,
         *,
         cache: Cache | None = None,
         code: str = "",
@@ -66,7 +66,7 @@ class FileDataset:
     ) -> None:
         self.name = name
         self._settings = settings
-        self._cuts = cuts
+        self._split_settings = split_settings
         self._code = code
         self._files = _find_file_splits(name, settings)
         before = _stats(self._files)
@@ -75,27 +75,27 @@ class FileDataset:
         paths = list(self._files)
         check_rows(name, paths, self._rows, settings)
         self.label_names = choose_label_order(
-            name, paths, self._rows, positive=settings.positive_label, wanted=label_names
+            name, paths, self._rows, positive=settings.positive_label, expected=label_names
         )
-        self._splits = make_splits(self._rows, cuts)
+        self._splits = make_splits(self._rows, split_settings)
         by_names = self._has_splits_from_names() and not settings.columns.split
         check_train_split(name, self._rows, self._splits, by_names=by_names)
         self._positions = {split: self._splits.positions(split) for split in parsed.SPLIT_NAMES}
-        self.cut_splits = self._splits.cut_splits
+        self.derived_splits = self._splits.derived_splits
         self.fingerprint = self._rows.statistics["sha256"]
 
     @property
     def identity(self) -> dict[str, object]:
-        """Returns a cache key: the content of the files, and how it is read."""
+        """Returns a cache key: the content of the files and the settings for reading them."""
         return {
             **self._rows_key(),
             "labels": self.label_names,
-            "cuts": dataclasses.asdict(self._cuts),
+            "split_settings": dataclasses.asdict(self._split_settings),
         }
 
     @property
     def splits(self) -> set[str]:
-        """Returns the names of the splits. Validation and test are always there, perhaps empty."""
+        """Returns the names of the splits; validation and test are included even if empty."""
         optional = {"unsupervised"} if self.size("unsupervised") else set()
         return {"train", "validation", "test"} | optional
 
@@ -120,18 +120,17 @@ class FileDataset:
         return self._rows.examples[self._positions[split][positions]].texts()
 
     def log_findings(self) -> None:
-        """Logs what the user should know about the files before training."""
-        has_choice = len(self._files) > 1 or self._has_splits_from_names()
-        if has_choice and not self._settings.columns.split:
+        """Logs the splits of the files, and warnings about their rows and labels."""
+        is_unclear = len(self._files) > 1 or self._has_splits_from_names()
+        if is_unclear and not self._settings.columns.split:
             log_file_splits(self._files)
         findings.log_rows(self.name, self._rows)
         findings.log_labels(self.name, self.label_names)
         findings.log_splits(self.name, self._splits)
 
     def _rows_key(self) -> dict[str, object]:
-        """Returns the cache key of the parsed rows."""
-        # The key has the splits that file names give, but not the names: files that were copied,
-        # moved or touched are the same data.
+        # The key has the splits of the file names, but not the names: files that were copied, moved
+        # or touched are the same data.
         splits = [found.split for found in self._files.values()]
         return {
             "files": list(map(list, zip(self._contents, splits, strict=True))),
@@ -159,12 +158,12 @@ class FileDataset:
             rows = read_rows(splits_of, self._settings.columns, self._settings.file_format)
             parsed.write_rows(folder, with_progress(rows) if with_progress else rows)
             if _stats(self._files) != before:
-                raise RunError(f"{self.name} changed while it was read; type the command again")
+                raise RunError(f"{self.name} changed while it was read; run the command again")
 
         return cache.get("rows", self._rows_key(), make=make, read=parsed.read_rows)
 
     def _has_splits_from_names(self) -> bool:
-        """Returns whether the name of a file gives a split other than train."""
+        """Returns whether the name of a file assigns it to a split other than train."""
         return any(found.split != "train" for found in self._files.values())
 
     def _labels(self, positions: np.ndarray) -> np.ndarray:
@@ -184,7 +183,7 @@ class FileDataset:
 
 
 def _find_file_splits(name: str, settings: FileSettings) -> dict[Path, FileSplit]:
-    """Returns the files that a name stands for, and the split of each."""
+    """Finds the files of a data set, and the split of each."""
     paths = find_files(name)
     root = Path(os.path.commonpath([path.parent for path in paths]))
     if settings.splits_from_names:
@@ -193,18 +192,14 @@ def _find_file_splits(name: str, settings: FileSettings) -> dict[Path, FileSplit
 
 
 def _sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file.
-
-    Raises:
-        RunError: The file cannot be read.
-    """
+    """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
     with translate_read_errors(path), path.open("rb") as file:
-        while block := file.read(_HASHED_BYTES):
+        while block := file.read(_HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
 def _stats(paths: Iterable[Path]) -> list[tuple[int, int]]:
-    """Returns size and time of files, to recognize that one was changed."""
+    """Returns the size and the modification time of each file, to detect changes."""
     return [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in paths)]

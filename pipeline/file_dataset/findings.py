@@ -1,4 +1,4 @@
-"""Logs what the user should know about their files before training."""
+"""Logs warnings about the user's files before training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.errors import quote
-from pipeline.file_dataset.cuts import Splits
 from pipeline.file_dataset.parsed_rows import ParsedRows
+from pipeline.file_dataset.splitting import Splits
 from pipeline.labels import lookalikes
 
 _log = logging.getLogger(__name__)
@@ -61,21 +61,21 @@ def log_splits(name: str, splits: Splits) -> None:
         name: The data set, for messages.
         splits: The splits of the rows.
     """
-    for split in sorted(splits.cut_splits):
+    for split in sorted(splits.derived_splits):
         _log.info("%s: the %s split is taken from the train split", name, split)
     if splits.dropped:
-        _log.info("%s: --drop_duplicates left out %d examples", name, splits.dropped)
+        _log.info("%s: --drop_duplicates dropped %d examples", name, splits.dropped)
     if splits.unlabelled_dropped:
         _log.info(
-            "%s: left out %d unlabelled texts that are also in validation or test",
+            "%s: dropped %d unlabelled texts that are also in validation or test",
             name,
             splits.unlabelled_dropped,
         )
     if splits.copies:
         counts = (f"{n} of {one} in {other}" for (one, other), n in splits.copies.items())
         _log.warning(
-            "%s: some texts are in two splits, so results will look too good: %s; to leave them "
-            "out of the first split: --drop_duplicates",
+            "%s: some texts are in two splits, so results will look too good: %s; to drop them "
+            "from the first split: --drop_duplicates",
             name,
             ", ".join(counts),
         )

@@ -19,7 +19,7 @@ from pipeline.file_dataset.rows import Row
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
 _NUMBERS = {name: number for number, name in enumerate(SPLIT_NAMES)}
-_MOST_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
+_MAX_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
 _SHOWN_ROWS = 5
 
 
@@ -27,9 +27,9 @@ class Statistics(TypedDict):
     """Statistics of rows, in JSON types.
 
     Attributes:
-        labels: Each label with the file (its number) and line of its first row.
+        labels: Each label with the file number and the line of its first row.
         bad_rows: The number of rows that cannot be used.
-        first_bad_rows: The file, line and problem of the first of them.
+        first_bad_rows: The file number, the line and the problem of the first few.
         empty_texts: The number of empty texts.
         spaced_labels: The number of labels with spaces around them.
         split_columns: Unused columns in which each row has the name of a split.
@@ -66,8 +66,8 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Writes rows to a folder; the texts are not kept in memory.
 
     Args:
-        folder: Where the files are written.
-        rows: All rows. Those that cannot be used are only counted.
+        folder: The folder for the files.
+        rows: All rows. Rows that cannot be used are only counted.
 
     Raises:
         UserError: There are too many distinct labels.
@@ -114,7 +114,9 @@ class _Collector:
     """Collects statistics of rows while they are read."""
 
     def __init__(self) -> None:
-        self._labels: dict[str, tuple[int, int, int]] = {}  # number; file and line of the first
+        self._labels: dict[
+            str, tuple[int, int, int]
+        ] = {}  # number of the label; file and line of its first row
         self._bad_rows = self._empty_texts = self._spaced_labels = 0
         self._first_bad_rows: list[tuple[int, int, str]] = []
         self._split_columns: set[str] = set()
@@ -133,7 +135,7 @@ class _Collector:
             yield row
 
     def number(self, label: str | None) -> int:
-        """Returns the number of a label, in the order of first rows; -1 for None."""
+        """Returns the number of a label, in the order of first occurrence; -1 for None."""
         return -1 if label is None else self._labels[label][0]
 
     def statistics(self) -> Statistics:
@@ -149,20 +151,16 @@ class _Collector:
         }
 
     def _add(self, row: Row) -> None:
-        """Adds a usable row to the statistics.
-
-        Raises:
-            UserError: There are too many distinct labels.
-        """
+        """Adds a usable row to the statistics."""
         if row.label is not None and row.label not in self._labels:
             self._labels[row.label] = (len(self._labels), row.file, row.line)
-            if len(self._labels) > _MOST_LABELS:
+            if len(self._labels) > _MAX_LABELS:
                 raise UserError(
-                    f"there are more than {_MOST_LABELS} different labels, such as "
+                    f"there are more than {_MAX_LABELS} different labels, such as "
                     f"{quote(row.label)}; is --label_column right?"
                 )
         self._empty_texts += not row.text.strip()
-        self._spaced_labels += row.is_spaced
+        self._spaced_labels += row.has_spaced_label
         self._split_columns.update(row.split_columns)
         self._other_columns.update(row.other_columns)
         label = b"" if row.label is None else row.label.encode("utf-8", "surrogateescape")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import quote
-from pipeline.file_dataset.split_names import SPLITS
+from pipeline.file_dataset.split_names import SPLIT_WORDS
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import read_records, translate_read_errors
 
@@ -32,13 +32,13 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class FileSettings:
-    """How files are read.
+    """The settings for reading files.
 
     Attributes:
         columns: The names of the columns.
-        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
-        splits_from_names: Whether a word such as test in a file's name gives its split.
-        positive_label: The label that becomes the second; empty: as `order_labels` sorts them.
+        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
+        splits_from_names: Whether a word such as test in the name of a file determines its split.
+        positive_label: The label that becomes the second; empty: sorted by `order_labels`.
         file_format: The format of the files.
     """
 
@@ -55,14 +55,14 @@ class Row:
 
     Attributes:
         file: The number of the file, in the order of reading.
-        line: The line for messages: the last of a table's row, the first of a JSON object.
+        line: The line number for messages: the last line of a table row, the first of an object.
         text: The text, in UTF-8.
         label: The label; None in the unsupervised split.
         split: The split, from the split column or the file name.
         problem: Why the row cannot be used; empty if it can.
-        is_spaced: Whether there are spaces around the label.
-        split_columns: Unused columns named like a split column that have a split in this row.
-        other_columns: Unused columns named like a split column that do not.
+        has_spaced_label: Whether there are spaces around the label.
+        split_columns: Unused columns with a name such as `split` that contain a split here.
+        other_columns: Unused columns with a name such as `split` that contain something else.
     """
 
     file: int
@@ -71,7 +71,7 @@ class Row:
     label: str | None = None
     split: str = "train"
     problem: str = ""
-    is_spaced: bool = False
+    has_spaced_label: bool = False
     split_columns: tuple[str, ...] = ()
     other_columns: tuple[str, ...] = ()
 
@@ -82,7 +82,7 @@ def read_rows(
     """Yields all rows of files, including those that cannot be used.
 
     Args:
-        splits_of: The split that each file's name gives.
+        splits_of: The split of each file.
         columns: The names of the columns.
         file_format: The format of the files.
 
@@ -95,11 +95,11 @@ def read_rows(
         needed += [columns.label] if split != "unsupervised" else []
         with translate_read_errors(path):
             for line, record in read_records(path, needed, file_format):
-                yield _check(number, line, record, columns, split)
+                yield _make_row(number, line, record, columns, split)
 
 
-def _check(file: int, line: int, record: Record | None, columns: Columns, split: str) -> Row:
-    """Checks a record, and returns it as a row."""
+def _make_row(file: int, line: int, record: Record | None, columns: Columns, split: str) -> Row:
+    """Converts a record to a row; `problem` of the row says why it cannot be used."""
     if record is None:
         return Row(file, line, problem="not a JSON object")
     if None in record:
@@ -109,10 +109,10 @@ def _check(file: int, line: int, record: Record | None, columns: Columns, split:
         return Row(file, line, problem=f"no text in {quote(columns.text)}")
     if columns.split:
         word = str(record.get(columns.split) or "").strip().lower()
-        if word not in SPLITS:
+        if word not in SPLIT_WORDS:
             problem = f"{quote(word)} in {quote(columns.split)} is not a split"
             return Row(file, line, problem=problem)
-        split = SPLITS[word]
+        split = SPLIT_WORDS[word]
     raw = record.get(columns.label)
     if isinstance(raw, list | dict) and split != "unsupervised":
         kind = "list" if isinstance(raw, list) else "JSON object"
@@ -122,12 +122,14 @@ def _check(file: int, line: int, record: Record | None, columns: Columns, split:
     if label is None and split != "unsupervised":
         return Row(file, line, problem=f"no label in {quote(columns.label)}")
     encoded = text.encode("utf-8", "surrogateescape")
-    is_spaced = written != (label or "")
-    return Row(file, line, encoded, label, split, "", is_spaced, *_unused_splits(record, columns))
+    has_spaced_label = written != (label or "")
+    return Row(
+        file, line, encoded, label, split, "", has_spaced_label, *_unused_splits(record, columns)
+    )
 
 
 def _unused_splits(record: Record, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the unused columns named like a split column: those with a split here, the others."""
+    """Returns `Row.split_columns` and `Row.other_columns` of a record."""
     if columns.split:
         return (), ()
     with_split: list[str] = []
@@ -136,6 +138,6 @@ def _unused_splits(record: Record, columns: Columns) -> tuple[tuple[str, ...], t
         if name is None or name.lower() not in _SPLIT_COLUMNS:
             continue
         if name not in (columns.text, columns.label):
-            is_split = isinstance(value, str) and value.strip().lower() in SPLITS
+            is_split = isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
             (with_split if is_split else without).append(name)
     return tuple(with_split), tuple(without)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-# The words for each split, in a split column or in the name of a file.
-SPLITS = {
+# The split that each word names, in a split column or in the name of a file.
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -33,7 +33,7 @@ class FileSplit:
 
     Attributes:
         split: The split.
-        reason: Why the file is in it, for the log.
+        reason: The reason, for the log.
     """
 
     split: str
@@ -41,9 +41,9 @@ class FileSplit:
 
 
 def split_of_file(path: Path, root: Path) -> FileSplit:
-    """Returns the split that the name of a file, or of a folder between it and `root`, gives.
+    """Finds the split of a file in its name, or in the name of a folder between it and `root`.
 
-    Only the first and the last word of a name count: `test_2.csv` and `reviews-val.csv` give a
+    Only the first and the last word of a name count: `test_2.csv` and `reviews-val.csv` name a
     split, `hotels_of_val_thorens.csv` does not. The file is in the train split if these two words
     name different splits, or if no name has a word for a split.
     """
@@ -51,7 +51,7 @@ def split_of_file(path: Path, root: Path) -> FileSplit:
         words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
         if name == path.name:
             words = words[: len(words) - _count_suffixes(name)]
-        ends = {SPLITS[word]: word for word in (words[-1:] + words[:1]) if word in SPLITS}
+        ends = {SPLIT_WORDS[word]: word for word in (words[-1:] + words[:1]) if word in SPLIT_WORDS}
         if len(ends) == 1:
             split, word = ends.popitem()
             place = "name" if name == path.name else f"folder {name}"
@@ -79,6 +79,5 @@ def _count_suffixes(name: str) -> int:
 
 
 def _join(files: Sequence[str]) -> str:
-    """Lists the first files of a split."""
     more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     return ", ".join(files[:_SHOWN]) + more

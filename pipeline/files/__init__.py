@@ -1,5 +1,5 @@
-"""Reads the user's files: from bytes to characters to records.
+"""Reads the user's files: bytes become characters, and characters become records.
 
-The format of a file (encoding, delimiter, quoting) is detected once for the whole file. These
-modules know nothing about labels and splits.
+The format (encoding, delimiter, quoting) is detected once for each file. These modules do not
+depend on labels and splits.
 """

@@ -28,7 +28,7 @@ _OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
 # Byte order marks. UTF-32 is first, since its little-endian mark begins with that of UTF-16.
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -36,7 +36,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 # The first bytes of files that are not text, and a description of such files.
-_BINARY = (
+_BINARY_FORMATS = (
     (b"PK\x03\x04", "a zip archive, as .zip and .xlsx files are"),
     (b"\xd0\xcf\x11\xe0", "an old Office document, as .xls files are"),
     (b"PAR1\x15", "a Parquet file"),
@@ -50,14 +50,14 @@ _BINARY = (
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"\x1f\x8b", "compressed twice"),
 )
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
-_FEW_CONTROLS = 8  # a text may have this many control characters
-_FOREIGN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a row are rare
+_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
+_MAX_CONTROLS = 8  # a text may have this many control characters
+_NON_LATIN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a row are rare
 
 
 @dataclasses.dataclass(frozen=True)
-class Content:
-    r"""The encoding of a file, and what decoding all of it has found.
+class FileScan:
+    r"""The results of decoding a whole file.
 
     Attributes:
         encoding: The codec that decodes the whole file.
@@ -77,12 +77,12 @@ def open_decompressed(path: Path) -> IO[bytes]:
     for magic, opener in _OPENERS.items():
         # A text may begin with BZh; in bzip2, a digit and the digits of pi follow.
         if start.startswith(magic) and (magic != b"BZh" or start[4:] == b"1AY&SY"):
-            return cast(IO[bytes], opener(path))  # GzipFile is one, but typeshed does not say so
+            return cast(IO[bytes], opener(path))  # typeshed does not declare GzipFile as IO[bytes]
     return path.open("rb")
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
-    """Opens a file as text, without its byte order mark and with its own line ends.
+    """Opens a file as text, without its byte order mark; line ends are not translated.
 
     Args:
         path: The file.
@@ -99,33 +99,33 @@ def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapp
     return file
 
 
-def examine(path: Path, file_format: FileFormat) -> Content:
-    """Detects the encoding of a file, and decodes all of it as a check.
+def scan_file(path: Path, file_format: FileFormat) -> FileScan:
+    """Detects the encoding of a file, and decodes all of it to check this encoding.
 
     Args:
         path: The file.
-        file_format: Has the encoding; auto: that of the byte order mark, else UTF-8.
+        file_format: Contains the encoding; `auto` means that of the byte order mark, else UTF-8.
 
     Raises:
         UserError: The file is not text, or is not in this encoding.
     """
     with open_decompressed(path) as file:
         start = file.read(1 << 16)
-    refuse_binary(start, str(path))
-    given = file_format.encoding != "auto"
-    encoding = _normalize(file_format.encoding) if given else guess_encoding(start, str(path))
+    check_not_binary(start, str(path))
+    is_given = file_format.encoding != "auto"
+    encoding = _normalize(file_format.encoding) if is_given else guess_encoding(start, str(path))
     try:
-        content = _decode(path, encoding)
+        scan = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
-        if given:
+        if is_given:
             raise UserError(
                 f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
-                "leave --encoding out, or name another"
+                "omit --encoding, or name another one"
             ) from error
-        raise _wrong_encoding(path, encoding, start) from error
+        raise _wrong_encoding_error(path, encoding, start) from error
     if encoding not in ("utf-8", "utf-8-sig"):
         _log.info("%s is read as %s", path, encoding.upper())
-    return content
+    return scan
 
 
 def guess_encoding(start: bytes, name: str) -> str:
@@ -138,29 +138,29 @@ def guess_encoding(start: bytes, name: str) -> str:
     Raises:
         UserError: The bytes are not text, or are UTF-16 or UTF-32 without a mark.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return encoding
     if wide := _guess_by_zeros(start):
-        raise _wide_encoding(name, wide)
+        raise _wide_encoding_error(name, wide)
     if _has_controls(start, share=0.1):
-        raise _many_controls(name, start)
+        raise _many_controls_error(name, start)
     return "utf-8"
 
 
-def _many_controls(name: str, start: bytes) -> UserError:
-    """Makes the error for a file with many control characters: UTF-16, or not text at all."""
+def _many_controls_error(name: str, start: bytes) -> UserError:
+    """Returns the error for a file with many control characters: UTF-16, or not text at all."""
     if wide := _guess_by_lines(start):
-        return _wide_encoding(name, wide)
+        return _wide_encoding_error(name, wide)
     return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
 
 
-def _wide_encoding(name: str, encoding: str) -> UserError:
-    """Makes the error for UTF-16 or UTF-32 without a byte order mark."""
+def _wide_encoding_error(name: str, encoding: str) -> UserError:
+    """Returns the error for UTF-16 or UTF-32 without a byte order mark."""
     return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
 
-def refuse_binary(start: bytes, name: str) -> None:
+def check_not_binary(start: bytes, name: str) -> None:
     """Checks that the first bytes are not those of a known binary format.
 
     Args:
@@ -170,7 +170,7 @@ def refuse_binary(start: bytes, name: str) -> None:
     Raises:
         UserError: The file is in such a format.
     """
-    for magic, description in _BINARY:
+    for magic, description in _BINARY_FORMATS:
         if start.startswith(magic):
             raise UserError(
                 f"{name} is {description}, not text; export its rows as CSV or JSON Lines"
@@ -179,12 +179,12 @@ def refuse_binary(start: bytes, name: str) -> None:
 
 def _has_controls(start: bytes, *, share: float) -> bool:
     """Returns whether more than `share` of the bytes, and more than 8, are control characters."""
-    controls = len(start) - len(start.translate(None, _CONTROLS))
-    return controls > max(share * len(start), _FEW_CONTROLS)
+    controls = len(start) - len(start.translate(None, _CONTROL_BYTES))
+    return controls > max(share * len(start), _MAX_CONTROLS)
 
 
 def _guess_by_zeros(start: bytes) -> str | None:
-    """Guesses UTF-16 or UTF-32 from which bytes of each four are zero; None: it is neither."""
+    """Guesses UTF-16 or UTF-32 from the positions of zero bytes; returns None for neither."""
     count = max(len(start) // 4, 1)
     zeros = "".join("0" if start[i::4].count(0) / count > 0.7 else "x" for i in range(4))
     return {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}.get(
@@ -193,7 +193,7 @@ def _guess_by_zeros(start: bytes) -> str | None:
 
 
 def _guess_by_lines(start: bytes) -> str | None:
-    """Returns the UTF-16 in which these bytes are lines of printable text; None: in neither."""
+    """Returns the byte order of UTF-16 that decodes the bytes to printable lines, or None."""
     for encoding in ("utf-16-le", "utf-16-be"):
         text = codecs.getincrementaldecoder(encoding)("replace").decode(start)
         is_text = all(c.isprintable() or c in "\t\r\n" for c in text) and "\ufffd" not in text
@@ -208,12 +208,8 @@ def _normalize(encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def _decode(path: Path, encoding: str) -> Content:
-    """Decodes a whole file as a check.
-
-    Raises:
-        UnicodeError: The file is not in this encoding, or contains surrogates.
-    """
+def _decode(path: Path, encoding: str) -> FileScan:
+    """Decodes a whole file, and returns its properties; raises UnicodeError if it cannot."""
     has_quotes = has_feed = has_return = False
     with open_text(path, encoding) as file:
         while block := file.read(_BLOCK):
@@ -221,15 +217,15 @@ def _decode(path: Path, encoding: str) -> Content:
             has_quotes = has_quotes or '"' in block
             has_feed = has_feed or "\n" in block
             has_return = has_return or "\r" in block
-    return Content(encoding, has_quotes, "\r" if has_return and not has_feed else "\n")
+    return FileScan(encoding, has_quotes, "\r" if has_return and not has_feed else "\n")
 
 
-def _wrong_encoding(path: Path, encoding: str, start: bytes) -> UserError:
-    """Makes the error for a file that cannot be decoded, with a guess of its encoding."""
+def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
+    """Returns the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
-        return UserError(f"{path} begins as {encoding.upper()}, but is damaged: save it again")
+        return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
     if _has_controls(start, share=0.02):
-        return _many_controls(str(path), start)
+        return _many_controls_error(str(path), start)
     lines = _survey_lines(path)
     problem = (
         f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
@@ -237,7 +233,7 @@ def _wrong_encoding(path: Path, encoding: str, start: bytes) -> UserError:
     )
     if lines.has_utf8:
         return UserError(f"{problem}, but other lines are; save the whole file as UTF-8")
-    if 2 * lines.foreign >= lines.bad:
+    if 2 * lines.non_latin >= lines.bad:
         return UserError(
             f"{problem}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
             "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
@@ -254,10 +250,10 @@ class _LineSurvey:
     """Statistics of the lines of a file that is not UTF-8.
 
     Attributes:
-        bad: The number of lines that are not UTF-8.
-        first_bad: The number of the first of them.
-        first_bytes: Its bytes.
-        foreign: How many bad lines are probably not in the Latin script.
+        bad: The number of bad lines, which are not UTF-8.
+        first_bad: The number of the first bad line.
+        first_bytes: The bytes of the first bad line.
+        non_latin: The number of bad lines that are probably not in the Latin script.
         is_windows: Whether all bad lines can be decoded as cp1252.
         has_utf8: Whether other lines have UTF-8 characters that are not ASCII.
     """
@@ -265,13 +261,13 @@ class _LineSurvey:
     bad: int = 0
     first_bad: int = 0
     first_bytes: bytes = b""
-    foreign: int = 0
+    non_latin: int = 0
     is_windows: bool = True
     has_utf8: bool = False
 
 
 def _survey_lines(path: Path) -> _LineSurvey:
-    """Reads all lines of a file that is not UTF-8."""
+    """Collects the statistics of a file that is not UTF-8."""
     survey = _LineSurvey()
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
@@ -283,12 +279,11 @@ def _survey_lines(path: Path) -> _LineSurvey:
                     survey.first_bad, survey.first_bytes = number, line
                 survey.bad += 1
                 survey.is_windows = survey.is_windows and _decodes(line, "cp1252")
-                survey.foreign += bool(_FOREIGN.search(line))
+                survey.non_latin += bool(_NON_LATIN.search(line))
     return survey
 
 
 def _decodes(line: bytes, encoding: str) -> bool:
-    """Returns whether an encoding decodes a line."""
     try:
         line.decode(encoding)
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import UserError, quote
 
-# A row of a file by column. None is the key of the fields that a row of a table has too many.
+# The values of a row by column. The key None has the excess fields of a table row.
 Record = dict[str | None, Any]
 
 QUOTING = ("auto", "csv", "none")
@@ -24,7 +24,7 @@ class FileFormat:
         quoting: `csv` if quotes enclose fields, `none` if they belong to the text, or auto.
 
     Raises:
-        UserError: A value is not one of these.
+        UserError: A value is invalid.
     """
 
     encoding: str = "auto"
@@ -52,18 +52,13 @@ class FileFormat:
         return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
 
     def _has_delimiter(self) -> bool:
-        """Returns whether `delimiter` is a value that can be used."""
         if self.delimiter == "auto" or self.delimiter in _NAMED_DELIMITERS:
             return True
         is_usable = self.delimiter not in "\r\n\"'\0" and not self.delimiter.isalnum()
         return len(self.delimiter) == 1 and is_usable
 
     def _check_encoding(self) -> None:
-        """Checks that Python knows the encoding.
-
-        Raises:
-            UserError: It does not.
-        """
+        """Checks that Python knows the encoding."""
         if self.encoding == "auto":
             return
         try:

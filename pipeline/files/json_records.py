@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError, UserError
-from pipeline.files.decoding import Content, open_text
+from pipeline.files.decoding import FileScan, open_text
 from pipeline.files.file_format import Record
 
 _log = logging.getLogger(__name__)
@@ -19,29 +19,29 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_SPACE = re.compile(r"[^ \t\r\n]|\Z")
 
 
-def read_objects(path: Path, content: Content) -> Iterator[tuple[int, Record | None]]:
-    r"""Yields the JSON objects of a file and their first lines; None for other JSON values.
+def read_objects(path: Path, scan: FileScan) -> Iterator[tuple[int, Record | None]]:
+    r"""Yields the first line and the object of each JSON value of a file; None for a non-object.
 
     Unpaired surrogates (`\ud83d` alone) become U+FFFD; a warning counts them.
 
     Args:
         path: A file with one object per line, or with one array of objects.
-        content: The encoding of the file.
+        scan: The scan of the file.
 
     Raises:
         UserError: A .json file has neither form.
         RunError: An array is damaged.
     """
-    with open_text(path, content.encoding) as file:
+    with open_text(path, scan.encoding) as file:
         first = next((line for line in file if line.strip()), "")
-    is_array = first.lstrip().startswith("[") and not _is_one_of_lines(path, content, first)
+    is_array = first.lstrip().startswith("[") and not _is_first_row(path, scan, first)
     if not is_array and ".json" in path.suffixes and not isinstance(_parse(first), dict):
         raise UserError(
             f"{path} is neither an array of JSON objects nor one object per line; write one of "
             "these, or CSV"
         )
     surrogates = 0
-    for line, value in _elements(path, content) if is_array else _lines(path, content):
+    for line, value in _elements(path, scan) if is_array else _lines(path, scan):
         try:
             record, found = _replace_surrogates(value) if isinstance(value, dict) else (None, 0)
         except RecursionError:  # nested nearly as deep as the parser allows
@@ -52,29 +52,25 @@ def read_objects(path: Path, content: Content) -> Iterator[tuple[int, Record | N
         _log.warning("%s: %d unpaired surrogates are read as U+FFFD", path, surrogates)
 
 
-def _is_one_of_lines(path: Path, content: Content, first: str) -> bool:
-    """Returns whether an array on the first line is a row, because another row follows it."""
+def _is_first_row(path: Path, scan: FileScan, first: str) -> bool:
+    """Returns whether an array on the first line is a row: it is complete, and rows follow."""
     if _parse(first) is None:
         return False
-    with open_text(path, content.encoding) as file:
+    with open_text(path, scan.encoding) as file:
         return sum(1 for line in file if line.strip()) > 1
 
 
-def _lines(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
-    """Yields the JSON values of JSON Lines and their lines."""
-    with open_text(path, content.encoding) as file:
+def _lines(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
+    """Yields the line number and the value of each line of JSON Lines."""
+    with open_text(path, scan.encoding) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, _parse(line)
 
 
-def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
-    """Yields the elements of an array and their lines; the whole file is in memory.
-
-    Raises:
-        RunError: The array is damaged.
-    """
-    with open_text(path, content.encoding) as file:
+def _elements(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
+    """Yields the line number and the value of each array element; reads the whole file at once."""
+    with open_text(path, scan.encoding) as file:
         text = file.read()
     decoder = json.JSONDecoder(parse_constant=_parse_constant)
     position, line = text.index("[") + 1, 1
@@ -92,10 +88,10 @@ def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
         yield line, value
         is_first = False
         position = _skip_space(text, position)
-        mark = text[position : position + 1]
-        if mark == "]":
+        separator = text[position : position + 1]
+        if separator == "]":
             break
-        if mark != ",":
+        if separator != ",":
             raise RunError(f"{path}:{line}: the JSON array is damaged after this element")
         position += 1
     if text[position + 1 :].strip():
@@ -103,7 +99,7 @@ def _elements(path: Path, content: Content) -> Iterator[tuple[int, Any]]:
 
 
 def _skip_space(text: str, position: int) -> int:
-    """Returns the position of the next character that JSON does not ignore, or of the end."""
+    """Returns the position of the next character that is not white space, or of the end."""
     match = _NOT_SPACE.search(text, position)
     return match.start() if match else len(text)
 
@@ -117,11 +113,7 @@ def _parse(line: str) -> Any:  # noqa: ANN401 JSON is of any type
 
 
 def _parse_constant(name: str) -> None:
-    """Parses NaN, which Python writes for missing values, as null.
-
-    Raises:
-        ValueError: It is an infinity, which is not JSON.
-    """
+    """Parses NaN, which Python writes for missing values, as null; rejects infinities."""
     if name != "NaN":
         raise ValueError(f"{name} is not JSON")
 

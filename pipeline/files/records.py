@@ -16,10 +16,10 @@ from pathlib import Path
 
 from pipeline import DATASETS
 from pipeline.errors import RunError, UserError, quote, shorten
-from pipeline.files.decoding import COMPRESSED, Content, examine
+from pipeline.files.decoding import COMPRESSED, FileScan, scan_file
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.json_records import read_objects
-from pipeline.files.tables import COLUMN_FLAGS, Table, recognize
+from pipeline.files.tables import COLUMN_FLAGS, Table, detect_table
 
 _TABLES = (".csv", ".tsv")
 SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 
 
 def find_files(name: str) -> list[Path]:
-    """Returns the files that a name stands for.
+    """Returns the files in a folder, the files that match a pattern, or a single file.
 
-    In folders and patterns, hidden files and the folders of runs are left out. Links to folders are
+    In folders and patterns, hidden files and the folders of runs are skipped. Links to folders are
     followed, but each folder is read once.
 
     Args:
@@ -73,7 +73,7 @@ def read_records(
     *,
     flags: Sequence[str] = COLUMN_FLAGS,
 ) -> Iterator[tuple[int, Record | None]]:
-    """Yields the line numbers and records of a file; None for a JSON value that is no object.
+    """Yields the line numbers and records of a file; None for a JSON value other than an object.
 
     In a record of a table, missing columns are None, and fields beyond the header's width are a
     list under the key None.
@@ -89,39 +89,39 @@ def read_records(
         RunError: The file cannot be read.
     """
     with translate_read_errors(path):
-        content, table = prepare(path, needed, file_format, flags=flags)
+        scan, table = detect_format(path, needed, file_format, flags=flags)
         if table:
             yield from table.records()
         else:
-            yield from read_objects(path, content)
+            yield from read_objects(path, scan)
 
 
-def prepare(
+def detect_format(
     path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
-) -> tuple[Content, Table | None]:
-    """Detects the format of a file, once until the file changes; see `read_records`.
+) -> tuple[FileScan, Table | None]:
+    """Detects the format of a file; caches it until the file changes. See `read_records`.
 
     Returns:
-        The content of the file, and its format as a table; None for JSON and lines of text.
+        The scan of the file, and its format as a table; None for JSON and lines of text.
     """
     stat = path.stat()
     version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
     columns = tuple(dict.fromkeys(filter(None, needed)))
-    return _prepare(path, version, columns, file_format, tuple(flags))
+    return _detect_format_of_version(path, version, columns, file_format, tuple(flags))
 
 
 @functools.lru_cache(maxsize=256)
-def _prepare(
+def _detect_format_of_version(
     path: Path,
-    version: tuple[int, ...],  # noqa: ARG001 for the cache's key
+    version: tuple[int, ...],  # noqa: ARG001 part of the cache key
     needed: tuple[str, ...],
     file_format: FileFormat,
     flags: tuple[str, ...],
-) -> tuple[Content, Table | None]:
-    """Detects the format of a version of a file; see `prepare`."""
-    content = examine(path, file_format)
-    is_table = kind(path) in _TABLES
-    return content, recognize(path, content, needed, file_format, flags) if is_table else None
+) -> tuple[FileScan, Table | None]:
+    """Detects the format of a version of a file; see `detect_format`."""
+    scan = scan_file(path, file_format)
+    is_table = data_suffix(path) in _TABLES
+    return scan, detect_table(path, scan, needed, file_format, flags) if is_table else None
 
 
 @contextlib.contextmanager
@@ -138,21 +138,17 @@ def translate_read_errors(path: Path) -> Iterator[None]:
         raise RunError(f"{path} cannot be read: {reason}") from error
 
 
-def kind(path: Path) -> str:
-    """Returns the suffix of a file in lower case, without that of its compression: `.csv`."""
+def data_suffix(path: Path) -> str:
+    """Returns the suffix of a file in lower case, without compression: `.csv` of `A.CSV.gz`."""
     path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return path.suffix.lower()
 
 
 def _check_kind(file: Path) -> None:
-    """Checks that a file is a regular file with a known suffix.
-
-    Raises:
-        UserError: It is not.
-    """
-    if kind(file) not in SUFFIXES:
+    """Checks that a file is a regular file with a known suffix."""
+    if data_suffix(file) not in SUFFIXES:
         raise UserError(
-            f"{file} is none of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
+            f"{file} is not one of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
             "such content, rename it"
         )
     if not file.exists():
@@ -162,34 +158,34 @@ def _check_kind(file: Path) -> None:
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """Returns the files with examples in a folder, and logs which others are left out."""
+    """Returns the files with examples in a folder, and logs the other data files."""
     files = list(_files_below(folder))
-    found = [file for file in files if kind(file) in SUFFIXES]
-    unread = sorted(file for file in files if kind(file) in _UNREAD_DATA)
+    found = [file for file in files if data_suffix(file) in SUFFIXES]
+    unread = sorted(file for file in files if data_suffix(file) in _UNREAD_DATA)
     if found and unread:
         _log.info(
-            "left out %d files of %s that may have rows, such as %s; to train on them, export them "
+            "skipped %d files of %s that may have rows, such as %s; to train on them, export them "
             "as .csv, .tsv or .jsonl",
             len(unread),
             folder,
             quote(unread[0].name),
         )
     # Next to other files, a .json file describes the data set, such as dataset_info.json.
-    others = [file for file in found if kind(file) == ".json"]
-    if others and len(others) < len(found):
+    json_files = [file for file in found if data_suffix(file) == ".json"]
+    if json_files and len(json_files) < len(found):
         _log.info(
-            "left out %d .json files in %s; if they have examples, give a pattern of their names",
-            len(others),
+            "skipped %d .json files in %s; if they have examples, name them by a pattern",
+            len(json_files),
             folder,
         )
-        return [file for file in found if file not in others]
+        return [file for file in found if file not in json_files]
     return found
 
 
 def _expand(pattern: str) -> list[Path]:
-    """Returns the files that match a pattern, without hidden files and those of runs."""
+    """Returns the files that match a pattern, without hidden files and files of runs."""
     fixed = Path(*_before_wildcards(Path(pattern).parts))
-    # Path.glob accepts no absolute pattern. glob leaves out hidden names.
+    # Path.glob accepts no absolute pattern. glob skips hidden names.
     found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
     files = [file for file in found if not file.is_dir()]
     is_run = functools.cache(_is_run)
@@ -205,7 +201,7 @@ def _expand(pattern: str) -> list[Path]:
 
 
 def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
-    """Yields the parts of a path that come before the first wildcard."""
+    """Yields the components of a path before the first wildcard."""
     for part in parts:
         if glob.has_magic(part):
             return
@@ -213,7 +209,7 @@ def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Yields the files below a folder, without hidden files and those of runs."""
+    """Yields the files below a folder, without hidden files and files of runs."""
     seen: set[Path] = set()
     folders = [root]
     while folders:
@@ -245,8 +241,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _log_run(folder: Path) -> None:
-    """Logs that the folder of a run is left out."""
-    _log.info("left out %s: it is the folder of a run", folder)
+    _log.info("skipped %s: it is the folder of a run", folder)
 
 
 def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
@@ -257,4 +252,4 @@ def _without_copies(files: Iterator[Path]) -> Iterator[Path]:
         if first is file:
             yield file
         else:
-            _log.info("left out %s: it is a link to %s", quote(str(file)), quote(str(first)))
+            _log.info("skipped %s: it is a link to %s", quote(str(file)), quote(str(first)))

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError, quote, shorten
-from pipeline.files.decoding import Content, open_text
+from pipeline.files.decoding import FileScan, open_text
 from pipeline.files.file_format import FileFormat, Record
 
 COLUMN_FLAGS = ("text_column", "label_column", "split_column")
@@ -19,7 +19,7 @@ COLUMN_FLAGS = ("text_column", "label_column", "split_column")
 _log = logging.getLogger(__name__)
 
 DELIMITERS = (",", "\t", ";", "|")
-_NAMES = {"\t": "tab"}
+_DELIMITER_NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[\r\n]*')  # Excel's, before the header
 
 csv.field_size_limit(sys.maxsize)
@@ -31,25 +31,25 @@ class Table:
 
     Attributes:
         path: The file.
-        content: Its encoding.
+        scan: The scan of the file.
         delimiter: The character between columns.
         is_quoted: Whether quotes enclose fields; if not, they belong to the text.
         skipped: The number of lines before the header.
     """
 
     path: Path
-    content: Content
+    scan: FileScan
     delimiter: str
     is_quoted: bool
     skipped: int
 
     def rows(self) -> Generator[tuple[int, list[str]], None, None]:
-        """Yields the last line and the fields of each row, header first; skips blank rows.
+        """Yields the last line number and the fields of each row, header included, without blanks.
 
         Raises:
-            csv.Error: After the end of a quoted field, there is no delimiter.
+            csv.Error: No delimiter follows a quoted field.
         """
-        with open_text(self.path, self.content.encoding) as file:
+        with open_text(self.path, self.scan.encoding) as file:
             for _ in range(self.skipped):
                 file.readline()
             reader = csv.reader(
@@ -76,7 +76,7 @@ class Table:
             rows.close()
 
     def records(self) -> Iterator[tuple[int, Record]]:
-        """Yields the last line of each row below the header, and the row by column.
+        """Yields the last line number and the record of each row below the header.
 
         Missing columns are None. Excess fields are a list under the key None.
         """
@@ -92,7 +92,7 @@ class Table:
 
 @dataclasses.dataclass
 class _Survey:
-    """Statistics of a whole table that was read in one format.
+    """Statistics of a table that was read in one format.
 
     Attributes:
         table: The file and its format.
@@ -111,9 +111,9 @@ class _Survey:
     open_quote: int = 0
 
 
-def recognize(
+def detect_table(
     path: Path,
-    content: Content,
+    scan: FileScan,
     needed: Sequence[str],
     file_format: FileFormat,
     flags: Sequence[str] = COLUMN_FLAGS,
@@ -122,21 +122,21 @@ def recognize(
 
     Args:
         path: The file; with the suffix .tsv, a tab is tried first.
-        content: Its encoding.
-        needed: The columns that it must have.
+        scan: The scan of the file.
+        needed: The columns that the table must have.
         file_format: The user's settings.
         flags: The flags that name columns, for messages.
 
     Raises:
-        UserError: A needed column is missing or is there twice, or a quoted field does not end.
+        UserError: A needed column is missing or occurs twice, or a quoted field does not end.
     """
     prefers_tab = ".tsv" in path.suffixes
-    tables = _candidates(path, content, file_format, prefers_tab=prefers_tab)
+    tables = _candidates(path, scan, file_format, prefers_tab=prefers_tab)
     fitting = [table for table in tables if set(needed) <= set(table.header())]
     if not fitting:
-        raise _missing_column(tables, needed, flags)
+        raise _missing_column_error(tables, needed, flags)
     _check_unique(fitting[0], needed)
-    if len(fitting) == 1 and (not content.has_quotes or not fitting[0].is_quoted):
+    if len(fitting) == 1 and (not scan.has_quotes or not fitting[0].is_quoted):
         best = _Survey(fitting[0])
     else:
         best = _best(fitting, is_tab=prefers_tab)
@@ -151,10 +151,10 @@ def recognize(
 
 
 def _candidates(
-    path: Path, content: Content, file_format: FileFormat, *, prefers_tab: bool
+    path: Path, scan: FileScan, file_format: FileFormat, *, prefers_tab: bool
 ) -> list[Table]:
     """Returns the formats that a file may have, the most likely first."""
-    with open_text(path, content.encoding) as file:
+    with open_text(path, scan.encoding) as file:
         first = file.readline(16)
     if not first:
         raise UserError(f"{path} is empty")
@@ -167,12 +167,10 @@ def _candidates(
     elif prefers_tab:
         delimiters = sorted(DELIMITERS, key=lambda delimiter: delimiter != "\t")
     quotings = {"csv": [True], "none": [False]}.get(file_format.quoting, [True, False])
-    if not content.has_quotes:
+    if not scan.has_quotes:
         quotings = quotings[:1]
     skipped = int(bool(separator_line))
-    return [
-        Table(path, content, d, is_quoted, skipped) for d in delimiters for is_quoted in quotings
-    ]
+    return [Table(path, scan, d, is_quoted, skipped) for d in delimiters for is_quoted in quotings]
 
 
 def _best(tables: Sequence[Table], *, is_tab: bool) -> _Survey:
@@ -195,8 +193,8 @@ def _choose_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey
     quoted.has_enclosed = plain.has_enclosed
     if quoted.open_quote:
         return plain if is_tab or not plain.ragged else quoted
-    # If two stray quotes form a pair, the lines between them are lost, and each of them is as wide
-    # as the header. The lines inside a field that is meant to be quoted are rarely all so wide.
+    # Two stray quotes may form a pair that hides the rows between them. Those rows have as many
+    # fields as the header. The lines inside a field that is really quoted rarely do.
     loses_lines = quoted.rows < plain.rows and plain.width > 1
     if plain.ragged < quoted.ragged or (loses_lines and plain.ragged == quoted.ragged):
         return plain
@@ -204,7 +202,7 @@ def _choose_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey
 
 
 def _survey(table: Table) -> _Survey:
-    """Reads a whole table in one format."""
+    """Reads a table in one format, and returns its statistics."""
     survey, last_line = _Survey(table), table.skipped
     try:
         for line, row in table.rows():
@@ -221,10 +219,10 @@ def _survey(table: Table) -> _Survey:
     return survey
 
 
-def _missing_column(
+def _missing_column_error(
     tables: Sequence[Table], needed: Sequence[str], flags: Sequence[str]
 ) -> UserError:
-    """Makes the error for a table that lacks a needed column in every format."""
+    """Returns the error for a table that lacks a needed column in every format."""
     headers = [table.header() for table in tables]
     if not any(headers):
         return UserError(f"{tables[0].path} has no row that names the columns; write one first")
@@ -239,11 +237,7 @@ def _missing_column(
 
 
 def _check_unique(table: Table, needed: Sequence[str]) -> None:
-    """Checks that no needed column is there twice.
-
-    Raises:
-        UserError: One is.
-    """
+    """Checks that no needed column occurs twice."""
     header = table.header()
     for name in needed:
         if header.count(name) > 1:
@@ -253,12 +247,12 @@ def _check_unique(table: Table, needed: Sequence[str]) -> None:
 
 
 def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
-    """Logs the detected format where it is unusual or where the choice changes the texts."""
+    """Logs an unusual delimiter, and a choice of quoting that changes the texts."""
     table = chosen.table
     if table.delimiter != usual.delimiter or table.skipped:
-        name = _NAMES.get(table.delimiter, f"'{table.delimiter}'")
+        name = _DELIMITER_NAMES.get(table.delimiter, f"'{table.delimiter}'")
         _log.info("%s: the delimiter is %s", table.path, name)
-    if file_format.quoting != "auto" or not table.content.has_quotes:
+    if file_format.quoting != "auto" or not table.scan.has_quotes:
         return
     if not table.is_quoted:
         _log.info(

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import UserError, quote
-from pipeline.files.decoding import guess_encoding, open_text, refuse_binary
+from pipeline.files.decoding import check_not_binary, guess_encoding, open_text
 from pipeline.files.file_format import AUTO, FileFormat, Record
-from pipeline.files.records import SUFFIXES, kind, prepare, read_records, translate_read_errors
+from pipeline.files.records import (
+    SUFFIXES,
+    data_suffix,
+    detect_format,
+    read_records,
+    translate_read_errors,
+)
 from pipeline.files.tables import DELIMITERS
 
 _log = logging.getLogger(__name__)
@@ -30,7 +36,7 @@ class Text:
 
     Attributes:
         text: The text in UTF-8; any bytes if it was typed or piped.
-        kept: The values of the other columns to keep, by name.
+        kept: The values of other columns to copy to the output, by name.
     """
 
     text: bytes
@@ -44,9 +50,9 @@ class TextFile:
     Args:
         path: CSV, TSV or JSON by its suffix; other text files have one text per line.
         column: The column with the text.
-        keep: Other columns to keep.
+        keep: Other columns to copy to the output.
         file_format: The format of the file.
-        skip_bad_rows: Whether to leave out, and count, rows that cannot be used.
+        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
     """
 
     path: Path
@@ -66,15 +72,15 @@ class TextFile:
         if self._is_pipe():
             return
         with translate_read_errors(self.path):
-            content, _ = prepare(self.path, self._needed, self.file_format, flags=self._flags)
+            scan, _ = detect_format(self.path, self._needed, self.file_format, flags=self._flags)
             if self._has_lines():
-                self._refuse_records(content.encoding)
+                self._refuse_records(scan.encoding)
 
     def read(self) -> Iterator[Text]:
         """Yields the texts in the order of the file, without keeping them in memory.
 
         Raises:
-            UserError: As for `check`, or a row cannot be used; the message names its line.
+            UserError: As `check`, or a row cannot be used; the message names its line.
             RunError: The file cannot be read.
         """
         self._check_path()
@@ -88,7 +94,6 @@ class TextFile:
 
     @property
     def _needed(self) -> list[str]:
-        """Returns the columns that the file must have."""
         return [] if self._has_lines() else [self.column, *self.keep]
 
     @property
@@ -98,31 +103,27 @@ class TextFile:
 
     def _has_lines(self) -> bool:
         """Returns whether the file has one text per line, by its suffix."""
-        return kind(self.path) not in SUFFIXES
+        return data_suffix(self.path) not in SUFFIXES
 
     def _is_pipe(self) -> bool:
         """Returns whether the file is a pipe or device, which can be read only once."""
         return not self.path.is_file()
 
     def _check_path(self) -> None:
-        """Checks that the path is a file that can be read.
-
-        Raises:
-            UserError: It is not.
-        """
+        """Checks that the path is a file that can be read."""
         if self.path.is_dir():
             raise UserError(f"--input={self.path} is a folder; name a file in it")
         if not self.path.exists():
             raise UserError(f"--input={self.path}: there is no such file")
-        if self._has_lines() and not self._is_pipe() and kind(self.path) not in _LINE_KINDS:
+        if self._has_lines() and not self._is_pipe() and data_suffix(self.path) not in _LINE_KINDS:
             raise UserError(
-                f"--input={self.path}: {kind(self.path)} files cannot be read; rename it to .txt "
-                "if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
+                f"--input={self.path}: {data_suffix(self.path)} files cannot be read; rename it to "
+                ".txt if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
             )
         if self._has_lines() and self.keep:
             raise UserError(
                 f"--keep_columns={','.join(self.keep)}: {self.path} has no columns; its suffix "
-                "is none of .csv, .tsv, .jsonl"
+                "is not one of .csv, .tsv, .jsonl"
             )
         if self._is_pipe() and not self._has_lines():
             raise UserError(
@@ -131,11 +132,7 @@ class TextFile:
             )
 
     def _refuse_records(self, encoding: str) -> None:
-        """Refuses JSON and tables with the suffix of a text file.
-
-        Raises:
-            UserError: The file begins with a JSON object or with a header that has the text column.
-        """
+        """Refuses JSON and tables with the suffix of a text file."""
         with open_text(self.path, encoding) as file:
             start = file.read(_START).lstrip()
         found = ""
@@ -153,18 +150,16 @@ class TextFile:
             )
 
     def _lines(self) -> Iterator[Text]:
-        """Yields the lines of a text file."""
         with translate_read_errors(self.path):
-            content, _ = prepare(self.path, [], self.file_format, flags=self._flags)
-            self._refuse_records(content.encoding)
-            newline = content.line_end
-            with open_text(self.path, content.encoding, newline=newline) as file:
+            scan, _ = detect_format(self.path, [], self.file_format, flags=self._flags)
+            self._refuse_records(scan.encoding)
+            newline = scan.line_end
+            with open_text(self.path, scan.encoding, newline=newline) as file:
                 for line in file:
                     text = line.removesuffix(newline)
                     yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
 
     def _rows(self) -> Iterator[Text]:
-        """Yields the texts of a table or of JSON."""
         count, first_problem = 0, ""
         records = read_records(self.path, self._needed, self.file_format, flags=self._flags)
         for line, record in records:
@@ -177,10 +172,10 @@ class TextFile:
                 first_problem = first_problem or f"{self.path}:{line}: {problem}"
             else:
                 raise UserError(
-                    f"{self.path}:{line}: {problem}; to leave such rows out: --skip_bad_rows"
+                    f"{self.path}:{line}: {problem}; to skip such rows: --skip_bad_rows"
                 )
         if count:
-            _log.warning("left out %d rows of %s, first: %s", count, self.path, first_problem)
+            _log.warning("skipped %d rows of %s, first: %s", count, self.path, first_problem)
 
     def _problem(self, record: Record | None) -> str:
         """Returns why a record cannot be used; an empty string if it can."""
@@ -195,19 +190,19 @@ class TextFile:
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
-    """Yields one text per line, as soon as each line arrives.
+    """Yields one text per line as soon as the line arrives.
 
     Args:
         file: A stream such as stdin.
-        file_format: Has the encoding. `auto` is that of the byte order mark, else UTF-8; then lines
-            that are not UTF-8 are yielded unchanged, and a warning counts them.
+        file_format: Contains the encoding; `auto` means that of the byte order mark, else UTF-8. In
+            that case, lines that are not UTF-8 are yielded unchanged, and a warning counts them.
         name: The name of the stream in messages.
 
     Raises:
         UserError: The stream is not text, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
-    refuse_binary(start, name)
+    check_not_binary(start, name)
     encoding = file_format.encoding
     if encoding == "auto":
         encoding = guess_encoding(start, name)
@@ -230,7 +225,7 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
 
 
 def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
-    """Yields lines of bytes, and logs how many of them are not UTF-8."""
+    """Yields lines of bytes, and logs the number of lines that are not UTF-8."""
     bad, first = 0, 0
     for number, line in enumerate(file, start=1):
         if not _is_utf8(line):
@@ -247,7 +242,6 @@ def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
 
 
 def _is_utf8(text: bytes) -> bool:
-    """Returns whether bytes are UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:

@@ -57,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def split_of(text: str) -> str:
-    """Returns the split of a text, by its hash: all copies of a text are in one split."""
+    """Returns the split of a text, chosen by its hash, so that copies are in one split."""
     digest = hashlib.sha256(text.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") % 100 < _TEST_PERCENT else "train"
 
@@ -81,5 +81,4 @@ def read_reviews() -> list[tuple[str, str]]:
 
 
 def _label(value: str) -> str:
-    """Returns the name of a label."""
     return {"0": "neg", "1": "pos"}[value]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-_LAST = 0x30000  # no character from here on has a decomposition or is a combining mark
+_CODES_END = 0x30000  # later characters have no decomposition and are not combining marks
 _WIDTH_FORMS = range(0xFF01, 0xFFEF)
 # Characters without width: soft hyphen, joiners, direction marks, byte order mark, variation
 # selectors. U+200B is not here because it separates words.
@@ -56,7 +56,7 @@ class _Tables(NamedTuple):
 
 
 def may_change(texts: tf.Tensor) -> tf.Tensor:
-    """Returns which texts <string>[...] `normalize` may change, <bool>[...], by one RE2 match."""
+    """Returns a mask <bool>[...] of the texts <string>[...] that `normalize` may change."""
     return tf.strings.regex_full_match(texts, _tables().pattern)
 
 
@@ -69,8 +69,8 @@ def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
 
     Args:
         texts: <string>[...], valid UTF-8.
-        where: <bool>[...], the texts to normalize: those that `may_change`, or some of them. The
-            other texts cost nothing.
+        where: <bool>[...], a mask of the texts to normalize. It must be false where `may_change` is
+            false. Other texts cost no time.
 
     Returns:
         <string>[...].
@@ -92,7 +92,7 @@ def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:
     starts = tf.constant(tables.starts)
     lengths = tf.where(is_found, tf.gather(starts, position + 1) - tf.gather(starts, position), 1)
     ends = tf.cumsum(lengths)
-    source = tf.repeat(tf.range(tf.size(lengths)), lengths)  # the code point each one comes from
+    source = tf.repeat(tf.range(tf.size(lengths)), lengths)  # code point of each character
     offset = tf.range(tf.size(source)) - tf.gather(ends - lengths, source)
     index = tf.gather(starts, tf.gather(position, source)) + offset
     characters = tf.constant(tables.characters)
@@ -112,7 +112,7 @@ def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     is_wrong = (classes[:-1] > classes[1:]) & (classes[1:] > 0) & (rows[:-1] == rows[1:])
 
     def ordered() -> tf.Tensor:
-        # A run of marks follows the character that it belongs to. The position makes keys unique.
+        # A run of marks follows its base character. The position makes keys unique.
         run = tf.cumsum(tf.cast((classes == 0) | _is_first(rows), tf.int64))
         position = tf.range(tf.size(codes, tf.int64))
         key = (run * 256 + tf.cast(classes, tf.int64)) * tf.size(codes, tf.int64) + position
@@ -143,18 +143,18 @@ def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
 def _compose_once(
     codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes each starter with the first mark that fits; also returns whether there was one."""
+    """Composes each starter with the first mark that fits; also returns whether any did."""
     del is_changed
     classes = _combining_classes(codes)
     is_starter = classes == 0
     starters = tf.cast(tf.where(is_starter)[:, 0], tf.int32)
     count_before = tf.cumsum(tf.cast(is_starter, tf.int32), exclusive=True)
-    # Marks without a starter get code point 0 of the batch. It is in another row, or is the mark
-    # itself; `is_free` excludes both.
+    # Marks without a starter get the first code point of the batch, which is in another row or is
+    # the mark itself; `is_free` excludes both.
     starter = tf.gather(tf.concat([[0], starters], axis=0), count_before)
     before = tf.concat([[0], classes[:-1]], axis=0)
     position = tf.range(tf.size(codes))
-    # Free: no character between the starter and this one prevents their composition.
+    # A mark is free if no character between it and its starter prevents their composition.
     is_free = (position - 1 == starter) | ((before > 0) & (before < classes))
     is_free &= (tf.gather(rows, starter) == rows) & tf.gather(is_starter, starter)
     is_free &= (position > starter) & (codes >= 0x300)  # no pair has a smaller second code point
@@ -197,13 +197,13 @@ def _combining_classes(codes: tf.Tensor) -> tf.Tensor:
 
 
 def _look_up(values: tf.Tensor, keys: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the positions <int32>[N] of values [N] in sorted keys [K], and which were found."""
+    """Looks up values [N] in sorted keys [K]. Returns positions <int32>[N] and a mask of hits."""
     position = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
     return position, tf.gather(tf.constant(keys), position) == values
 
 
 def _is_first(numbers: tf.Tensor) -> tf.Tensor:
-    """Returns which of sorted numbers [N] differ from the one before, <bool>[N]."""
+    """Returns a mask <bool>[N] of the first of each run of equal numbers [N]."""
     return tf.concat(
         [tf.fill([tf.minimum(tf.size(numbers), 1)], True), numbers[1:] != numbers[:-1]], axis=0
     )
@@ -211,11 +211,13 @@ def _is_first(numbers: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _tables() -> _Tables:
-    """Makes the tables from Python's `unicodedata`."""
+    """Builds the tables from Python's `unicodedata`."""
     decompositions: dict[int, str] = dict.fromkeys(_INVISIBLE, "")
     pairs: dict[int, int] = {}
     classes: dict[int, int] = {}
-    for code in itertools.chain(range(_SYLLABLES), range(0xD7A4, 0xD800), range(0xE000, _LAST)):
+    for code in itertools.chain(
+        range(_SYLLABLES), range(0xD7A4, 0xD800), range(0xE000, _CODES_END)
+    ):
         character = chr(code)
         if combining := unicodedata.combining(character):
             classes[code] = combining

@@ -25,11 +25,11 @@ Main = Callable[[list[str]], int | None]
 def run(main: Main, define_flags: Callable[[], None]) -> None:
     """Runs a command, and exits.
 
-    Exit codes: 0 done, 1 user error, 2 run error (data, disk or numbers), 128 + n interrupted by
+    Exit codes: 0 success, 1 user error, 2 run error (data, disk or numbers), 128 + n interrupted by
     signal n. An error is one line on stderr.
 
     Args:
-        main: Takes the arguments that are not flags, and may return an exit code.
+        main: Takes the arguments that are not flags; may return an exit code.
         define_flags: Defines the command's flags.
     """
     streams.replace_closed_streams()
@@ -57,7 +57,7 @@ def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str])
 
 
 def _parse_or_exit(argv: list[str]) -> list[str]:
-    """Parses the flags; exits after --help (0) or an error in the flags (1)."""
+    """Parses the flags; exits with code 0 after --help, and 1 after an error in the flags."""
     if is_help(argv):
         with streams.ignore_broken_pipe():
             print(format_help(), flush=True)
@@ -124,7 +124,7 @@ def _set_up_logging() -> None:
     """Sends this project's log to stderr at --verbosity, and only the errors of libraries."""
     level = converter.absl_to_standard(FLAGS.verbosity)
     if level > logging.DEBUG:
-        # A filter, because libraries that define absl flags reset the level.
+        # A filter, because libraries that define absl flags reset the log level.
         absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.ERROR)
     handler = ProgressHandler()
     handler.setFormatter(_OneLineFormatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))

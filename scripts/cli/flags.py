@@ -22,7 +22,7 @@ _DEFINE: dict[type, Callable[..., object]] = {
     float: flags.DEFINE_float,
 }
 
-flags.disclaim_key_flags()  # --help lists a flag under the command that calls these functions
+flags.disclaim_key_flags()  # lists each flag under the command that calls these functions
 
 
 def define_model_dir_flag() -> None:
@@ -44,7 +44,7 @@ def define_setting_flags(*names: str) -> None:
 
 
 def get_settings() -> TrainConfig:
-    """Returns the settings that the flags give.
+    """Returns the settings from the flags.
 
     Raises:
         UserError: A value is out of its range.
@@ -64,7 +64,7 @@ def get_model_dir() -> Path:
     """Returns --model_dir.
 
     Raises:
-        UserError: It was not given.
+        UserError: The flag is missing.
     """
     if not FLAGS.model_dir:
         raise UserError("name the folder of the run: --model_dir=runs/NAME")
@@ -72,7 +72,7 @@ def get_model_dir() -> Path:
 
 
 def get_local_path(name: str) -> Path:
-    """Returns the path that a flag gives, with `~` expanded.
+    """Returns the path in a flag, with `~` expanded.
 
     Raises:
         UserError: The path is a URL. Locks and atomic renames need a local file system.

@@ -21,19 +21,19 @@ _MAX_LINKS = 40
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """The destination that --output names; checked before there is anything to write.
+    """The destination of --output, which is checked before the work starts.
 
     Args:
         name: A path; empty or `-` for stdout.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The destination cannot be written.
     """
 
     name: str
 
     def __post_init__(self) -> None:
-        """Checks that it can be written."""
+        """Checks that the destination can be written."""
         if self.is_stdout:
             if streams.was_closed(1):
                 raise UserError("stdout is closed; name a file: --output=FILE")
@@ -42,7 +42,7 @@ class Output:
         if path.is_dir() or self.name.endswith("/"):
             raise UserError(
                 f"--output={self.name} is a folder; name a file in it, such as "
-                f"{Path(self.name) / 'answers.tsv'}"
+                f"{Path(self.name) / 'predictions.tsv'}"
             )
         if (descriptor := _descriptor_number(path)) is not None:
             self._check_open(descriptor)
@@ -59,11 +59,11 @@ class Output:
 
     @property
     def is_stdout(self) -> bool:
-        """Whether the destination is stdout."""
+        """Returns whether the destination is stdout."""
         return self.name in ("", "-")
 
     def is_same_file(self, other: Path) -> bool:
-        """Returns whether it is the same regular file as another path."""
+        """Returns whether the destination is the regular file at another path."""
         if self.is_stdout:
             return False
         path = self._target()
@@ -71,11 +71,11 @@ class Output:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Opens it for writing.
+        """Opens the destination for writing.
 
-        A regular file is created or replaced at the end, when everything is written. Links are
-        followed: their target is replaced, and the links stay. Pipes and devices are written
-        directly.
+        A regular file is created or replaced at the end, when all output is complete. Links are
+        followed: their target is replaced, and the links stay. Output to pipes and devices is
+        written directly.
         """
         if self.is_stdout:
             yield sys.stdout.buffer
@@ -94,7 +94,7 @@ class Output:
             yield file
 
     def _target(self) -> Path:
-        """Follows links up to a file or an open descriptor."""
+        """Follows links to a file or an open descriptor."""
         path = Path(self.name).expanduser().absolute()
         for _ in range(_MAX_LINKS):
             if _descriptor_number(path) is not None or not path.is_symlink():
@@ -124,7 +124,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _descriptor_number(path: Path) -> int | None:
-    """Returns the descriptor that a path such as /dev/stdout names; None for other paths."""
+    """Returns the file descriptor of a path such as /dev/stdout; None for other paths."""
     found = _DESCRIPTOR.fullmatch(str(path))
     if not found:
         return None

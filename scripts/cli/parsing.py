@@ -58,14 +58,14 @@ def check_no_arguments(arguments: Sequence[str]) -> None:
     """Checks that there are no arguments besides flags.
 
     Raises:
-        UserError: There is one.
+        UserError: There is such an argument.
     """
     if arguments:
         raise UserError(f"{quote(arguments[0])} is not a flag; write --name=value")
 
 
 def format_help() -> str:
-    """Describes the running command and its flags; settings are in groups."""
+    """Returns the help text of the running command, with its settings in groups."""
     module = running_command().module
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
     defined = FLAGS.get_key_flags_for_module(module)
@@ -93,7 +93,7 @@ def _format_flag(name: str, default: object, help_text: str) -> str:
 
 
 def _describe_flagfile_error(argv: Sequence[str], error: flags.CantOpenFlagFileError) -> str:
-    """Returns a message that names the flag file that cannot be read, and suggests a recipe."""
+    """Returns the error message for a flag file that cannot be read, and suggests a recipe."""
     cause = error.__context__
     given = [argument.partition("=")[2] for argument in argv if "flagfile=" in argument]
     name = str(getattr(cause, "filename", None) or "".join(given[-1:]))
@@ -113,8 +113,8 @@ def _find_dashed_texts(argv: Sequence[str]) -> dict[int, str]:
     """Finds arguments that begin with a dash but cannot be flags, such as "-1 out of 10".
 
     Returns:
-        A placeholder for each of them by its position, which absl does not parse as a flag. It
-        contains a zero byte, which no real argument can contain.
+        A placeholder for each such argument, by position. absl does not parse it as a flag, and its
+        zero byte distinguishes it from all real arguments.
     """
     placeholders = {}
     for position, argument in enumerate(argv[1:], start=1):

@@ -18,7 +18,7 @@ class RunningCommand:
 
     Attributes:
         module: The module that defines the command.
-        name: The name that `python -m` runs it by.
+        name: The module name, as typed after `python -m`.
         arguments: The command-line arguments after the name.
     """
 
@@ -62,7 +62,7 @@ def start_command(define_flags: Callable[[], None], arguments: Sequence[str]) ->
 
 
 def _module_name(module: ModuleType) -> str:
-    """Returns a module's name, also if its file was run as a script."""
+    """Returns the name of a module, even if its file was run as a script."""
     if module.__spec__:
         return module.__spec__.name
     return f"scripts.{Path(module.__file__ or '').stem}"

@@ -19,10 +19,10 @@ def was_closed(descriptor: int) -> bool:
 
 
 def replace_closed_streams() -> None:
-    """Opens /dev/null in place of each standard stream that is closed.
+    """Opens /dev/null in place of each closed standard stream.
 
-    Otherwise the next file that is opened would get the stream's number, and prints of libraries
-    would go into that file.
+    Otherwise the next open file would get the descriptor of the stream, and libraries would print
+    into that file.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -38,11 +38,11 @@ def replace_closed_streams() -> None:
 
 @contextlib.contextmanager
 def ignore_broken_pipe() -> Iterator[None]:
-    """Ends the context quietly if the reader of stdout has exited, as in `| head`."""
+    """Suppresses the error if the reader of stdout has exited, as in `| head`."""
     try:
         yield
     except BrokenPipeError:
-        # Python flushes stdout once more when it exits, and would report the error again.
+        # Python flushes stdout again when it exits, and would report the error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -56,8 +56,8 @@ def print_message(message: object) -> None:
 def quiet_stderr() -> Iterator[None]:
     """Hides stderr while TensorFlow is imported, and shows it if the import fails.
 
-    TensorFlow 2.21 writes about CUDA and CPU features before TF_CPP_MIN_LOG_LEVEL takes effect.
-    Set TF_CPP_MIN_LOG_LEVEL=0 to see all of its messages.
+    TensorFlow 2.21 logs messages about CUDA and CPU features before TF_CPP_MIN_LOG_LEVEL takes
+    effect. Set TF_CPP_MIN_LOG_LEVEL=0 to see all of its messages.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         yield

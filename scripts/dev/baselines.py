@@ -1,7 +1,7 @@
-"""Other methods that scripts.dev.compare compares the recipes with.
+"""The baselines of scripts.dev.compare: methods of other libraries.
 
-Each is a function of the texts, the labels, the seed and a folder for its files. It fits a model,
-and returns a function that predicts labels.
+A baseline is a function of the texts, the labels, the seed and a folder for its files. It fits a
+model, and returns a function that predicts labels.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def import_for(method: str) -> None:
         raise UserError(f"{method} needs {error.name}: pip install -e '.[peers]'") from error
 
 
-def _tf_idf(max_features: int | None, longest: int) -> Fit:
-    """Returns logistic regression on TF-IDF of n-grams of up to `longest` words."""
+def _tf_idf(max_features: int | None, max_words: int) -> Fit:
+    """Returns logistic regression on TF-IDF of n-grams of up to `max_words` words."""
 
     def fit(texts: list[bytes], labels: np.ndarray, seed: int, folder: Path) -> Predict:
         del seed, folder
@@ -47,9 +47,9 @@ def _tf_idf(max_features: int | None, longest: int) -> Fit:
         from sklearn.pipeline import make_pipeline
 
         vectorizer = TfidfVectorizer(
-            max_features=max_features, ngram_range=(1, longest), min_df=2, sublinear_tf=True
+            max_features=max_features, ngram_range=(1, max_words), min_df=2, sublinear_tf=True
         )
-        classifier = LogisticRegression(C=10 if longest > 1 else 1, max_iter=1000)
+        classifier = LogisticRegression(C=10 if max_words > 1 else 1, max_iter=1000)
         model = make_pipeline(vectorizer, classifier)
         model.fit(texts, labels)
         return lambda texts: model.predict(texts) == 1
@@ -72,8 +72,8 @@ def _nb_svm(texts: list[bytes], labels: np.ndarray, seed: int, folder: Path) -> 
     return lambda texts: model.predict(vectorizer.transform(texts).multiply(ratios).tocsr()) == 1
 
 
-def _fast_text(longest: int) -> Fit:
-    """Returns fastText with n-grams of up to `longest` words."""
+def _fast_text(max_words: int) -> Fit:
+    """Returns fastText with n-grams of up to `max_words` words."""
 
     def fit(texts: list[bytes], labels: np.ndarray, seed: int, folder: Path) -> Predict:
         import fasttext
@@ -85,7 +85,7 @@ def _fast_text(longest: int) -> Fit:
         ]
         (folder / "train.txt").write_text("".join(lines), encoding="utf-8")
         model = fasttext.train_supervised(
-            str(folder / "train.txt"), wordNgrams=longest, lr=0.5, verbose=0, seed=seed
+            str(folder / "train.txt"), wordNgrams=max_words, lr=0.5, verbose=0, seed=seed
         )
 
         def predict(texts: Sequence[bytes]) -> np.ndarray:
@@ -110,4 +110,4 @@ BASELINES: dict[str, Fit] = {
     "fastText": _fast_text(1),
     "fastText of pairs": _fast_text(2),
 }
-DETERMINISTIC = ("TF-IDF of words", "TF-IDF of words and pairs", "NB-SVM")  # need one seed only
+DETERMINISTIC = ("TF-IDF of words", "TF-IDF of words and pairs", "NB-SVM")  # one seed is enough

@@ -4,9 +4,9 @@ The sections training, evaluation and prediction compare this project with `fit`
 `predict` of the tutorial's Keras model. Both read the same texts; Keras reads them padded to
 --sequence_length. Other sections:
 
-  input      the share of training that waits for a batch
-  summaries  the share of an epoch that writes TensorBoard events
-  startup    the time up to the end of the first step
+  input      the fraction of training time spent waiting for batches
+  summaries  the fraction of an epoch spent writing TensorBoard events
+  startup    the time until the end of the first step
   replicas   an epoch on 1, 2, 4 and 8 GPUs or, without a GPU, on replicas that share the cores
   scale      start-up and 100 steps on 1, 10 and 100 copies of the train split
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
     check_no_arguments(arguments)
     config = get_settings()
     if FLAGS.measure:
-        if FLAGS.measure != "startup":  # times the imports first
+        if FLAGS.measure != "startup":  # which times the imports first
             set_threads(config)
         print(json.dumps(_MEASURES[FLAGS.measure](config) | {"megabytes": peak_megabytes()}))
         return
@@ -100,7 +100,6 @@ def _measure_all(sections: list[str], repeats: int) -> Measurements:
 
 
 def _names_in(section: str) -> list[str]:
-    """Returns the names of the measurements in a section."""
     if section == "scale":
         return [f"scale {times}" for times in scaling.SCALES]
     if section == "replicas":
@@ -143,11 +142,11 @@ def _share(measurements: Measurements, name: str, value: str) -> float:
 
 
 def _format_comparison(measurements: Measurements, peak: float) -> list[str]:
-    """Formats the table of this project and Keras."""
+    """Formats the table that compares this project with Keras."""
     compared = [section for section in _COMPARED if section in measurements]
     if not compared:
         return []
-    columns = "seconds | texts/s | tokens/s | of Keras' time | of the peak | memory, MB"
+    columns = "seconds | texts/s | tokens/s | relative to Keras | share of peak | memory, MB"
     lines = ["", f"| | {columns} |", "|---|---|---|---|---|---|---|"]
     for section in compared:
         keras_name = f"keras {section}"

@@ -1,9 +1,9 @@
 """Compares the recipes with other methods: python -m scripts.dev.compare [flags].
 
 Trains each method on the official train split of --dataset, and measures its accuracy on the test
-split. The time goes from texts in memory to a fitted model. It includes the vocabulary, tracing,
-validation, checkpoints and training the teacher. It excludes imports, reading the data set and
-scoring the test split. Methods with random numbers run once per seed, each in its own process.
+split. The time is measured from texts in memory to a fitted model. It includes the vocabulary,
+tracing, validation, checkpoints and training the teacher. It excludes imports, reading the data set
+and scoring the test split. Methods with random numbers run once per seed, each in its own process.
 Progress goes to stderr, a Markdown table to stdout.
 """
 
@@ -85,7 +85,7 @@ def _measure_all(methods: list[str]) -> Results:
 
 
 def _measure_in_process(method: str, seed: int, folder: Path) -> dict[str, float]:
-    """Measures a method, and first its teacher, each in its own process; adds up the seconds."""
+    """Measures a method in its own process; adds the seconds of its teacher, if it has one."""
     arguments, teacher_seconds = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"], 0.0
     teacher = _TEACHERS.get(method)
     if teacher:
@@ -98,7 +98,7 @@ def _measure_in_process(method: str, seed: int, folder: Path) -> dict[str, float
 
 
 def _measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
-    """Fits a method, and returns its seconds and its accuracy on the test split."""
+    """Fits a method, and returns the time in seconds and the accuracy on the test split."""
     dataset = open_named_dataset(config)
     if method in BASELINES:
         import_for(method)
@@ -160,7 +160,7 @@ def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predi
 
 
 def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
-    """Returns the median of the seconds, and mean and standard deviation of the accuracy."""
+    """Returns the median seconds, and the mean and standard deviation of the accuracy."""
     accuracies = [result["accuracy"] for result in results]
     deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     seconds = statistics.median(result["seconds"] for result in results)
@@ -169,11 +169,11 @@ def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
 
 def _format_table(results: Results) -> str:
     lines = ["| | seconds to train | test accuracy | seeds |", "|---|---|---|---|"]
-    for method, of_seeds in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
-        seconds, accuracy, deviation = _summarize(of_seeds)
-        spread = f" ± {deviation:.4f}" if len(of_seeds) > 1 else ""
+    for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
+        seconds, accuracy, deviation = _summarize(per_seed)
+        spread = f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
         name = f"**`{method}.flags`**" if method in _TEACHERS else method
-        lines.append(f"| {name} | {seconds:.1f} | {accuracy:.4f}{spread} | {len(of_seeds)} |")
+        lines.append(f"| {name} | {seconds:.1f} | {accuracy:.4f}{spread} | {len(per_seed)} |")
     return "\n".join(lines)
 
 
@@ -184,8 +184,8 @@ def _draw(results: Results, path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for method, of_seeds in results.items():
-        seconds, accuracy, deviation = _summarize(of_seeds)
+    for method, per_seed in results.items():
+        seconds, accuracy, deviation = _summarize(per_seed)
         is_recipe = method in _TEACHERS
         color = "tab:orange" if is_recipe else "tab:gray"
         axes.errorbar(seconds, accuracy, yerr=deviation, fmt="o", color=color, capsize=3)

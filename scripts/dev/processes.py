@@ -20,13 +20,13 @@ from trainer.config import TrainConfig
 def measure_in_process(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Starts this command again in a new process, and returns the JSON object that it prints.
+    """Runs this command in a new process, and returns the JSON object that it prints.
 
     A new process is not affected by earlier measurements.
 
     Args:
         arguments: All arguments of the new process.
-        environment: Variables to add to this process's environment.
+        environment: Environment variables to add to those of this process.
 
     Raises:
         RunError: The process failed; its own message is on stderr.

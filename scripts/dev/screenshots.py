@@ -36,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("logdir", "runs", "folder of the runs")
     flags.DEFINE_string("output_dir", "screenshots", "folder for the screenshots")
     flags.DEFINE_list(
-        "pages", ",".join(_PAGES), "pages to capture, as TensorBoard's addresses name them after #"
+        "pages", ",".join(_PAGES), "pages to capture: the part of TensorBoard's addresses after #"
     )
     flags.DEFINE_string(
         "browser", "", f"browser to use; empty: the first that exists of {', '.join(_BROWSERS)}"
@@ -72,7 +72,7 @@ def _find_browser() -> str:
 
 @contextlib.contextmanager
 def _serve(logdir: Path) -> Iterator[str]:
-    """Runs TensorBoard on a free port, and yields its address when it has read all runs."""
+    """Runs TensorBoard on a free port, and yields its address once it has read all runs."""
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir}", "--port=0"]
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)

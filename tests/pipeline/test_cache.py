@@ -76,7 +76,7 @@ def test_unfinished_entries_do_no_harm_and_are_removed_after_a_day(tmp_path):
 
 
 def bystanders(folder):
-    """Fills a folder with what is not the cache's, and names it: path, content, time."""
+    """Fills a folder with files that are not the cache's. Returns paths, contents and times."""
     names = (".git/config", ".ssh/id", "my.project/notes.txt", "tokens-0123.old/values.bin")
     names += ("texts-0123456789abcdef0123/values.bin", "unfinished/a.b/file", "entry.json", "a.new")
     names += tuple(
@@ -109,7 +109,7 @@ def test_a_folder_in_the_place_of_an_entry_is_not_replaced(tmp_path):
     Cache(tmp_path).get("entry", {}, make=write("whole"), read=read)
     (entry,) = entries(tmp_path)
     (entry / "entry.json").unlink()
-    with pytest.raises(RunError, match="has the name of a cache entry, but is none"):
+    with pytest.raises(RunError, match="has the name of a cache entry, but is not one"):
         Cache(tmp_path).get("entry", {}, make=write("again"), read=read)
     assert read(entry) == "whole"
 

@@ -98,7 +98,7 @@ def test_other_settings_use_other_entries(small_config, tmp_path, change):
 
 @pytest.mark.parametrize("changed", ["pipeline/corpus.py", "pipeline/vocabulary.py", "keras"])
 def test_other_code_or_another_keras_uses_other_entries(small_config, tmp_path, changed):
-    """What decides the contents of an entry is in its key."""
+    """Everything that an entry depends on is in its key."""
 
     def tokens():
         corpus.code_hash.cache_clear()

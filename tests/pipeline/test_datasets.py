@@ -134,7 +134,7 @@ def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, m
 
 
 def test_a_remote_data_set_is_identified_by_its_files(monkeypatch):
-    """TFDS reads gs://bucket/folder, which is no local path."""
+    """TFDS reads gs://bucket/folder, which is not a local path."""
     folder = "gs://bucket/imdb_reviews/plain_text/1.0.0"
     builder = types.SimpleNamespace(
         info=types.SimpleNamespace(full_name="imdb_reviews/plain_text/1.0.0"),

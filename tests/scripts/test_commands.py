@@ -22,9 +22,9 @@ def test_all_commands_define_their_flags_in_one_process(call, capsys):
 def test_two_commands_in_one_process_do_not_affect_each_other(trained, data_flags, call, capsys):
     model_dir = trained
     assert call("evaluate", f"--model_dir={model_dir}", *data_flags, "--format=json") == 0
-    figures = json.loads(capsys.readouterr().out)
+    metrics = json.loads(capsys.readouterr().out)
     results = json.loads((model_dir / "results.json").read_text())
-    assert figures.items() <= results.items()
+    assert metrics.items() <= results.items()
     assert call("predict", f"--model_dir={model_dir}", "A good film.") == 0
     first = capsys.readouterr().out
     assert call("predict", f"--model_dir={model_dir}", "A good film.") == 0

@@ -11,14 +11,14 @@ def test_evaluate_agrees_with_results_json(trained, run):
     done = run("evaluate", f"--model_dir={model_dir}")
     assert done.returncode == 0
     assert done.stderr == b""
-    figures = dict(line.split("\t") for line in done.stdout.decode().splitlines())
+    metrics = dict(line.split("\t") for line in done.stdout.decode().splitlines())
     measured = ["loss", "accuracy", "auc", "calibration_error"]
     decided = ["precision", "recall", "f1", "macro_f1", "confusion_matrix", "by_length"]
-    assert list(figures) == ["dataset", "split", "examples", *measured, *decided]
-    for name, value in figures.items():
+    assert list(metrics) == ["dataset", "split", "examples", *measured, *decided]
+    for name, value in metrics.items():
         assert value == str(results[name]) or json.loads(value) == results[name]
     as_json = run("evaluate", f"--model_dir={model_dir}", "--format=json")
-    assert json.loads(as_json.stdout) == {name: results[name] for name in figures}
+    assert json.loads(as_json.stdout) == {name: results[name] for name in metrics}
 
 
 def test_the_report_lists_confident_errors_and_draws_curves(trained, run, train_examples, tmp_path):

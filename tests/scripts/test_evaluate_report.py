@@ -20,7 +20,7 @@ def test_metrics_are_printed_if_the_report_cannot_be_written(
     results = json.loads((model_dir / "results.json").read_text())
     assert json.loads(out).items() <= results.items()
     (line,) = (line for line in err.splitlines() if "report" in line)
-    assert f"report could not be written, but the figures are valid: {model_dir}/evaluation" in line
+    assert f"report could not be written, but the metrics are valid: {model_dir}/evaluation" in line
 
 
 @pytest.mark.parametrize("name", [report.ERRORS, report.CURVES])

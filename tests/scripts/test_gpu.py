@@ -1,6 +1,6 @@
 """Tests that need a GPU: .venv/bin/pytest -m gpu. Without a GPU they are skipped.
 
-Commands run in processes of their own, since this one sees no GPU (conftest.py).
+Commands run in separate processes, because this process sees no GPU (conftest.py).
 """
 
 import json

@@ -13,7 +13,14 @@ from tests.helpers import SMALL
 def bystanders():
     """Returns paths of a user's files that resemble files of the program."""
     places = ("", ".git/", ".ssh/", "my.project/", "old.d/", "checkpoints.old/", "data/train/")
-    files = ("notes.txt", "a.new", "a.tmp", ".hidden", "answers.tsv.new", ".answers.tsv.tmp")
+    files = (
+        "notes.txt",
+        "a.new",
+        "a.tmp",
+        ".hidden",
+        "predictions.tsv.new",
+        ".predictions.tsv.tmp",
+    )
     files += ("ckpt-1.index", "ckpt-2_temp", "checkpoint", "entry.json", "values.bin", "new")
     paths = [place + file for place in places for file in files]
     paths += [f"{folder}/mine" for folder in ("export.new", ".export.new", "export.old", "run.new")]
@@ -65,7 +72,7 @@ def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, c
         ("train", "--model_dir=run", *train, "--epochs=2"),
         ("evaluate", "--model_dir=run", *here),
         ("evaluate", "--model_dir=run", *here, "--report_dir=."),
-        ("predict", "--model_dir=run", "--output=answers.tsv", "A good film."),
+        ("predict", "--model_dir=run", "--output=predictions.tsv", "A good film."),
         ("export", "--model_dir=run", "--export_dir=export"),
         ("export", "--model_dir=run", "--export_dir=export"),
     ]
@@ -77,7 +84,7 @@ def test_commands_change_no_other_files(call, data_dir, tmp_path, monkeypatch, c
     assert made == {
         "run",
         "text-sentiment-cache",
-        "answers.tsv",
+        "predictions.tsv",
         "export",
         "errors.csv",
         "curves.png",

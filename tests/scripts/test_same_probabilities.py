@@ -34,7 +34,7 @@ print(json.dumps(serve(tf.constant(texts))["probability"].numpy().tolist()))
 
 
 def serve_in_process(folder, texts):
-    """Scores texts by a SavedModel in a process that has TensorFlow and nothing of this project."""
+    """Scores texts with a SavedModel in a process with TensorFlow but without this project."""
     lines = b"".join(text + b"\n" for text in texts)
     command = [sys.executable, "-c", SERVE, str(folder)]
     done = subprocess.run(command, input=lines, capture_output=True, cwd=folder, check=True)
@@ -42,7 +42,7 @@ def serve_in_process(folder, texts):
 
 
 def serve(folder, texts):
-    """Scores texts by a SavedModel."""
+    """Scores texts with a SavedModel."""
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     return signature(tf.constant(texts))["probability"].numpy()
 

@@ -1,4 +1,4 @@
-"""One process of a run when another one fails, is stopped, or differs."""
+"""One worker of a run when another one fails, is stopped, or differs."""
 
 import signal
 
@@ -12,7 +12,7 @@ from trainer.runtime.signals import Interrupted
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """The replicas of process 0 of three; cluster(1, 2) has the others gather these numbers."""
+    """The replicas of worker 0 of three; cluster(1, 2) has the others gather these numbers."""
     replicas = one_replica()
     replicas.is_cluster, replicas._num_workers = True, 3
 
@@ -24,17 +24,17 @@ def cluster(monkeypatch):
     return cluster
 
 
-def test_processes_continue_if_none_fails(cluster):
+def test_workers_continue_if_none_fails(cluster):
     with cluster(0, 0).fail_together():
         pass
 
 
-def test_a_signal_in_another_process_stops_this_one(cluster):
+def test_a_signal_in_another_worker_stops_this_one(cluster):
     with pytest.raises(Interrupted, match="SIGTERM"), cluster(0, signal.SIGTERM).fail_together():
         pass
 
 
-def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
+def test_a_failure_of_another_worker_ends_this_one_and_names_it(cluster):
     with (
         pytest.raises(RunError, match="worker 2 of the run has failed"),
         cluster(0, 1000).fail_together(),
@@ -45,7 +45,7 @@ def test_a_failure_of_another_process_ends_this_one_and_names_it(cluster):
 @pytest.mark.parametrize(
     "error", [Interrupted(signal.SIGINT), UserError("no file"), ValueError("x")]
 )
-def test_a_failure_is_raised_after_the_other_processes_are_informed(cluster, error):
+def test_a_failure_is_raised_after_the_other_workers_are_informed(cluster, error):
     sent = []
     replicas = cluster(1000, signal.SIGTERM)
     gather = replicas.all_gather
@@ -56,7 +56,7 @@ def test_a_failure_is_raised_after_the_other_processes_are_informed(cluster, err
     assert sent == [[signal.SIGINT if isinstance(error, Interrupted) else 1000]]
 
 
-def test_a_lost_process_does_not_hide_a_failure_of_this_one(cluster):
+def test_a_lost_worker_does_not_hide_a_failure_of_this_one(cluster):
     replicas = cluster(0, 0)
 
     def lost(_):
@@ -75,8 +75,8 @@ def test_only_values_that_differ_are_named(cluster):
     assert numbers.max() < 2**16
     other = numbers.copy()
     other[1, -1] ^= 1
-    answers = iter([np.stack([rows[0]] * 3), np.stack([numbers, numbers, other]).reshape(3, -1)])
-    replicas.all_gather = lambda _: next(answers)
+    gathered = iter([np.stack([rows[0]] * 3), np.stack([numbers, numbers, other]).reshape(3, -1)])
+    replicas.all_gather = lambda _: next(gathered)
     with pytest.raises(UserError, match=r"differ in --units: worker 2 and worker 0 .* has '8'"):
         replicas.check_equal({"--seed": 1, "--units": 8})
 

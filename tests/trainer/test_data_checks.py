@@ -91,10 +91,10 @@ def test_copies_in_two_splits_are_warned_about_or_dropped(tmp_path, caplog):
     write_csv(tmp_path / "a" / "train.csv", FILE_ROWS)
     write_csv(tmp_path / "a" / "test.csv", [*FILE_ROWS[:7], *examples(3, 3)])
     check(tmp_path / "a", tmp_path / "cache")
-    assert "in test; to leave them out" in caplog.text
+    assert "in test; to drop them" in caplog.text
     caplog.clear()
     check(tmp_path / "a", tmp_path / "cache", drop_duplicates=True)
-    assert "--drop_duplicates left out 7 examples" in caplog.text
+    assert "--drop_duplicates dropped 7 examples" in caplog.text
     assert "two splits" not in caplog.text
 
 

@@ -48,7 +48,7 @@ def test_other_errors_are_not_translated_to_a_full_disk(tmp_path, message):
 
 @pytest.fixture(params=[False, True], ids=["alone", "in a cluster"])
 def training(request, small_config):
-    """What a TrainingLoop's handling of TensorFlow's errors needs."""
+    """An object with the attributes that TrainingLoop's error handling needs."""
     replicas = one_replica()
     replicas.is_cluster = request.param
     return types.SimpleNamespace(config=small_config, _replicas=replicas)
@@ -81,14 +81,14 @@ def test_out_of_memory_names_the_settings_to_lower(training, error):
     ids=lambda error: type(error).__name__,
 )
 def test_other_errors_pass_unchanged(training, error):
-    """In a cluster too, no process is said to be lost."""
+    """Even in a cluster, they are not reported as a lost worker."""
     with pytest.raises(tf.errors.OpError) as caught, TrainingLoop._translate_errors(training):
         raise error
     assert caught.value is error
 
 
 @pytest.mark.parametrize("kind", ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"])
-def test_connection_errors_mean_a_lost_process_only_in_a_cluster(training, kind):
+def test_connection_errors_mean_a_lost_worker_only_in_a_cluster(training, kind):
     error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
     with (
         pytest.raises((RunError, tf.errors.OpError)) as caught,

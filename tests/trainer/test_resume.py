@@ -55,7 +55,7 @@ def test_a_resumed_run_has_the_same_bits(
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing that is written afterwards reaches the disk."""
+    """Simulates kill -9: nothing that is written afterwards reaches the disk."""
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,15 @@ from trainer.runtime.files import remove_unfinished, replacing, translate_disk_f
 
 _log = logging.getLogger(__name__)
 
-_MAX_TO_KEEP = 3  # checkpoints; an older one replaces a damaged one
+_MAX_TO_KEEP = 3  # checkpoints; if the newest is damaged, an older one is used
 
 
 class Checkpoints:
     """Saves and restores the newest states in `checkpoints/` and the best models in `best/`.
 
-    Only the files of the checkpoints are trusted. TensorFlow's list of them, the file `checkpoint`,
-    may be out of date after a kill, damaged, or refer to other folders. It is rewritten before
-    TensorFlow reads it, and unfinished files of a killed process are deleted.
+    TensorFlow's list of checkpoints, the file `checkpoint`, is not trusted: it may be out of date
+    after a kill, damaged, or refer to other folders. It is rewritten from the existing files before
+    TensorFlow reads it. Unfinished files of a killed process are deleted.
 
     Args:
         model_dir: The folder of the run; this process must hold its lock.
@@ -40,9 +40,9 @@ class Checkpoints:
         self._best = _make_manager(best, model_dir / "best")
 
     def restore(self) -> bool:
-        """Restores the newest readable state. Returns whether there was a checkpoint.
+        """Restores the newest readable state, and returns whether there was a checkpoint.
 
-        An older state costs time but changes no result: the later steps are repeated.
+        Falling back to an older state costs time, but the repeated steps have the same results.
 
         Raises:
             RunError: There are checkpoints, but none can be read.
@@ -133,7 +133,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _is_checkpoint_file(path: Path) -> bool:
-    """Returns whether TensorFlow names its checkpoint files and folders like this path."""
+    """Returns whether a path has a name and content of TensorFlow's checkpoint files or folders."""
     if path.is_dir():
         names = [file.name for file in path.iterdir()]
         is_unfinished = re.fullmatch(r"ckpt-\d+_temp", path.name) and not path.is_symlink()
@@ -142,7 +142,7 @@ def _is_checkpoint_file(path: Path) -> bool:
 
 
 def _rewrite_checkpoint_list(folder: Path) -> None:
-    """Writes TensorFlow's list of checkpoints from the files in the folder."""
+    """Rewrites TensorFlow's list of checkpoints from the files in the folder."""
     paths = _list_checkpoints(folder)[::-1]
     if not paths:
         (folder / "checkpoint").unlink(missing_ok=True)
@@ -190,5 +190,5 @@ def _check_fingerprint(found: tf.Variable, expected: bytes, path: Path) -> None:
     if found.numpy() != expected:
         raise UserError(
             f"checkpoint {path} was trained with vocabulary {found.numpy().decode()[:12]}…, and "
-            f"vocabulary.txt is {expected.decode()[:12]}…; put the right vocabulary.txt back"
+            f"vocabulary.txt is {expected.decode()[:12]}…; restore the right vocabulary.txt"
         )

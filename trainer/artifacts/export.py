@@ -40,8 +40,8 @@ def export(model_dir: Path, export_dir: Path) -> None:
             is replaced completely or not at all.
 
     Raises:
-        UserError: model_dir contains no trained run, or export_dir contains something else than an
-            export.
+        UserError: model_dir contains no trained run, or export_dir contains something other than
+            an export.
         RunError: A file in model_dir is damaged, or the disk is full.
         OSError: export_dir cannot be written.
     """
@@ -53,7 +53,7 @@ def export(model_dir: Path, export_dir: Path) -> None:
     while not highest.parent.exists():
         highest = highest.parent
     with unfinished_folder(target, beside=highest) as folder:
-        # One branch: the best number depends on the machine that will use the export.
+        # One branch, because the best number depends on the machine that uses the export.
         with _keep_tensor_float_32():
             run = load(model_dir, precision="float32", branches=1)
         card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
@@ -94,11 +94,7 @@ def _resolve(export_dir: Path) -> Path:
 
 
 def _check_replaceable(target: Path, export_dir: Path) -> None:
-    """Checks that the export replaces nothing except an earlier export.
-
-    Raises:
-        UserError: The target is something else.
-    """
+    """Checks that the export replaces nothing except an earlier export."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -117,7 +113,7 @@ def _check_replaceable(target: Path, export_dir: Path) -> None:
 
 
 def _replace(target: Path, new: Path, export_dir: Path) -> None:
-    """Renames a new export to its target. Replaces an export that exists there by then."""
+    """Renames a new export to its target; replaces an export that another process wrote there."""
     for number in range(_ATTEMPTS):
         _check_replaceable(target, export_dir)
         old = new.with_name(f"old{number}")

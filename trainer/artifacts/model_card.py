@@ -14,7 +14,7 @@ from trainer.runtime.files import read_json
 
 # Settings that concern only the machine on which the model was trained.
 _MACHINE_SETTINGS = ("data_dir", "cache_dir", "cache_gb", "download")
-_FIGURES = (
+_METRICS = (
     "accuracy",
     "auc",
     "precision",
@@ -64,11 +64,11 @@ def _results(model_dir: Path) -> str:
     if not path.is_file():
         return "The model has not been evaluated on the test split."
     results = read_json(path)
-    # A run of an early version lacks some figures. An undefined figure is null.
-    figures = {name: results[name] for name in _FIGURES if name in results}
+    # A run of an early version lacks some metrics. An undefined metric is null.
+    metrics = {name: results[name] for name in _METRICS if name in results}
     rows = [
         f"| {name} | {'undefined' if value is None else f'{value:.4f}'} |"
-        for name, value in figures.items()
+        for name, value in metrics.items()
     ]
     by_length = [
         f"| {row['tokens']} | {row['examples']} | {row['accuracy']:.4f} |"
@@ -96,7 +96,7 @@ def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
             "or time.",
             f"- The model reads at most the {end} {config.sequence_length} tokens of a text, in "
             f"lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
-            "tokens of its training texts; all other tokens are the same to it.",
+            "tokens of its training texts; all other tokens are treated alike.",
             "- Probabilities are calibrated on the validation split. For other kinds of text, the "
             "model may be too confident.",
             f"- There is no third label. A text that is neither, or both, still gets {first} or "
@@ -127,7 +127,7 @@ def _settings(config: TrainConfig) -> str:
 
 
 def _shorten(value: object) -> object:
-    """Shortens a path to its last name, because its folders may be private."""
+    """Shortens a path to its last component, because its folders may be private."""
     return _without_folder(value) if isinstance(value, str) and os.sep in value else value
 
 

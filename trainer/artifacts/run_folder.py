@@ -16,16 +16,16 @@ _RUN_FILES = (
 
 
 def check_links(model_dir: Path) -> None:
-    """Checks that no folder in a run's folder is a link, because it may lead to another run.
+    """Checks that no subfolder of a run is a link, which may lead to another run.
 
     Raises:
-        UserError: A folder is a link.
+        UserError: A subfolder is a link.
     """
     for name in ("checkpoints", "best", "train", "validation"):
         if (model_dir / name).is_symlink():
             raise UserError(
                 f"{model_dir / name} is a link, and training would change its target; replace it "
-                "by a folder, or make the whole --model_dir a link"
+                "with a folder, or make the whole --model_dir a link"
             )
 
 

@@ -35,7 +35,7 @@ class RunRecord:
             version.
         branches: The number of branches into which the model splits a batch; None in a run of an
             early version.
-        environment: The environment of the process that wrote config.json, or for a new record that
+        environment: The environment of the process that wrote config.json; for a new record, that
             of this process; see `environment.current`.
     """
 
@@ -95,7 +95,7 @@ class RunRecord:
                 environment=environment.recorded(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path} is damaged ({error!r:.80}); put a good copy back") from error
+            raise RunError(f"{path} is damaged ({error!r:.80}); restore a good copy") from error
 
 
 def _check_format(content: Mapping[str, Any], path: Path) -> None:

@@ -29,14 +29,14 @@ class TrainState:
         epoch: Number of epochs that were trained, validated and recorded.
         best_loss: The lowest validation loss so far.
         best_epoch: The epoch with this loss, counted from 1.
-        stale_epochs: Number of epochs since then.
-        skipped: Number of the latest consecutive steps whose gradient was not finite.
+        stale_epochs: Number of epochs since the best epoch.
+        skipped: Number of consecutive skipped steps up to now; their gradients were not finite.
         seconds: Time spent in training and validation, including earlier processes of the run.
         fingerprint: The SHA-256 of the vocabulary.
-        window: Metrics since the last point of TensorBoard's curves.
+        interval_metrics: Metrics since the last point of TensorBoard's curves.
         gradient_norm: Mean norm of the gradient over the same steps, before clipping.
-        totals: Metrics since the start of the epoch.
-        gradients: A sample of the last finite gradient of each trained weight, for its histogram.
+        epoch_metrics: Metrics since the start of the epoch.
+        gradient_samples: Samples of the last finite gradients, for histograms.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class TrainState:
             self.skipped = tf.Variable(0, dtype=tf.int64)
             self.seconds = tf.Variable(0.0, dtype=tf.float64)
             self.fingerprint = tf.Variable(fingerprint, dtype=tf.string)
-        self.window = new_metrics()
+        self.interval_metrics = new_metrics()
         self.gradient_norm = keras.metrics.Mean()
-        self.totals = new_metrics()
-        self.gradients = [
+        self.epoch_metrics = new_metrics()
+        self.gradient_samples = [
             tf.Variable(tf.zeros_like(sample(weight.value))) for weight in model.trainable_variables
         ]
 
@@ -78,9 +78,11 @@ class TrainState:
             skipped=self.skipped,
             seconds=self.seconds,
             fingerprint=self.fingerprint,
-            gradients=self.gradients,
+            gradients=self.gradient_samples,
             metrics=values_of(
-                self.window.variables + self.gradient_norm.variables + self.totals.variables
+                self.interval_metrics.variables
+                + self.gradient_norm.variables
+                + self.epoch_metrics.variables
             ),
         )
 
@@ -88,9 +90,9 @@ class TrainState:
 def values_of(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
     """Returns the TensorFlow variables of Keras variables, for tf.train.Checkpoint.
 
-    Given a Keras model, tf.train.Checkpoint silently omits layers in a list and the seeds of
-    dropout, and it refuses metrics. A list of variables is saved completely. Variables are restored
-    by their position in the list, which is the order of creation.
+    From a Keras model, tf.train.Checkpoint silently omits layers in a list and dropout seeds, and
+    it rejects metrics. It saves all variables of a list, and restores them by position, which is
+    the order of creation.
     """
     return [variable.value for variable in variables]
 

@@ -1,4 +1,4 @@
-"""Loads the best model of a run, to predict, explain and evaluate."""
+"""Loads the best model of a run for prediction, explanation and evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainer.evaluation.metrics import (
     compute_class_metrics,
     compute_cross_fitted_metrics,
     compute_metrics,
-    confident_errors,
+    errors_by_confidence,
 )
 from trainer.evaluation.scoring import Evaluator
 from trainer.runtime import devices
@@ -36,14 +36,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The contribution of each word of a text to its predicted probability.
+    """The contributions of the tokens of a text to the log-odds of the second label.
 
-    Contributions and baseline add up to the log-odds of the second label.
+    The baseline and the contributions add up to the log-odds.
 
     Attributes:
-        words: The standardized words that the model has read.
-        weights: The contributions of the words <float32>[len(words)].
-        baseline: The log-odds without any word.
+        words: The tokens that the model reads.
+        weights: The contribution of each token, <float32>[len(words)].
+        baseline: The log-odds without any token.
     """
 
     words: list[str]
@@ -84,11 +84,11 @@ class TrainedRun:
         """
         if isinstance(texts, str | bytes):
             raise TypeError("predict takes a list of texts; for one text, write predict([text])")
-        token_ids = self.vectorizer(tf.constant([_bytes(text) for text in texts], tf.string))
+        token_ids = self.vectorizer(tf.constant([_to_bytes(text) for text in texts], tf.string))
         return self.evaluator.predict(unlabelled_examples(token_ids))
 
     def explain(self, text: bytes | str) -> Explanation:
-        """Computes the contribution of each word of a text to its probability.
+        """Computes the contribution of each token of a text to the log-odds of the second label.
 
         Args:
             text: A string or UTF-8 bytes. Invalid UTF-8 is allowed.
@@ -96,14 +96,14 @@ class TrainedRun:
         Raises:
             TypeError: `text` is neither a string nor bytes.
         """
-        text = _bytes(text)
+        text = _to_bytes(text)
         token_ids = self.vectorizer(tf.constant([text]))[0]
         weights, baseline = self.evaluator.contributions(token_ids)
         return Explanation(self.vectorizer.tokens_of(text), weights.numpy(), float(baseline))
 
     def evaluate(
         self,
-        data: Corpus,
+        corpus: Corpus,
         split: str,
         *,
         report_dir: Path | None = None,
@@ -111,57 +111,58 @@ class TrainedRun:
         """Evaluates the model on one split of a corpus.
 
         Args:
-            data: The corpus.
+            corpus: The corpus.
             split: `train`, `validation` or `test`.
             report_dir: The folder for errors.csv and curves.png; None: no report. If the report
                 cannot be written, a warning is logged.
 
         Returns:
-            dataset, split, examples, loss, accuracy, auc, calibration_error, and the figures of
-            `compute_class_metrics`. `loss` is that of the calibrated logits. The temperature is
-            fitted on `validation`, so that the calibration error there is cross-fitted. A figure
-            that is undefined, such as the AUC of a split with one class, is None.
+            dataset, split, examples, loss, accuracy, auc, calibration_error, and the metrics of
+            `compute_class_metrics`. `loss` is computed from the calibrated logits. The temperature
+            was fitted on `validation`, so the calibration error there is cross-fitted. An undefined
+            metric, such as the AUC of a split with one class, is None.
 
         Raises:
             UserError: The labels differ from those of the run, the run was trained on other data,
-                or report_dir contains foreign files with the names of the report.
-            Interrupted: A signal has arrived.
+                or report_dir contains other files with the names of a report's files.
+            Interrupted: A signal arrived.
         """
-        if data.dataset.label_names != self.label_names:
+        if corpus.dataset.label_names != self.label_names:
             raise UserError(
-                f"the labels of {data.dataset.name} are {data.dataset.label_names}, but those of "
-                f"the run are {self.label_names}; open the data with label_names=run.label_names"
+                f"the labels of {corpus.dataset.name} are {corpus.dataset.label_names}, but those "
+                f"of the run are {self.label_names}; open the data with label_names=run.label_names"
             )
-        check_same_data(self.data, data, [split], run="the run")
+        check_same_data(self.data, corpus, [split], run="the run")
         if report_dir:
             report.check_replaceable(report_dir)
-        examples = data.examples(split, self.vectorizer)
-        logits = self.evaluator.logits(examples, what="scoring")
+        examples = corpus.examples(split, self.vectorizer)
+        logits = self.evaluator.logits(examples, description="scoring")
         if report_dir:
-            self._write_report(data, split, logits, examples.labels, report_dir)
-        about = {"dataset": data.dataset.name, "split": split, "examples": len(examples)}
+            self._write_report(corpus, split, logits, examples.labels, report_dir)
+        summary = {"dataset": corpus.dataset.name, "split": split, "examples": len(examples)}
         is_fitted = split == "validation"  # the temperature was fitted on it
         compute = compute_cross_fitted_metrics if is_fitted else compute_metrics
-        figures = compute(examples.labels, logits)
-        about |= {name: None if math.isnan(v) else v for name, v in figures.items()}
-        return about | compute_class_metrics(logits, examples.labels, examples.lengths)
+        metrics = compute(examples.labels, logits)
+        summary |= {name: None if math.isnan(v) else v for name, v in metrics.items()}
+        return summary | compute_class_metrics(logits, examples.labels, examples.lengths)
 
     def _write_report(
-        self, data: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
+        self, corpus: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
     ) -> None:
-        chosen = confident_errors(logits, labels)[: report.MAX_ERRORS]
-        texts = data.original_texts(split, chosen)
+        chosen = errors_by_confidence(logits, labels)[: report.MAX_ERRORS]
+        texts = corpus.original_texts(split, chosen)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            of_them = (texts, logits[chosen], labels[chosen], self.label_names)
-            report.write_errors(folder / report.ERRORS, *of_them)
+            report.write_errors(
+                folder / report.ERRORS, texts, logits[chosen], labels[chosen], self.label_names
+            )
             report.draw_curves(folder / report.CURVES, logits, labels)
-        except (OSError, RunError) as error:  # the figures are still valid
+        except (OSError, RunError) as error:  # the metrics are still valid
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            _log.warning("the report could not be written, but the figures are valid: %s", reason)
+            _log.warning("the report could not be written, but the metrics are valid: %s", reason)
 
 
-def _bytes(text: bytes | str) -> bytes:
+def _to_bytes(text: bytes | str) -> bytes:
     """Encodes a text as UTF-8; unpaired surrogates are encoded too."""
     if isinstance(text, bytes):
         return text
@@ -177,9 +178,9 @@ def load(
 
     Args:
         model_dir: The folder of the run.
-        precision: The Keras dtype policy; None: the one of the run.
-        branches: The number of branches into which the model splits a batch; None: chosen for this
-            machine, and TensorFlow's threads are set accordingly if it is not initialized yet.
+        precision: The Keras dtype policy; None: that of the run.
+        branches: The number of branches into which the model splits a batch; None: the default of
+            this machine, which also sets TensorFlow's threads if they are not initialized yet.
 
     Raises:
         UserError: The folder contains no trained run, or files of different runs.
@@ -189,7 +190,7 @@ def load(
     record = read_record(model_dir)
     config = record.config
     if branches is None:
-        devices.set_threads(config.batch_size, warns=False)  # logits differ by 1e-6 at most
+        devices.set_threads(config.batch_size, warn=False)  # logits differ by 1e-6 at most
     if precision is None:
         devices.check_precision(config.precision, record.precision, str(model_dir))
         precision = record.precision
@@ -231,11 +232,11 @@ def load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
         RunError: vocabulary.txt is damaged.
     """
     path = model_dir / "vocabulary.txt"
-    words = vocabulary.load(path)
-    found = vocabulary.fingerprint(words)
+    tokens = vocabulary.load(path)
+    found = vocabulary.fingerprint(tokens)
     if found != record.fingerprint:
         raise UserError(
             f"{path} is not the vocabulary of this run: its SHA-256 is {found[:12]}…, but "
-            f"config.json has {record.fingerprint[:12]}…; put the right file back"
+            f"config.json has {record.fingerprint[:12]}…; restore the right file"
         )
-    return words
+    return tokens

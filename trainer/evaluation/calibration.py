@@ -8,7 +8,7 @@ import numpy as np
 
 BINS = 15  # of probabilities, with equal widths
 _BISECTIONS = 50
-_HIGHEST, _LOWEST = 10_000.0, 0.01  # temperatures
+_MAX_TEMPERATURE, _MIN_TEMPERATURE = 10_000.0, 0.01
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -21,10 +21,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     correct predictions, these are the probabilities that the next one is correct or wrong, under
     Jeffreys' prior (Krichevsky & Trofimov, The Performance of Universal Encoding, 1981). So the
     number of examples limits the confidence. If all predictions are correct, the mean probability
-    of the labels, weighted by |logit|, is (N + 1/2) / (N + 1) instead of 1. The idea of such
-    targets is Platt's (Probabilistic Outputs for Support Vector Machines, 1999, section 2.2). His
-    targets count the examples of each label separately and add 1: with thousands of examples they
-    still change T by a few percent, and the targets here by less than one percent.
+    of the labels, weighted by |logit|, is (N + 1/2) / (N + 1) instead of 1. Platt introduced such
+    targets (Probabilistic Outputs for Support Vector Machines, 1999, section 2.2). His count the
+    examples of each label separately and add 1. With thousands of examples, his targets change T by
+    a few percent, and those used here by less than one percent.
 
     The loss is convex in 1 / T, so bisection finds the minimum.
 
@@ -41,7 +41,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     count = len(labels)
     targets = np.where(is_positive, count + 0.5, 0.5) / (count + 1)
     logits = logits.astype(np.float64)
-    low, high = 1 / _HIGHEST, 1 / _LOWEST  # bounds of 1 / T
+    low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE  # bounds of 1 / T
     for _ in range(_BISECTIONS):
         middle = (low * high) ** 0.5
         slope = np.mean((sigmoid(middle * logits) - targets) * logits)
@@ -52,15 +52,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def cross_calibrated(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Divides the logits of each half of a split by the temperature fitted on the other half.
 
-    Metrics of the result are out-of-sample. A temperature that was fitted on all examples would
-    have been fitted to their labels.
+    Metrics of the result are out-of-sample: no temperature is fitted to the labels that it is
+    evaluated on.
 
     Args:
         logits: <float32>[N].
         labels: <float32>[N], 0 or 1.
 
     Returns:
-        Logits <float32>[N]. The second half has every other example of each label.
+        Logits <float32>[N]. Each half has every other example of each label.
     """
     is_second = np.zeros(len(labels), bool)
     for label in (False, True):
@@ -74,7 +74,7 @@ def cross_calibrated(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Computes the expected calibration error: how far probabilities are from frequencies.
+    """Computes the expected calibration error: the mean gap between accuracy and confidence.
 
     Examples are binned by the probability of the predicted label, into 15 bins of equal width.
 

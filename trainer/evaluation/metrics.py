@@ -11,7 +11,7 @@ import tensorflow as tf
 from model.labels import cross_entropies
 from trainer.evaluation.calibration import calibration_error, cross_calibrated
 
-_LENGTHS = (50, 100, 200, 400, 800)  # tokens; the last length of each range of `by_length`
+_LENGTHS = (50, 100, 200, 400, 800)  # upper bounds of the ranges of `by_length`, in tokens
 
 
 class Metrics:
@@ -60,7 +60,7 @@ class Metrics:
         return 0 < positive < positive + float(auc.true_negatives[0] + auc.false_positives[0])
 
     def reset(self) -> None:
-        """Removes all batches."""
+        """Resets all metrics."""
         for metric in self._all:
             metric.reset_state()
 
@@ -71,7 +71,7 @@ class Metrics:
 
 
 def mean(metric: keras.metrics.Mean) -> float:
-    """Returns the result of a mean, or NaN if it has no values, where Keras returns 0."""
+    """Returns the result of a mean; NaN if it has no values (Keras returns 0)."""
     return float(metric.result()) if float(metric.count) else math.nan
 
 
@@ -99,8 +99,7 @@ def compute_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 def compute_cross_fitted_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Computes the metrics of the split on which the temperature was fitted.
 
-    They are those of `compute_metrics`, but the calibration error is out-of-sample; see
-    `cross_calibrated`.
+    Like `compute_metrics`, but with an out-of-sample calibration error; see `cross_calibrated`.
     """
     error = calibration_error(cross_calibrated(logits, labels), labels)
     return compute_metrics(labels, logits) | {"calibration_error": error}
@@ -128,7 +127,7 @@ def compute_class_metrics(
     Args:
         logits: <float32>[N].
         labels: <float32>[N], 0 or 1.
-        lengths: <int32>[N], the number of tokens that were read of each example.
+        lengths: <int32>[N], the number of tokens of each example.
 
     Returns:
         precision, recall and f1 of label 1, each 0 where it is undefined; macro_f1, the mean of the
@@ -164,7 +163,7 @@ def _accuracy_by_length(is_correct: np.ndarray, lengths: np.ndarray) -> list[dic
     return ranges
 
 
-def confident_errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def errors_by_confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns the positions <int64>[M] of misclassified examples, the most confident first.
 
     Args:

@@ -20,10 +20,10 @@ _COLUMNS = ("probability", "answer", "label", "text")
 
 
 def check_replaceable(folder: Path) -> None:
-    """Checks that a report would replace nothing in a folder but an earlier report.
+    """Checks that a report would replace only an earlier report.
 
     Raises:
-        UserError: Other files have the names of a report's files.
+        UserError: The folder has other files with the names of a report's files.
     """
     errors, curves = folder / ERRORS, folder / CURVES
     header = b""

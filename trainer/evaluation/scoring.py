@@ -1,4 +1,4 @@
-"""Runs a model on a split: its logits, its probabilities, and the temperature."""
+"""Runs a model on a split: computes logits, probabilities and metrics, and fits the temperature."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Evaluator:
         replicas: The replicas that the model was built for; None for one replica.
 
     Attributes:
-        model: As given.
+        model: The model.
     """
 
     def __init__(self, model: TextClassifier, replicas: Replicas | None = None) -> None:
@@ -43,7 +43,7 @@ class Evaluator:
         Raises:
             Interrupted: A signal arrived.
         """
-        return compute_metrics(examples.labels, self.logits(examples, what="scoring"))
+        return compute_metrics(examples.labels, self.logits(examples, description="scoring"))
 
     def calibrate(self, examples: Examples) -> np.ndarray:
         """Fits the model's temperature on a split.
@@ -59,21 +59,21 @@ class Evaluator:
             Interrupted: A signal arrived.
         """
         self.model.temperature.assign(1.0)
-        logits = self.logits(examples, what="scoring")
+        logits = self.logits(examples, description="scoring")
         if np.isfinite(logits).all():
             self.model.temperature.assign(fit_temperature(logits, examples.labels))
         return logits
 
-    def predict(self, examples: Examples, *, what: str = "") -> np.ndarray:
+    def predict(self, examples: Examples, *, description: str = "") -> np.ndarray:
         """Computes the probability of label 1 of each example, <float32>[N]; see `logits`."""
-        return tf.sigmoid(self.logits(examples, what=what)).numpy()
+        return tf.sigmoid(self.logits(examples, description=description)).numpy()
 
-    def logits(self, examples: Examples, *, what: str = "") -> np.ndarray:
+    def logits(self, examples: Examples, *, description: str = "") -> np.ndarray:
         """Computes the logits of a split.
 
         Args:
             examples: The split.
-            what: The description of the progress bar; empty for no bar.
+            description: The description of the progress bar; empty for no bar.
 
         Returns:
             The logit of each example, <float32>[N], in the order of the examples.
@@ -87,9 +87,9 @@ class Evaluator:
             shards=self._replicas.count,
             local=self._replicas.local,
         )
-        if what:
+        if description:
             batches = with_progress(
-                batches, what=what, total=len(examples), chunk_size=EVALUATION_BATCH
+                batches, description=description, total=len(examples), chunk_size=EVALUATION_BATCH
             )
         per_batch = [self.score_step(token_ids).numpy() for token_ids, _ in batches]
         # Rows after the last example only pad the last batch to equal shards.

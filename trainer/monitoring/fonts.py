@@ -11,13 +11,13 @@ from matplotlib.ft2font import FT2Font
 
 _log = logging.getLogger(__name__)
 
-_MAX_CHARACTERS = 20  # that fit beside a small picture
-_PLACEHOLDER_FONT = "LastResort"  # matplotlib's font that draws a box for every character
+_MAX_CHARACTERS = 20  # the number that fits beside a small picture
+_PLACEHOLDER_FONT = "LastResort"  # this font of matplotlib draws a box for every character
 
 
 @functools.lru_cache(maxsize=64)
-def drawable(text: str) -> tuple[str, dict[str, Any]]:
-    r"""Returns a text that matplotlib can draw without a warning, and how to draw it.
+def make_drawable(text: str) -> tuple[str, dict[str, Any]]:
+    r"""Prepares a text so that matplotlib draws it without a warning.
 
     Args:
         text: Any text.
@@ -28,7 +28,7 @@ def drawable(text: str) -> tuple[str, dict[str, Any]]:
     """
     start = text[: _MAX_CHARACTERS + 1]
     text = _shorten("".join(c if c.isprintable() else repr(c)[1:-1] for c in start))
-    options: dict[str, Any] = {"parse_math": False}  # so that $ is drawn as it is
+    options: dict[str, Any] = {"parse_math": False}  # draws $ as a character
     default = font_manager.findfont(font_manager.FontProperties())
     if _has_characters(default, text):
         return text, options

@@ -1,4 +1,4 @@
-"""history.csv and curves.png: a row and a point for each epoch."""
+"""The history of a run: history.csv and curves.png."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class History:
-    """history.csv and curves.png: a row and a point for each epoch.
+    """Writes history.csv and curves.png, with a row and a point for each epoch.
 
     Args:
         model_dir: The folder of the run.
@@ -62,17 +62,17 @@ class History:
     def prepare(self, row: Mapping[str, float]) -> None:
         """Saves an epoch's row next to history.csv until the epoch's checkpoint is saved.
 
-        So every row of history.csv has a checkpoint. If the process is killed after it saved the
-        checkpoint and before it calls `append`, the row is added when the run is resumed.
+        Thus every row of history.csv has a checkpoint. If the process is killed between saving the
+        checkpoint and calling `append`, the row is added when the run is resumed.
         """
         write_json(_format_row(row), self._next)
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Adds an epoch's row to history.csv, and draws the curves again."""
+        """Adds an epoch's row to history.csv, and redraws the curves."""
         self._append(_format_row(row))
 
     def _complete(self, epochs: int) -> None:
-        """Adds the row that `prepare` saved, if history.csv lacks exactly this row."""
+        """Adds the row that `prepare` saved, if only this row is missing in history.csv."""
         if not self._next.is_file() or self._next.is_symlink():
             return
         row = read_json(self._next)

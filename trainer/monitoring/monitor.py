@@ -30,7 +30,7 @@ class Monitor:
         vocabulary: The tokens.
         label_names: The names of labels 0 and 1.
         epoch: Number of recorded epochs.
-        step: Number of steps that are done.
+        step: Number of completed steps.
         first_step: The first step whose events this process writes.
         last_step: Number of steps of the whole run.
     """
@@ -51,7 +51,7 @@ class Monitor:
             model_dir, first_step=first_step, vocabulary=vocabulary, label_names=label_names
         )
         self._summaries.write_settings(config)
-        self._profile = Profile(model_dir / "train", config.profiled)
+        self._profile = Profile(model_dir / "train", config.profile_range)
         self._progress = Progress(first_step=step, last_step=last_step)
         self._history = History(model_dir, epochs=epoch)
 
@@ -68,15 +68,15 @@ class Monitor:
         self._progress.begin_epoch(epoch)
 
     def begin_steps(self, step: int, count: int) -> int:
-        """Starts or stops the profile if that is due.
+        """Starts or stops the profile if it is due.
 
         Args:
-            step: Number of steps that are done.
-            count: Number of steps that the loop would do next.
+            step: Number of completed steps.
+            count: Number of steps that the loop would take next.
 
         Returns:
-            The number of steps to do before the next call; fewer than `count` if the profile starts
-            or stops in between.
+            The number of steps to take before the next call; fewer than `count` if the profile
+            starts or stops in between.
         """
         self._profile.start_or_stop(step)
         return self._profile.limit_steps(step, count)
@@ -93,7 +93,7 @@ class Monitor:
     def report_best(
         self, metrics: dict[str, float], embeddings: dict[str, np.ndarray], *, step: int
     ) -> None:
-        """Reports the validation metrics and the embeddings of an epoch that is the best so far."""
+        """Reports the validation metrics and the embeddings of the best epoch so far."""
         self._summaries.write("validation", "validation_best", metrics, step=step)
         self._summaries.write_embeddings(embeddings)
 

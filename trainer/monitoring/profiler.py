@@ -1,4 +1,4 @@
-"""Records a profile of some training steps: what each core or GPU does, and for how long."""
+"""Records a profile of some training steps: the operations of each core or GPU over time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Profile:
         self._is_recording = False
 
     def limit_steps(self, step: int, count: int) -> int:
-        """Returns `count`, or fewer steps if the profile starts or stops earlier after `step`."""
+        """Limits `count` to the number of steps until the profile starts or stops."""
         return min([count, *(edge - step for edge in self._steps if edge > step)])
 
     def start_or_stop(self, step: int) -> None:
-        """Starts or stops recording, if that is due after `step` steps."""
+        """Starts or stops recording, if it is due after `step` steps."""
         is_due = bool(self._steps) and self._steps[0] <= step < self._steps[1]
         if is_due and not self._is_recording:
             tf.profiler.experimental.start(str(self._folder))

@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows how many steps of a run are done.
+    """Shows the number of completed steps of a run.
 
     Args:
-        first_step: Number of steps that were done before this process.
+        first_step: Number of steps that earlier processes completed.
         last_step: Number of steps of the whole run.
     """
 
@@ -75,20 +75,20 @@ class Progress:
 
 
 @contextlib.contextmanager
-def log_while_running(what: str) -> Iterator[None]:
-    """Logs the start of long work that has no steps, and every 15 seconds how long it has taken.
+def log_while_running(description: str) -> Iterator[None]:
+    """Logs the start of long work without steps, and the elapsed time every 15 seconds.
 
     Args:
-        what: A description of the work.
+        description: A description of the work.
     """
     is_done = threading.Event()
     started = time.monotonic()
 
     def remind() -> None:
         while not is_done.wait(_SECONDS_BETWEEN_LINES):
-            _log.info("%s: %.0f s so far", what, time.monotonic() - started)
+            _log.info("%s: %.0f s so far", description, time.monotonic() - started)
 
-    _log.info("%s", what)
+    _log.info("%s", description)
     reminder = threading.Thread(target=remind, daemon=True)
     reminder.start()
     try:
@@ -101,7 +101,7 @@ def log_while_running(what: str) -> Iterator[None]:
 def with_progress(
     chunks: Iterable[_T],
     *,
-    what: str,
+    description: str,
     total: int | None = None,
     chunk_size: int = 1,
 ) -> Iterator[_T]:
@@ -109,7 +109,7 @@ def with_progress(
 
     Args:
         chunks: The chunks.
-        what: A description of the work.
+        description: A description of the work.
         total: The number of examples, if it is known.
         chunk_size: The number of examples per chunk; the last chunk may have fewer.
 
@@ -118,7 +118,11 @@ def with_progress(
     """
     logged, done = time.monotonic(), 0
     bar = tqdm(
-        total=total, desc=what, unit=" examples", disable=not sys.stderr.isatty(), leave=False
+        total=total,
+        desc=description,
+        unit=" examples",
+        disable=not sys.stderr.isatty(),
+        leave=False,
     )
     with bar:
         for chunk in chunks:
@@ -127,7 +131,7 @@ def with_progress(
             bar.update(done - bar.n)
             if bar.disable and time.monotonic() - logged >= _SECONDS_BETWEEN_LINES:
                 of_total = "" if total is None else f" of {total}"
-                _log.info("%s: %d%s examples", what, done, of_total)
+                _log.info("%s: %d%s examples", description, done, of_total)
                 logged = time.monotonic()
             check_stop()
 

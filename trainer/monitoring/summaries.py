@@ -19,7 +19,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.config import TrainConfig, changeable
-from trainer.monitoring.fonts import drawable
+from trainer.monitoring.fonts import make_drawable
 from trainer.monitoring.projector import write_projector
 from trainer.runtime.files import remove_unfinished, replacing, translate_disk_full
 
@@ -33,9 +33,9 @@ class Summaries:
 
     Args:
         model_dir: The folder of the run.
-        first_step: The first step that this process writes. Events from this step on, which an
-            earlier process wrote after its last checkpoint, are removed. So are the settings, which
-            `write_settings` writes again.
+        first_step: The first step that this process writes. Events from this step on are removed:
+            an earlier process wrote them after its last checkpoint. The settings are removed too,
+            because `write_settings` writes them again.
         vocabulary: The tokens.
         label_names: The names of labels 0 and 1.
     """
@@ -66,7 +66,7 @@ class Summaries:
             group: The first component of the tags: `step`, `epoch` or `validation_best`.
                 TensorBoard sorts groups by name and opens the first two.
             values: The values by name.
-            step: The step. The values of an epoch have its last step.
+            step: The step; for the values of an epoch, its last step.
 
         Raises:
             RunError: The disk is full.
@@ -84,7 +84,7 @@ class Summaries:
         settings = dataclasses.asdict(config)
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
-        # Folders and the like are left out, because runs are not compared by them.
+        # Settings such as folders are left out, because runs are not compared by them.
         left_out = set(changeable()) - {"epochs"}
         compared = {name: value for name, value in settings.items() if name not in left_out}
         with self._translate_errors("validation"), self._writers["validation"].as_default(step=0):
@@ -185,7 +185,7 @@ def draw_confusion_matrix(
 
     figure = Figure(figsize=(3, 3), layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
-    texts, options = zip(*map(drawable, names), strict=True)
+    texts, options = zip(*map(make_drawable, names), strict=True)
     ConfusionMatrixDisplay.from_predictions(
         labels.astype(int),
         predicted.astype(int),
@@ -206,10 +206,10 @@ def draw_confusion_matrix(
 
 
 def _remove_outdated(first_step: int, folder: Path) -> None:
-    """Removes the events that this process will write again from the files of earlier processes.
+    """Removes the settings and all events from `first_step` on, which this process writes again.
 
-    These are the settings and all events from `first_step` on. A SessionLog.START event would be
-    simpler, but TensorBoard's EventAccumulator obeys it only for old kinds of events.
+    A SessionLog.START event would be simpler, but TensorBoard's EventAccumulator applies it only to
+    old kinds of events.
     """
     remove_unfinished(folder)
     for path in sorted(folder.glob("*tfevents*")):
@@ -220,7 +220,7 @@ def _remove_outdated(first_step: int, folder: Path) -> None:
                     kept.append(record)
                 else:
                     is_complete = False
-        except tf.errors.DataLossError:  # a process was killed while it wrote the last record
+        except tf.errors.DataLossError:  # a process was killed while writing the last record
             is_complete = False
         if not is_complete:
             with replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:

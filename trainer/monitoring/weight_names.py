@@ -9,15 +9,15 @@ from collections.abc import Sequence
 def short_names(paths: Sequence[str]) -> list[str]:
     """Shortens the paths of a model's weights.
 
-    A short name has the scorer (if the model has several), the layer and the weight. Keras numbers
-    the layers of a process. Here layers are numbered within their scorer, so that the names do not
-    change when a run is resumed.
+    A short name consists of the scorer (if the model has several), the layer and the weight. Keras
+    numbers all layers of a process. Here, layers are numbered within their scorer, so that the
+    names do not change when a run is resumed.
 
     Args:
         paths: Keras' paths, such as `model/neural_scorer/stacked_lstm/lstm_1/lstm_cell/kernel`.
 
     Returns:
-        A different name for each path, such as `lstm_2/kernel`.
+        A unique name for each path, such as `lstm_2/kernel`.
     """
     numbering = _Numbering()
     split_paths = [path.split("/")[1:] for path in paths]
@@ -42,7 +42,7 @@ class _Numbering:
         self._counts: dict[tuple[str, str], int] = {}
 
     def name(self, scorer: str, path: str) -> str:
-        """Returns the name of a layer, with a number if its scorer has another layer of this name.
+        """Returns the name of a layer, with a number if an earlier layer has the same name.
 
         Args:
             scorer: The scorer of the layer.

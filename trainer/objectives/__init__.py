@@ -1,4 +1,4 @@
-"""Objectives: the losses of a training batch, its labels, and the validation after an epoch.
+"""Objectives: the losses of a training batch, soft labels, and the validation after an epoch.
 
 May import `trainer.evaluation`, `trainer.monitoring`, `trainer.runtime` and `trainer.config`.
 """

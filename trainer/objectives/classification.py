@@ -15,7 +15,7 @@ from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from pipeline.batches import evaluation_batches
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, confident_errors
+from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, errors_by_confidence
 from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
@@ -60,11 +60,11 @@ class Classification:
         self._evaluator = Evaluator(model, replicas)
 
     def new_metrics(self) -> Metrics:
-        """Creates the metrics of training; `losses` returns the arguments of their `update`."""
+        """Creates the metrics of training; `losses` returns the arguments of `Metrics.update`."""
         return Metrics()
 
     def adapt(self, training: Examples) -> None:
-        """Counts the n-grams of the labelled training examples, before the first step.
+        """Adapts the n-gram scorer to the labelled training examples, before the first step.
 
         Args:
             training: The training examples; those with a label below 0 are left out.
@@ -80,7 +80,7 @@ class Classification:
         self._model.adapt(
             with_progress(
                 batches,
-                what="counting n-grams",
+                description="counting n-grams",
                 total=len(labelled),
                 chunk_size=_ADAPT_BATCH,
             )
@@ -106,10 +106,10 @@ class Classification:
                 that only pads the batch.
 
         Returns:
-            The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label; the
-            step minimizes their sum divided by the batch size. And the arguments of
-            `Metrics.update`: labels, logits of the ensemble, and their cross-entropies, each
-            <float32>[B].
+            1. The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label. The
+               step minimizes their sum divided by the batch size.
+            2. The arguments of `Metrics.update`, each <float32>[B]: labels, logits of the ensemble,
+               and their cross-entropies.
         """
         logits = self._model.scorer_logits(token_ids, training=True)  # [B, S]
         # No loss function sees the negative numbers that stand for missing labels.
@@ -136,5 +136,5 @@ class Classification:
         calibrated = logits / self._model.temperature.numpy()
         metrics = compute_cross_fitted_metrics(validation.labels, calibrated)
         metrics["loss"] = float(np.mean(cross_entropies(validation.labels, logits)))
-        errors = confident_errors(calibrated, validation.labels)[:_SHOWN_ERRORS]
+        errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return Validation(metrics, calibrated, errors)

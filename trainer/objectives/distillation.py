@@ -1,4 +1,4 @@
-"""Distillation: a student gets the scorers and the soft labels of a teacher."""
+"""Distillation: a student copies a teacher's scorers, and learns the teacher's soft labels."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def copy_scorers(student: TextClassifier, teacher: TextClassifier) -> None:
 
 
 class SoftLabels:
-    """Stores a teacher's probabilities for the unlabelled examples in the student's model_dir.
+    """Stores the teacher's probabilities of the unlabelled examples in the student's model_dir.
 
-    With this file, the student can be resumed without the teacher.
+    The student can then be resumed without the teacher.
 
     Args:
         model_dir: The student's model_dir.

@@ -1,6 +1,6 @@
-"""The workers of a run: reads them from TF_CONFIG, and waits until all of them have started.
+"""Reads the workers of a run from TF_CONFIG, and waits until all of them have started.
 
-TensorFlow's own wait logs nothing and ignores signals, so this wait comes before it.
+TensorFlow waits too, but logs nothing and ignores signals, so this module waits first.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Cluster:
         Meanwhile this worker listens at its own address, so that the others can reach it.
 
         Raises:
-            UserError: The port of its own address is in use.
+            UserError: The port of this worker is in use.
             RunError: A worker cannot be reached for ten minutes.
-            Interrupted: A signal has arrived.
+            Interrupted: A signal arrived.
         """
         missing = {index: "" for index in range(len(self.addresses)) if index != self.index}
         started = logged = time.monotonic()
@@ -74,7 +74,7 @@ class Cluster:
                 time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
 
     def _describe(self, missing: dict[int, str]) -> str:
-        """Returns the first missing worker with its connection error, and the number of others."""
+        """Describes the first missing worker with its connection error, and counts the others."""
         index, error = next(iter(missing.items()))
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         return f"worker {index} at {self.addresses[index][:80]} ({error}){others}"
@@ -93,7 +93,7 @@ def read_cluster() -> Cluster:
     """Reads the cluster from TF_CONFIG.
 
     Raises:
-        UserError: TF_CONFIG is not set, or is not a cluster with one of its tasks.
+        UserError: TF_CONFIG is not set, or does not describe a cluster and a task in it.
     """
     content = _read_config()
     if "cluster" not in content:
@@ -113,10 +113,12 @@ def read_cluster() -> Cluster:
 def _check_jobs(jobs: Any) -> None:  # noqa: ANN401 any JSON value
     """Checks the value of `cluster` in TF_CONFIG: addresses by job."""
     if not isinstance(jobs, dict) or not jobs:
-        raise _config_error("cluster", jobs)
+        raise _config_error("cluster is empty, or not an object:", jobs)
     for job, addresses in jobs.items():
         if job not in _JOBS:
-            raise _config_error(f"cluster has the job {_cut(job)}, not chief or worker:", addresses)
+            raise _config_error(
+                f"cluster has the job {_shorten(job)}, not chief or worker:", addresses
+            )
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
             raise _config_error(f"cluster.{job} is not a list of addresses, host:port:", addresses)
     if len(jobs.get("chief", ())) > 1:
@@ -129,11 +131,11 @@ def _worker_index(task: object, jobs: dict[str, list[str]]) -> int:
         raise _config_error("task is missing, or not an object:", task)
     job, index = task.get("type"), task.get("index")
     if job not in list(jobs):  # a list, because `job` may not be hashable
-        raise _config_error(f"task.type is none of {', '.join(jobs)}:", job)
+        raise _config_error(f"task.type is not one of {', '.join(jobs)}:", job)
     if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):  # TensorFlow accepts it too
         index = int(index)
     if type(index) is not int or not 0 <= index < len(jobs[job]):
-        raise _config_error(f"task.index is none of 0 to {len(jobs[job]) - 1}:", index)
+        raise _config_error(f"task.index is not from 0 to {len(jobs[job]) - 1}:", index)
     return index + (len(jobs.get("chief", ())) if job == "worker" else 0)
 
 
@@ -143,23 +145,23 @@ def _read_config() -> dict[str, Any]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"the environment variable TF_CONFIG is not JSON ({_cut(error)}); write it such as "
-            f"{_EXAMPLE}, or unset it"
+            f"the environment variable TF_CONFIG is not JSON ({_shorten(error)}); write, for "
+            f"example, {_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
         raise _config_error("it is not an object:", content)
     return content
 
 
-def _config_error(what: str, value: object) -> UserError:
+def _config_error(problem: str, value: object) -> UserError:
     return UserError(
-        f"the environment variable TF_CONFIG is wrong: {what} {_cut(json.dumps(value))}; write it "
-        f"such as {_EXAMPLE}, or unset it to train in one process"
+        f"the environment variable TF_CONFIG is wrong: {problem} {_shorten(json.dumps(value))}; "
+        f"write, for example, {_EXAMPLE}, or unset it to train in one process"
     )
 
 
-def _cut(value: object) -> str:
-    """Cuts a value to 80 characters, with control characters escaped."""
+def _shorten(value: object) -> str:
+    """Shortens a value to 80 characters, with control characters escaped."""
     text = str(value).encode("unicode_escape").decode()
     return text if len(text) <= 80 else text[:79] + "…"
 
@@ -188,12 +190,12 @@ def _connection_error(address: str) -> str:
 
 
 def _listen(address: str) -> contextlib.closing[socket.socket]:
-    """Opens the port of this worker's own address."""
+    """Listens at the port of this worker's address."""
     _, port = _split(address)
     try:
         if socket.has_dualstack_ipv6():
             family = socket.AF_INET6
-            with contextlib.suppress(OSError):  # IPv6 may be switched off
+            with contextlib.suppress(OSError):  # IPv6 may be disabled
                 server = socket.create_server(("", port), family=family, dualstack_ipv6=True)
                 return contextlib.closing(server)
         return contextlib.closing(socket.create_server(("", port)))

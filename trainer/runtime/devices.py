@@ -30,12 +30,12 @@ def choose_precision(setting: str) -> str:
 
 
 def check_precision(setting: str, recorded: str, run: str) -> None:
-    """Warns if this machine would choose another precision than the one of an existing run.
+    """Warns if a run's precision is not the one that this machine would choose.
 
     Args:
         setting: The setting `precision`.
         recorded: The policy of the run, which is used.
-        run: The name of the run in the warning.
+        run: The name of the run, for the warning.
     """
     usual = choose_precision(setting)
     if recorded != usual:
@@ -56,7 +56,7 @@ def make_policy(precision: str) -> keras.DTypePolicy:
 def choose_branches(batch_size: int) -> int:
     """Returns the number of branches into which the model splits a batch: one per core, 1 on a GPU.
 
-    Logical CPUs share the cores. This function does not initialize TensorFlow.
+    Logical CPUs divide the cores among them. This function does not initialize TensorFlow.
 
     Args:
         batch_size: Examples per step. Each branch computes at least 8 of them.
@@ -67,17 +67,17 @@ def choose_branches(batch_size: int) -> int:
     return max(1, min(cores, batch_size // _MIN_BRANCH_SIZE))
 
 
-def set_threads(batch_size: int, branches: int | None = None, *, warns: bool = True) -> None:
-    """Sets the number of threads that compute one operation. Call it before TensorFlow is used.
+def set_threads(batch_size: int, branches: int | None = None, *, warn: bool = True) -> None:
+    """Sets the number of threads per operation. Call it before TensorFlow is used.
 
-    Each branch uses one core, and more threads than cores only wait for each other. So each
-    operation gets as many threads as there are cores per branch. The last bits of results depend on
+    Branches run in parallel, and more threads than cores only wait for each other. So the threads
+    per operation are the cores per branch. The last bits of results depend on
     this number. The environment variable TF_NUM_INTRAOP_THREADS takes precedence.
 
     Args:
         batch_size: Examples per step.
-        branches: Number of branches of a batch; None: chosen for this machine.
-        warns: Whether to warn if TensorFlow is already initialized with another number.
+        branches: Number of branches of a batch; None: the default of this machine.
+        warn: Whether to warn if TensorFlow is already initialized with another number.
     """
     if os.environ.get(_THREADS_VARIABLE):
         return
@@ -90,7 +90,7 @@ def set_threads(batch_size: int, branches: int | None = None, *, warns: bool = T
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError:  # TensorFlow is initialized
         current = tf.config.threading.get_intra_op_parallelism_threads() or processor.affinity()
-        if warns and current != threads:
+        if warn and current != threads:
             _log.warning(
                 "TensorFlow is already initialized with %d threads per operation instead of %d: "
                 "steps may be slower, and the last bits of results differ from those of "

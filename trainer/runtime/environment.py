@@ -1,4 +1,4 @@
-"""The environment of a run: what its bits depend on besides its settings and its data."""
+"""The environment of a run: the processor and the versions on which exact results depend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.runtime import devices, processor
 
 _log = logging.getLogger(__name__)
 
-_LIBRARIES = ("tensorflow", "keras")  # their kernels and layers decide the bits
+_LIBRARIES = ("tensorflow", "keras")  # exact results depend on their kernels and layers
 _PROGRAM = "text-sentiment"
 # This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
 # which cannot be compared with the uncalibrated loss of later versions.
@@ -37,7 +37,7 @@ def recorded(content: Mapping[str, Any]) -> dict[str, str]:
 def warn_of_changes(
     recorded: Mapping[str, str], branches: int | None, config: TrainConfig, model_dir: Path
 ) -> None:
-    """Logs one warning if a run is resumed in another environment, where its bits may differ.
+    """Logs one warning if a run is resumed in another environment, where results may differ.
 
     Args:
         recorded: The environment in config.json.

@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, and recognizes a lack of memory."""
+"""Writes files atomically, and recognizes errors that mean too little memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_MEMORY = ("out of memory", "out_of_memory", "oom when", "allocate", "cannot 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error means too little memory, of the machine or of a GPU."""
+    """Returns whether an error means that the machine or a GPU has too little memory."""
     if isinstance(error, MemoryError):
         return True
     message = (getattr(error, "message", None) or "").lower()
@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
-    """Creates a temporary folder for content that is renamed when complete; deletes it at the end.
+    """Creates a temporary folder for content that is renamed when complete; finally deletes it.
 
     Args:
         path: The final path of the content.

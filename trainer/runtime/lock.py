@@ -23,12 +23,12 @@ def run_lock(model_dir: Path) -> Iterator[None]:
     The operating system releases the lock when the process ends, even after kill -9.
 
     Args:
-        model_dir: The folder of the run. It is created if it is missing, and in that case deleted
-            at the end if it is still empty.
+        model_dir: The folder of the run. It is created if it is missing; if it is still empty at
+            the end, it is deleted again.
 
     Raises:
-        UserError: Another process holds the lock, and the message names it; or the lock file
-            belongs to something else.
+        UserError: Another process holds the lock, and the message names it; or `lock` is a file of
+            another program.
     """
     is_new = not model_dir.exists()
     model_dir.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,8 @@ def run_lock(model_dir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(
-                missing_ok=True
-            )  # before the release: later it may be another process' lock
+            # Before the lock is released: later, the file may be the lock of another process.
+            path.unlink(missing_ok=True)
             if is_new:
                 with contextlib.suppress(OSError):  # the folder is not empty
                     model_dir.rmdir()
@@ -67,15 +66,11 @@ def _open_locked(path: Path) -> TextIO:
                 f"{holder} is training in {path.parent}; "
                 "wait for it or stop it, or name another --model_dir"
             ) from error
-        file.close()  # its holder has just deleted it: try again
+        file.close()  # its holder has just deleted it; try again
 
 
 def _check_is_lock(file: TextIO, path: Path) -> None:
-    """Checks that an existing file is a lock, left by a process that has died.
-
-    Raises:
-        UserError: The file is something else.
-    """
+    """Checks that an existing file is a lock, left by a process that has died."""
     file.seek(0)
     content = file.read(200)
     if content and not content.startswith("process "):

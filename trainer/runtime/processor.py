@@ -24,8 +24,8 @@ def model() -> str:
 def cores(root: Path = Path("/")) -> int:
     """Returns the number of cores that this process may use, at least 1.
 
-    A container often sees all cores of its host, but its CPU quota allows the time of fewer. More
-    threads than that only wait for each other. A quota of 1.5 cores counts as 2.
+    A container often sees all cores of its host, but its CPU quota allows it the time of fewer
+    cores. More threads would only wait for each other. A quota of 1.5 cores counts as 2.
 
     Args:
         root: The folder that contains `proc` and `sys`; for tests.
@@ -67,7 +67,7 @@ def _groups(root: Path) -> Iterator[Path]:
             continue
         for base in bases:
             group = base / path.strip("/")
-            # In a container, the path may be that on the host, and the base is the own group.
+            # In a container, the path may be the one on the host, and `base` the group itself.
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(base))
 
 

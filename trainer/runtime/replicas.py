@@ -1,7 +1,7 @@
 """Data-parallel training with tf.distribute: one replica of the model per device.
 
-A cluster run has several workers: processes that each hold the replicas of their own devices.
-Worker 0 is the chief.
+A run in a cluster has several workers. Each worker is a process with the replicas of its own
+devices. Worker 0 is the chief.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from trainer.runtime.signals import Interrupted, Stop, current_stop, use_stop
 
 _log = logging.getLogger(__name__)
 
-_SEED_STRIDE = 1_000_003  # between the seeds of two replicas
-_FAILED = 1000  # the status of a worker that failed; not the number of a signal
+_SEED_STRIDE = 1_000_003  # the difference between the seeds of two replicas
+_FAILED = 1000  # the status of a failed worker; larger than any signal number
 _LOST_WORKER_ERRORS = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -104,7 +104,7 @@ class Replicas:
         """Returns the results [B, ...] of all replicas, concatenated along the first axis."""
         if self.count == 1:
             return per_replica
-        shape = [None, *self.first_local(per_replica).shape[1:]]  # lost by Strategy.gather
+        shape = [None, *self.first_local(per_replica).shape[1:]]  # Strategy.gather loses it
         return tf.ensure_shape(self._strategy.gather(per_replica, axis=0), shape)
 
     def offset_replica_seeds(self, model: keras.Model) -> None:
@@ -148,7 +148,7 @@ class Replicas:
 
         Raises:
             Interrupted: Another worker was interrupted by a signal.
-            RunError: Another worker has failed, or is lost.
+            RunError: Another worker failed, or is lost.
         """
         if not self.is_cluster:
             yield
@@ -180,14 +180,14 @@ class Replicas:
         """Checks that all workers have the same values.
 
         Args:
-            values: The values of this worker, by the names that the message uses.
+            values: The values of this worker, by their names in the message.
 
         Raises:
             UserError: A value differs. The message names it and the workers that differ.
         """
         if not self.is_cluster:
             return
-        # Names first: workers of different program versions compare different values.
+        # Names first, because workers of different program versions compare different values.
         self._check_digests({"the version of the program": list(values)})
         self._check_digests(values)
 
@@ -206,10 +206,10 @@ class Replicas:
 
     @contextlib.contextmanager
     def translate_lost_worker(self) -> Iterator[None]:
-        """Translates TensorFlow's errors about a lost worker to a RunError.
+        """Translates TensorFlow's errors about a lost worker into a RunError.
 
         Raises:
-            RunError: Another worker is lost. Other errors are not changed.
+            RunError: Another worker is lost. Other errors pass unchanged.
         """
         try:
             yield
@@ -236,7 +236,7 @@ class SynchronizedStop:
     """Stops all workers of a run when a signal arrives in one of them.
 
     Args:
-        own: The check of this worker; None if it handles no signals.
+        own: The check of this worker; None if this worker handles no signals.
         replicas: The replicas of the run.
     """
 
@@ -244,7 +244,7 @@ class SynchronizedStop:
         self._own, self._replicas = own, replicas
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has arrived in any worker; waits for all workers."""
+        """Waits for all workers, and raises Interrupted if a signal arrived in any of them."""
         number = 0
         try:
             if self._own:
@@ -265,14 +265,14 @@ def open_replicas(distribute: str) -> Replicas:
     """Creates the replicas of a run. Call it before any other use of TensorFlow.
 
     Args:
-        distribute: The setting of this name. `none`: one replica on one device; `mirrored`: one
+        distribute: The setting `distribute`. `none`: one replica on one device; `mirrored`: one
             per GPU of this machine; `multi_worker`: one per device of all workers in TF_CONFIG;
             `auto`: multi_worker if TF_CONFIG is set, mirrored if there are several GPUs, else none.
 
     Raises:
         UserError: There is only one device, or TF_CONFIG is wrong.
         RunError: Another worker cannot be reached.
-        Interrupted: A signal has arrived.
+        Interrupted: A signal arrived.
     """
     if distribute == "auto":
         distribute = _choose_strategy()
@@ -295,8 +295,8 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     Raises:
         RunError: The installed version of Keras stores them differently.
     """
-    # Keras chooses the name of these variables. If it changed, none would be found, and all
-    # replicas would use the same dropout masks.
+    # Keras names these variables. If the name changed, none would be found here, and all replicas
+    # would use the same dropout masks.
     name = keras.random.SeedGenerator(0).state.name
     known = keras.layers.Dropout(0.5, seed=0)
     seeds, known_seeds = (
@@ -319,7 +319,7 @@ def _choose_strategy() -> str:
 
 
 def _local_devices() -> list[str]:
-    """Returns the names of the GPUs, or without GPUs those of the logical CPUs."""
+    """Returns the names of the GPUs or, without several GPUs, of the logical CPUs."""
     for kind in ("GPU", "CPU"):
         devices = [device.name for device in tf.config.list_logical_devices(kind)]
         if len(devices) > 1:

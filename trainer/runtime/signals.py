@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 class Stop(Protocol):
-    """Decides whether the work must stop."""
+    """A check for a reason to stop."""
 
     def check(self) -> None:
         """Raises Interrupted if the work must stop."""
@@ -58,10 +58,10 @@ def use_stop(stop: Stop) -> Iterator[None]:
 class StopSignals:
     """Records SIGTERM and SIGINT inside a `with` block, where `check_stop` checks for them.
 
-    A second signal takes effect immediately, as without this class.
+    A second signal has its usual effect: it ends the process immediately.
 
     Attributes:
-        received: The number of the signal that has arrived; None if there was none.
+        received: The number of the signal that arrived; None if there was none.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def measure_input(config: TrainConfig) -> Measurement:
-    """Times an epoch, and the waits for batches in it."""
+    """Times an epoch, and the time spent waiting for its batches."""
     vectorizer, examples = load_examples(config, "train")
     import tensorflow as tf
 
@@ -46,7 +46,7 @@ def measure_input(config: TrainConfig) -> Measurement:
 
 
 def measure_summaries(config: TrainConfig) -> Measurement:
-    """Times an epoch with its validation, and the calls of Summaries in it."""
+    """Times an epoch with its validation, and the time spent in `Summaries`."""
     vectorizer, examples = load_examples(config, "train")
     _, validation = load_examples(config, "validation")
     from trainer.monitoring import monitor
@@ -85,7 +85,7 @@ def measure_summaries(config: TrainConfig) -> Measurement:
 
 
 def measure_startup(config: TrainConfig) -> Measurement:
-    """Times what happens up to the end of the first step, with an empty cache and a full one."""
+    """Times the phases until the end of the first step, with an empty and a full cache."""
     laps: dict[str, float] = {}
     last = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Measures training on several replicas, and on data that is larger than memory."""
+"""Measures training on several replicas, and on data larger than memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def available_replicas() -> list[int]:
 
 
 def measure_replicas(count: int) -> Measure:
-    """Returns a measurement of an epoch's steps, without the first, on this many replicas."""
+    """Returns a measurement of one epoch without its first step, on this many replicas."""
 
     def measure(config: TrainConfig) -> Measurement:
         with streams.quiet_stderr():
@@ -67,7 +67,7 @@ def measure_replicas(count: int) -> Measure:
 
 
 def _make_strategy(count: int) -> tf.distribute.Strategy:
-    """Makes a strategy with this many GPUs, or with logical CPUs that share the cores."""
+    """Creates a strategy with this many GPUs, or with logical CPUs that share the cores."""
     import tensorflow as tf
 
     if count == 1:
@@ -81,7 +81,7 @@ def _make_strategy(count: int) -> tf.distribute.Strategy:
 
 
 def measure_scale(times: int) -> Measure:
-    """Returns a measurement of reading and 100 steps on a train split repeated this many times."""
+    """Returns a measurement of reading and of 100 steps, on `times` copies of the train split."""
 
     def measure(config: TrainConfig) -> Measurement:
         with streams.quiet_stderr():
@@ -107,7 +107,7 @@ def measure_scale(times: int) -> Measure:
 
 
 def _repeat_dataset(dataset: NamedDataset, times: int) -> NamedDataset:
-    """Repeats each split; a different word at the end makes the texts of each copy new."""
+    """Repeats each split; a word at the end of each text distinguishes the copies."""
     import tensorflow as tf
 
     from pipeline.datasets import NamedDataset
@@ -120,7 +120,7 @@ def _repeat_dataset(dataset: NamedDataset, times: int) -> NamedDataset:
             return times * super().size(split)
 
         def read(self, split: str) -> tf.data.Dataset:
-            """Reads one copy of the split after the other."""
+            """Reads the copies of a split one after another."""
 
             def read_copy(number: tf.Tensor) -> tf.data.Dataset:
                 word = tf.strings.join([" copy", tf.strings.as_string(number)])

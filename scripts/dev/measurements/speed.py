@@ -84,14 +84,14 @@ def measure_keras(method: str, split: str) -> Measure:
         if method == "fit":
             arguments["batch_size"] = config.batch_size
         seconds = time_call(lambda: getattr(model, method)(token_ids, **arguments))
-        passes = 3 if method == "fit" else 1  # the backward pass costs two forward passes
+        passes = 3 if method == "fit" else 1  # a backward pass costs as much as two forward passes
         return describe_work(examples, seconds, passes * count_flops_per_token(model))
 
     return measure
 
 
 def _make_keras_model(config: TrainConfig, vocabulary_size: int) -> keras.Model:
-    """Makes the model of the tutorial as its page shows it."""
+    """Builds the model of the tutorial without changes."""
     import keras
 
     keras.config.set_dtype_policy("float32" if config.precision == "auto" else config.precision)

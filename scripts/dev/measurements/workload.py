@@ -30,7 +30,7 @@ def open_named_dataset(config: TrainConfig) -> NamedDataset:
     """Opens --dataset.
 
     Raises:
-        UserError: It is not the name of a data set.
+        UserError: --dataset is not the name of a data set.
     """
     with streams.quiet_stderr():
         from pipeline.datasets import NamedDataset
@@ -59,11 +59,11 @@ def make_training_loop(
     validation: Examples | None = None,
     replicas: Replicas | None = None,
 ) -> TrainingLoop:
-    """Makes a training loop for one epoch.
+    """Builds a training loop for one epoch.
 
     Args:
         config: The settings.
-        vectorizer: Has the vocabulary.
+        vectorizer: The vectorizer, which has the vocabulary.
         examples: The examples to train on.
         model_dir: An empty folder.
         validation: The validation examples; None: one batch of `examples`.
@@ -100,7 +100,7 @@ def train_steps(loop: TrainingLoop, batches: tf.data.Iterator, count: int) -> No
 
 
 def describe_work(examples: Examples, seconds: float, flops_per_token: float) -> Measurement:
-    """Returns the seconds that work took, and its amount in examples, tokens and GFLOP."""
+    """Returns a measurement: the seconds, and the amount of work in examples, tokens and GFLOP."""
     tokens = int(examples.lengths.sum())
     return {
         "seconds": seconds,
@@ -111,9 +111,9 @@ def describe_work(examples: Examples, seconds: float, flops_per_token: float) ->
 
 
 def count_flops_per_token(model: keras.Model) -> float:
-    """Counts the floating-point operations of a token's matrix products.
+    """Counts the floating-point operations of the matrix products per token: two per weight.
 
-    They are two per weight. The first variable, the embedding, is looked up, not multiplied.
+    The first variable is the embedding, which is looked up, not multiplied.
     """
     weights = model.trainable_variables[1:]
     return 2.0 * sum(

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from pipeline.datasets import translate_dataset_errors
 from pipeline.errors import RunError, UserError
-from pipeline.file_dataset.cuts import CutSettings
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.rows import Columns
+from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
 
 NAMES = Columns(text="text", label="label", split="")
@@ -40,7 +40,7 @@ def write_jsonl(path, rows=ROWS):
 
 def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
     settings = FileSettings(columns, skip_bad_rows=skip)
-    return FileDataset(str(path), settings, CutSettings(0.2, test_fraction))
+    return FileDataset(str(path), settings, SplitSettings(0.2, test_fraction))
 
 
 def read(files, split):
@@ -140,7 +140,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     path = tmp_path / "a.csv"
     path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
-    cuts = CutSettings(0.2, 0.001)
+    cuts = SplitSettings(0.2, 0.001)
     files, other = (
         FileDataset(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
     )
@@ -158,7 +158,7 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
     files = opened(path, skip=True)
     assert sum(map(files.size, files.splits)) == 201
     assert len(read(files, "train")) == files.size("train")
-    assert "left out 2 rows" in caplog.text
+    assert "skipped 2 rows" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -212,18 +212,18 @@ def test_a_changed_column_is_another_run(small_config):
 
 
 def test_files_without_a_usable_row_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"a.csv has no rows; give files with a text and a label"):
+    with pytest.raises(UserError, match=r"a.csv has no rows; name files with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(UserError, match=r"a.json has no rows"):
         opened(tmp_path / "a.json")
     path = write_jsonl(tmp_path / "a.jsonl", [(5, "bad"), (None, "fine")])
-    with pytest.raises(UserError, match="leaves out all rows; are --text_column=text and"):
+    with pytest.raises(UserError, match="skips all rows; are --text_column=text and"):
         opened(path, skip=True)
 
 
 @pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
-def test_lists_and_objects_are_no_labels(tmp_path, label, kind):
+def test_lists_and_objects_are_not_labels(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
     with pytest.raises(
         UserError, match=rf"1 rows .*a.jsonl:201: a {kind} in 'label' is not a label"

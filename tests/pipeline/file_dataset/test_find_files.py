@@ -50,10 +50,10 @@ def test_folders_of_runs_are_skipped_and_logged(folder, caplog):
     make(folder / "other" / "a.csv")
     expected = ["more/deep/test.tsv", "more/x.jsonl.gz", "other/a.csv", "train.csv"]
     assert names(folder, find_files(str(folder))) == expected
-    assert f"left out {run}: it is the folder of a run" in caplog.text
+    assert f"skipped {run}: it is the folder of a run" in caplog.text
     caplog.clear()
     assert names(folder, find_files(str(folder / "**" / "*.csv"))) == ["other/a.csv", "train.csv"]
-    assert f"left out {run}: it is the folder of a run" in caplog.text
+    assert f"skipped {run}: it is the folder of a run" in caplog.text
     # A path that is given is read.
     assert len(find_files(str(run / "evaluation" / "test" / "errors.csv"))) == 1
     assert len(find_files(str(run / "evaluation" / "*" / "*.csv"))) == 1
@@ -91,7 +91,7 @@ def test_json_beside_tables_is_skipped_and_logged(folder, caplog):
     caplog.set_level(logging.INFO)
     make(folder / "dataset_info.json", "{}")
     assert len(find_files(str(folder))) == 3
-    assert "left out 1 .json files" in caplog.text
+    assert "skipped 1 .json files" in caplog.text
     assert names(folder, find_files(str(folder / "*.json"))) == ["dataset_info.json"]
     make(folder / "all json" / "train.json", "[]")
     assert len(find_files(str(folder / "all json"))) == 1
@@ -105,7 +105,7 @@ def test_a_pattern_does_not_match_folders(folder):
 @pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.parquet", "a.zip", "a"])
 def test_files_of_other_formats_are_refused(folder, name):
     make(folder / name)
-    with pytest.raises(UserError, match=rf"{name} is none of .csv, .tsv, .jsonl"):
+    with pytest.raises(UserError, match=rf"{name} is not one of .csv, .tsv, .jsonl"):
         find_files(str(folder / name))
 
 
@@ -120,7 +120,7 @@ def test_other_files_that_may_have_rows_are_skipped_and_logged(folder, caplog):
     make(folder / "test.parquet")
     make(folder / "more" / "b.xlsx")
     assert len(find_files(str(folder))) == 3
-    assert f"left out 2 files of {folder} that may have rows, such as 'b.xlsx'" in caplog.text
+    assert f"skipped 2 files of {folder} that may have rows, such as 'b.xlsx'" in caplog.text
 
 
 def test_a_dangling_link_is_an_error(tmp_path):

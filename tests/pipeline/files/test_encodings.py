@@ -100,7 +100,7 @@ def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("start", "what"),
+    ("start", "description"),
     [
         (b"PK\x03\x04\x14\0\x06\0", "xlsx"),
         (b"PAR1\x15\x04\x15", "Parquet"),
@@ -110,8 +110,8 @@ def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
         (b"text,label\n" + bytes(range(128, 256)) + bytes(range(20)), "binary"),
     ],
 )
-def test_a_binary_file_is_named(tmp_path, start, what):
-    with pytest.raises(UserError, match=what):
+def test_a_binary_file_is_named(tmp_path, start, description):
+    with pytest.raises(UserError, match=description):
         read(write(tmp_path / "a.csv", start))
 
 

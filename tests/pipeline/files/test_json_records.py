@@ -20,7 +20,7 @@ def test_an_array_of_objects_is_read(tmp_path, name, indent, rows):
     assert read(write(tmp_path / name, json.dumps(objects, indent=indent))) == rows
 
 
-def test_a_json_line_that_is_no_object_is_a_bad_row(tmp_path):
+def test_a_json_line_that_is_not_an_object_is_a_bad_row(tmp_path):
     lines = ["[1]", '{"text": "a", "label": NaN}', "5", "", "nonsense", "[" * 100_000, "NaN"]
     lines += ['{"text": Infinity}', '{"text": ' + "9" * 5000 + "}", '{"label": "' + "x" * 99]
     for name in ("a.jsonl", "a.ndjson"):

@@ -83,7 +83,7 @@ def test_bad_rows_are_errors_with_their_line_or_skipped_and_counted(tmp_path, ca
     with pytest.raises(UserError, match=r"a.csv:3: no text in 'text'.*--skip_bad_rows"):
         texts(path)
     assert texts(path, skip_bad_rows=True) == ["one", "four"]
-    assert "left out 2 rows" in caplog.text
+    assert "skipped 2 rows" in caplog.text
     assert "a.csv:3: no text" in caplog.text
 
 

@@ -85,7 +85,9 @@ def test_an_open_descriptor_is_appended_to(tmp_path, name):
 
 
 def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"is a folder; name a file in it, such as .*answers.tsv"):
+    with pytest.raises(
+        UserError, match=r"is a folder; name a file in it, such as .*predictions.tsv"
+    ):
         Output(str(tmp_path))
     with pytest.raises(UserError, match=r"is a folder; name a file in it"):
         Output(f"{tmp_path}/new/")

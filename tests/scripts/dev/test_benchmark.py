@@ -20,9 +20,9 @@ def measured(run_process, flags, tmp_path_factory):
 
 def test_the_report_has_the_measurements(measured):
     report, results = measured
-    for part in ("training", "evaluation"):
-        (ours,), (theirs,) = results[part], results[f"keras {part}"]
-        row = next(line for line in report.splitlines() if line.startswith(f"| {part} |"))
+    for section in ("training", "evaluation"):
+        (ours,), (theirs,) = results[section], results[f"keras {section}"]
+        row = next(line for line in report.splitlines() if line.startswith(f"| {section} |"))
         seconds, per_second, tokens, ratio = (float(cell) for cell in row.split("|")[2:6])
         assert seconds == pytest.approx(ours["seconds"], abs=0.06)
         assert per_second == pytest.approx(60 / ours["seconds"], abs=1)
@@ -35,8 +35,8 @@ def test_the_report_has_the_measurements(measured):
 
 def test_both_programs_read_the_same_examples(measured):
     _, results = measured
-    for part in ("training", "evaluation"):
-        (ours,), (theirs,) = results[part], results[f"keras {part}"]
+    for section in ("training", "evaluation"):
+        (ours,), (theirs,) = results[section], results[f"keras {section}"]
         assert ours["examples"] == theirs["examples"] == 60
         assert ours["tokens"] == theirs["tokens"] > 60
         assert ours["gigaflops"] == pytest.approx(theirs["gigaflops"])

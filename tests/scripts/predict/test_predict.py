@@ -39,7 +39,7 @@ def test_predict_reads_and_writes_files(trained, run, tmp_path, name):
 
 
 def test_predict_writes_no_partial_output(trained, run, tmp_path):
-    path, output = tmp_path / "a.jsonl", tmp_path / "answers.tsv"
+    path, output = tmp_path / "a.jsonl", tmp_path / "predictions.tsv"
     path.write_text('{"text": "fine"}\n{"body": "no text"}\n')
     done = run("predict", f"--model_dir={trained}", f"--input={path}", f"--output={output}")
     assert done.returncode == 1

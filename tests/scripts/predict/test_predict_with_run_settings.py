@@ -75,8 +75,10 @@ def test_flags_override_the_settings_of_the_run(predict, own):
     )
     assert code == 0, err
     assert "with the settings of the run: --encoding=cp1252" in err
-    answers = [json.loads(line) for line in out.splitlines()]
-    assert [(row["text"], row["id"]) for row in answers] == [(text, str(n)) for text, _, n in ROWS]
+    predictions = [json.loads(line) for line in out.splitlines()]
+    assert [(row["text"], row["id"]) for row in predictions] == [
+        (text, str(n)) for text, _, n in ROWS
+    ]
     other = own.parent / "other.tsv"
     other.write_text(table([("a great caf\u00e9", 7)], ("words", "id"), "\t"))
     flags = (f"--input={other}", "--text_column=words", "--encoding=utf-8", "--keep_columns=id")
@@ -109,18 +111,16 @@ def test_input_errors_are_one_line_without_flags_of_other_commands(predict, own)
 
 
 def test_a_bad_row_is_an_error_or_skipped(predict, own):
-    file, output = own.parent / "bad.csv", own.parent / "answers.tsv"
+    file, output = own.parent / "bad.csv", own.parent / "predictions.tsv"
     file.write_text("body,id\nfine,1\na,b,c\ngreat,2\n")
     flags = (f"--input={file}", "--keep_columns=id", f"--output={output}")
     code, out, err = predict(*flags)
     assert (code, out) == (1, b"")
-    assert (
-        f"{file}:3: more fields than the header has; to leave such rows out: --skip_bad_rows" in err
-    )
+    assert f"{file}:3: more fields than the header has; to skip such rows: --skip_bad_rows" in err
     assert not output.exists()
     code, out, err = predict(*flags, "--skip_bad_rows")
     assert (code, out) == (0, b"")
-    assert "left out 1 rows" in err
+    assert "skipped 1 rows" in err
     rows = [line.split("\t") for line in output.read_text().splitlines()]
     assert [row[2:] for row in rows] == [["fine", "1"], ["great", "2"]]
 

@@ -38,7 +38,7 @@ def test_a_run_without_its_checkpoints_does_not_start_again(small_config, tmp_pa
 
 
 def test_the_previous_best_model_is_used_if_the_best_is_damaged(tmp_path, trained, project_log):
-    """The one before is a copy here, so that its answer is known."""
+    """The previous model is a copy here, so that its predictions are known."""
     folder = copy_run(trained, tmp_path)
     newest = max(folder.glob("best/*.index"), key=lambda path: int(path.stem[5:])).stem
     for path in folder.glob("best/ckpt-*"):
@@ -57,7 +57,7 @@ def test_the_previous_best_model_is_used_if_the_best_is_damaged(tmp_path, traine
 
 
 def test_the_vocabulary_of_another_run_is_refused(small_config, tmp_path, trained):
-    """By train, and by load, which evaluate, predict and export begin with."""
+    """By train, and by load, which evaluate, predict and export call first."""
     folder = copy_run(trained, tmp_path)
     words = (folder / "vocabulary.txt").read_text().splitlines()
     (folder / "vocabulary.txt").write_text("\n".join([*words[1:], words[0]]) + "\n")

@@ -41,8 +41,8 @@ def test_saved_model_cli_shows_and_runs_the_export(exported, trained):
     assert re.search(r"inputs\['texts'\].*\n\s*dtype: DT_STRING\n\s*shape: \(-1\)", shown)
     assert re.search(r"outputs\['label'\].*\n\s*dtype: DT_STRING\n\s*shape: \(-1\)", shown)
     assert re.search(r"outputs\['probability'\].*\n\s*dtype: DT_FLOAT\n\s*shape: \(-1\)", shown)
-    answered = saved_model_cli("run", *where, "--input_exprs", f"texts={TEXTS}")
-    (found,) = re.findall(r"key probability:\n\[(.*)\]", answered)
+    output = saved_model_cli("run", *where, "--input_exprs", f"texts={TEXTS}")
+    (found,) = re.findall(r"key probability:\n\[(.*)\]", output)
     expected = load(trained).predict(TEXTS)
     np.testing.assert_allclose([float(number) for number in found.split()], expected, atol=1e-5)
 
@@ -61,13 +61,13 @@ def test_the_model_card_has_results_and_settings(exported, trained):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    """Has a test fail where the model is loaded."""
+    """Makes a test fail if the model is loaded."""
 
     monkeypatch.setattr("trainer.artifacts.export.load", None)  # it cannot be called
 
 
 @pytest.mark.usefixtures("no_work")
-def test_a_folder_that_is_no_export_is_not_replaced(trained, tmp_path):
+def test_a_folder_that_is_not_an_export_is_not_replaced(trained, tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(UserError, match=r"contains something other than an export .* name another"):
         export(trained, tmp_path)

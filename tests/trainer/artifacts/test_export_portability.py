@@ -26,8 +26,8 @@ def operations(folder):
 
 
 @pytest.fixture
-def gpu_in_sight(monkeypatch):
-    """Has this process list a GPU, as where one is."""
+def with_visible_gpu(monkeypatch):
+    """Makes TensorFlow list a GPU in this process."""
     known = tf.config.list_logical_devices
 
     def listed(kind=None):
@@ -54,7 +54,7 @@ def test_repeated_exports_change_no_global_state(trained, tmp_path):
     assert tf.config.threading.get_intra_op_parallelism_threads() == threads
 
 
-@pytest.mark.usefixtures("gpu_in_sight")
+@pytest.mark.usefixtures("with_visible_gpu")
 def test_an_export_on_a_gpu_has_no_cudnn_operation(trained, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda *_: calls.append(1))
@@ -65,7 +65,7 @@ def test_an_export_on_a_gpu_has_no_cudnn_operation(trained, tmp_path, monkeypatc
     assert calls == []
 
 
-@pytest.mark.usefixtures("gpu_in_sight")
+@pytest.mark.usefixtures("with_visible_gpu")
 @pytest.mark.parametrize("name", ENCODERS)
 def test_no_encoder_uses_cudnn_where_it_is_disabled(name):
     encoder = make_encoder(name, units=4, seed=0, dtype=tf.keras.DTypePolicy("float32"))

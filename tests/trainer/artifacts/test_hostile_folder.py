@@ -79,7 +79,7 @@ def test_no_pickle_is_loaded(small_config, tmp_path, project_log):
     ],
 )
 def test_an_invalid_vocabulary_is_a_run_error(tmp_path, trained, words, message):
-    """It fits its config.json; it still cannot be one of ours."""
+    """It matches its config.json, but this program cannot have written it."""
     from pipeline.vocabulary import fingerprint
 
     folder = copy_run(trained, tmp_path)

@@ -10,7 +10,7 @@ from trainer.artifacts.export import export
 from trainer.artifacts.model_card import model_card
 from trainer.artifacts.run_record import RunRecord
 
-# What is published
+# The published files
 
 
 def contents(folder):

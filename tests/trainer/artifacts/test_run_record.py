@@ -84,7 +84,7 @@ def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path
 def test_a_missing_setting_gets_its_former_default(small_config, monkeypatch):
     """The default of a new setting may differ from the former behaviour."""
     (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "punctuation")
-    monkeypatch.setattr(field, "metadata", {**field.metadata, "before": "keep"})
+    monkeypatch.setattr(field, "metadata", {**field.metadata, "legacy_value": "keep"})
     settings = dataclasses.asdict(small_config)
     del settings["punctuation"]
     assert TrainConfig(**settings).punctuation == "drop"

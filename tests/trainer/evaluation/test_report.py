@@ -8,7 +8,7 @@ from trainer.evaluation import report
 from trainer.evaluation.metrics import (
     compute_class_metrics,
     compute_metrics,
-    confident_errors,
+    errors_by_confidence,
 )
 
 
@@ -21,12 +21,12 @@ def drawn(count=500):
 
 def test_metrics_of_decisions_equal_scikit_learn():
     logits, labels, lengths = drawn()
-    answers, found = logits > 0, compute_class_metrics(logits, labels, lengths)
-    assert found["confusion_matrix"] == reference.confusion_matrix(labels, answers).tolist()
+    predicted, found = logits > 0, compute_class_metrics(logits, labels, lengths)
+    assert found["confusion_matrix"] == reference.confusion_matrix(labels, predicted).tolist()
     for name in ("precision", "recall", "f1"):
-        expected = getattr(reference, f"{name}_score")(labels, answers)
+        expected = getattr(reference, f"{name}_score")(labels, predicted)
         assert found[name] == pytest.approx(expected)
-    macro = reference.f1_score(labels, answers, average="macro")
+    macro = reference.f1_score(labels, predicted, average="macro")
     assert found["macro_f1"] == pytest.approx(macro)
 
 
@@ -42,10 +42,10 @@ def test_each_example_is_in_one_length_range():
     assert right == pytest.approx(((logits > 0) == labels).sum())
 
 
-def test_worst_errors_come_most_confident_first():
+def test_errors_are_sorted_by_confidence():
     logits = np.array([3.0, -2.0, 1.0, -4.0, 0.5], np.float32)
     labels = np.array([1.0, 1.0, 0.0, 1.0, 1.0], np.float32)
-    assert confident_errors(logits, labels).tolist() == [3, 1, 2]
+    assert errors_by_confidence(logits, labels).tolist() == [3, 1, 2]
 
 
 @pytest.mark.parametrize("labels", [np.ones(3, np.float32), np.zeros(3, np.float32)])

@@ -13,7 +13,7 @@ from trainer.evaluation.scoring import Evaluator
 
 @pytest.mark.parametrize("count", [1, 100, 250])
 def test_evaluation_counts_each_example_once(small_config, splits, tmp_path, count):
-    """The reference is scikit-learn, on a part of the split and on all of it."""
+    """The reference is scikit-learn, on a section of the split and on all of it."""
     examples = splits[1][:count]
     model = make_small_loop(small_config, splits, tmp_path).state.model
     logits = tf.concat(

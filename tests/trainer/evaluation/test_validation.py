@@ -30,7 +30,7 @@ def overconfident(small_config, splits, tmp_path):
 
 
 def validate(loop, examples):
-    """Returns the figures of a validation, and its calibrated logits."""
+    """Returns the metrics of a validation, and its calibrated logits."""
     validation = loop._objective.validate(examples)
     return validation.metrics, validation.logits
 
@@ -38,25 +38,25 @@ def validate(loop, examples):
 def test_the_validation_loss_is_uncalibrated(overconfident, splits):
     examples = splits[2]
     before = Evaluator(overconfident.state.model).logits(examples)
-    figures, logits = validate(overconfident, examples)
+    metrics, logits = validate(overconfident, examples)
     expected = log_loss(examples.labels, expit(before.astype(float)))
-    assert figures["loss"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-4)
     calibrated = Evaluator(overconfident.state.model).logits(examples)
     temperature = fit_temperature(before, examples.labels)
     assert temperature > 2
     np.testing.assert_allclose(calibrated, before / temperature, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(logits, calibrated, rtol=1e-4, atol=1e-4)
-    assert figures["loss"] > log_loss(examples.labels, expit(calibrated.astype(float))) + 0.1
+    assert metrics["loss"] > log_loss(examples.labels, expit(calibrated.astype(float))) + 0.1
 
 
 def test_the_validation_calibration_error_is_out_of_sample(overconfident, splits):
     examples = splits[2]
     before = Evaluator(overconfident.state.model).logits(examples)
-    figures, logits = validate(overconfident, examples)
+    metrics, logits = validate(overconfident, examples)
     expected = calibration_error(cross_calibrated(before, examples.labels), examples.labels)
-    assert figures["calibration_error"] == pytest.approx(expected, abs=1e-3)
+    assert metrics["calibration_error"] == pytest.approx(expected, abs=1e-3)
     in_sample = calibration_error(logits, examples.labels)
-    assert figures["calibration_error"] != pytest.approx(in_sample, abs=2e-3)
+    assert metrics["calibration_error"] != pytest.approx(in_sample, abs=2e-3)
 
 
 def test_less_confident_mistakes_give_a_lower_validation_loss(overconfident, splits):
@@ -75,9 +75,9 @@ def test_evaluating_validation_again_gives_the_metrics_of_the_epoch(trained, sma
     with (trained / "history.csv").open() as file:
         names, *rows = (line.strip().split(",") for line in file)
     row = dict(zip(names, rows[run.best_epoch - 1], strict=True))
-    figures = run.evaluate(open_corpus(small_config), "validation")
+    metrics = run.evaluate(open_corpus(small_config), "validation")
     for name in ("accuracy", "auc", "calibration_error"):
-        assert figures[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
+        assert metrics[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
 
 
 def test_nan_logits_end_the_run_at_validation(small_config, splits, tmp_path):

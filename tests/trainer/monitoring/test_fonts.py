@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.monitoring.fonts import drawable
+from trainer.monitoring.fonts import make_drawable
 from trainer.monitoring.summaries import draw_confusion_matrix
 
 
@@ -21,15 +21,15 @@ from trainer.monitoring.summaries import draw_confusion_matrix
     ],
 )
 def test_any_labels_are_drawn_without_a_warning(names):
-    truth, answers = np.array([True, False]), np.array([True, True])
+    labels, predicted = np.array([True, False]), np.array([True, True])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert draw_confusion_matrix(truth, answers, names).shape[-1] == 4
+        assert draw_confusion_matrix(labels, predicted, names).shape[-1] == 4
 
 
 @settings(max_examples=50)
 @given(st.text())
 def test_any_text_becomes_one_short_line(text):
-    drawn, _ = drawable(text)
+    drawn, _ = make_drawable(text)
     assert len(drawn) <= 20
     assert drawn.isprintable()

@@ -1,4 +1,4 @@
-"""What TensorBoard shows, read back by its own reader; test_train.py tests the scalars."""
+"""TensorBoard's pages, read back by its own reader; test_train.py tests the scalars."""
 
 import csv
 import dataclasses
@@ -144,7 +144,7 @@ def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path
         loss = tf.reduce_sum(losses) / 16
     gradients = tape.gradient(loss, model.trainable_variables)
     take_step(loop, token_ids, labels)
-    for kept, gradient in zip(loop.state.gradients, gradients, strict=True):
+    for kept, gradient in zip(loop.state.gradient_samples, gradients, strict=True):
         expected = sample(tf.convert_to_tensor(gradient))
         np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-7)
 

@@ -44,8 +44,10 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
             made._step.train_steps(iterator, 1)
-            steps.append([state.window.result()["loss"], float(state.gradient_norm.result())])
-            state.window.reset()
+            steps.append(
+                [state.interval_metrics.result()["loss"], float(state.gradient_norm.result())]
+            )
+            state.interval_metrics.reset()
             state.gradient_norm.reset_state()
     np.savez(
         folder / f"{replicas.count}.npz",
@@ -74,18 +76,18 @@ def seeds(model: keras.Model) -> list[keras.Variable]:
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]
 
 
-def main(what: str, count: int, config: TrainConfig, folder: Path) -> None:
+def main(mode: str, count: int, config: TrainConfig, folder: Path) -> None:
     """Takes single steps (`steps`), or trains a run to its end (`all`) or not (`some`)."""
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, logical)
-    if what == "steps":
+    if mode == "steps":
         for replicas in (one_replica(), open_replicas("mirrored")):
             take_steps(config, folder, replicas)
         return
-    trainer._SECONDS_A_CALL = 1e-9  # a look at signals after each step
-    stop = StopSignals() if what == "all" else StopAtCheckpoint(folder / "checkpoints")
+    trainer._SECONDS_PER_CALL = 1e-9  # a check for signals after each step
+    stop = StopSignals() if mode == "all" else StopAtCheckpoint(folder / "checkpoints")
     with contextlib.suppress(Interrupted), use_stop(stop):
         runs.train(config, folder)
 

@@ -1,4 +1,4 @@
-"""TF_CONFIG, and the wait for the other processes."""
+"""TF_CONFIG, and the wait for the other workers."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ def configure(monkeypatch, content):
         ({"worker": TWO, "chief": ["a-b.c_d.svc:65535"]}, ("chief", 0), 0),
     ],
 )
-def test_the_chief_is_the_first_of_all_processes(monkeypatch, jobs, task, number):
+def test_the_chief_is_the_first_of_all_workers(monkeypatch, jobs, task, number):
     configure(
         monkeypatch, {"cluster": jobs, "task": dict(zip(("type", "index"), task, strict=True))}
     )
@@ -48,19 +48,22 @@ WRONG = [
     ("[]", "it is not an object"),
     ("{cluster", "TF_CONFIG is not JSON"),
     ("[" * 100_000, "TF_CONFIG is not JSON"),
-    ({"cluster": 5}, "cluster 5"),
-    ({"cluster": {}}, "cluster {}"),
+    ({"cluster": 5}, "cluster is empty, or not an object: 5"),
+    ({"cluster": {}}, "cluster is empty, or not an object: {}"),
     ({"cluster": {"worker": TWO}}, "task is missing"),
     ({"cluster": {"worker": TWO}, "task": 1}, "task is missing, or not an object: 1"),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker"}}, "index is none of 0 to 1: null"),
+    ({"cluster": {"worker": TWO}, "task": {"type": "worker"}}, "index is not from 0 to 1: null"),
     (
         {"cluster": {"worker": TWO}, "task": {"type": "worker", "index": 2}},
-        "task.index is none of 0 to 1: 2",
+        "task.index is not from 0 to 1: 2",
     ),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": -1}}, "none of 0 to 1: -1"),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": True}}, "none of 0 to 1"),
-    ({"cluster": {"worker": TWO}, "task": {"type": "chief", "index": 0}}, "type is none of worker"),
-    ({"cluster": {"worker": TWO}, "task": {"type": [], "index": 0}}, "type is none of worker"),
+    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": -1}}, "not from 0 to 1: -1"),
+    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": True}}, "not from 0 to 1"),
+    (
+        {"cluster": {"worker": TWO}, "task": {"type": "chief", "index": 0}},
+        "type is not one of worker",
+    ),
+    ({"cluster": {"worker": TWO}, "task": {"type": [], "index": 0}}, "type is not one of worker"),
     ({"cluster": {"worker": TWO, "ps": ["a:1"]}, "task": WORKER_0}, "ps, not chief or worker"),
     ({"cluster": {"worker": TWO, "chief": TWO}, "task": WORKER_0}, "more than one address"),
     ({"cluster": {"worker": ["a:1", "a:1"]}, "task": WORKER_0}, "address more than once"),
@@ -71,15 +74,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "what"), WRONG)
-def test_an_invalid_tf_config_is_explained_in_one_line(monkeypatch, content, what):
-    """By every way to it."""
+@pytest.mark.parametrize(("content", "problem"), WRONG)
+def test_an_invalid_tf_config_is_explained_in_one_line(monkeypatch, content, problem):
+    """In each function that reads it."""
     configure(monkeypatch, content)
     for distribute in ("auto", "multi_worker"):
         with pytest.raises(UserError) as caught:
             open_replicas(distribute)
         message = str(caught.value)
-        assert what in message
+        assert problem in message
         assert "such as" in message
         assert "\n" not in message
         assert len(message) < 450
@@ -112,12 +115,12 @@ def addresses():
     return names
 
 
-def test_processes_that_start_at_different_times_find_each_other(addresses):
+def test_workers_that_start_at_different_times_find_each_other(addresses):
     found = []
 
     def start(number):
         Cluster(addresses, number).wait()
-        # What TensorFlow opens then, at the same port.
+        # TensorFlow then opens the same port.
         server = socket.create_server(("", int(addresses[number].rpartition(":")[2])))
         found.append(number)
         while len(found) < len(addresses):
@@ -134,7 +137,7 @@ def test_processes_that_start_at_different_times_find_each_other(addresses):
     assert sorted(found) == [0, 1, 2]
 
 
-def test_the_wait_for_a_process_that_does_not_start_ends_and_names_it(
+def test_the_wait_for_a_worker_that_does_not_start_ends_and_names_it(
     addresses, monkeypatch, caplog
 ):
     monkeypatch.setattr(clusters, "_TIMEOUT_SECONDS", 0.5)

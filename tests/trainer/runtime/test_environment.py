@@ -1,4 +1,4 @@
-"""The environment that the bits of a run depend on: recorded, kept, and warned about."""
+"""The environment of a run is recorded, and changes of it are logged."""
 
 import dataclasses
 import json
@@ -102,11 +102,11 @@ def test_an_invalid_number_of_branches_is_a_damaged_config(tmp_path, value):
 
 def test_any_number_of_branches_gives_the_same_probabilities(one_epoch, monkeypatch):
     """predict uses the cores of its machine, whatever the run used."""
-    answers = []
+    probabilities = []
     for cores in (1, 2, 4):
         monkeypatch.setattr(processor, "cores", lambda cores=cores: cores)
-        answers.append(load(one_epoch).predict([b"A good film.", b"", b"bad " * 50]))
-    np.testing.assert_allclose(answers[1:], [answers[0]] * 2, atol=1e-6)
+        probabilities.append(load(one_epoch).predict([b"A good film.", b"", b"bad " * 50]))
+    np.testing.assert_allclose(probabilities[1:], [probabilities[0]] * 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ for size, parts in ((64, None), (16, None), (64, 8), (64, 1), (8, 3), (32, None)
 print(threads.get_inter_op_parallelism_threads())
 tf.constant(1.0) + 1
 devices.set_threads(32)
-devices.set_threads(16, warns=False)
+devices.set_threads(16, warn=False)
 devices.set_threads(16)
 """
 
 
 @pytest.mark.slow
 def test_threads_per_operation_are_the_cores_per_branch():
-    """And it is said when TensorFlow is initialized already, with another number."""
+    """A warning is logged if TensorFlow is already initialized with another number."""
     command = [sys.executable, "-c", THREADS]
     about = {"cwd": ROOT, "env": WITHOUT_THREADS, "check": True, "stdout": subprocess.PIPE}
     *lines, late = subprocess.run(command, **about).stdout.decode().splitlines()

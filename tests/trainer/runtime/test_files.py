@@ -115,7 +115,7 @@ def test_copies_of_checkpoints_are_not_removed(tmp_path):
     assert names(tmp_path) == sorted([*mine, "ckpt-10_temp"])
 
 
-def test_a_file_named_lock_that_is_no_lock_stays(tmp_path):
+def test_a_file_named_lock_that_is_not_a_lock_stays(tmp_path):
     (tmp_path / "lock").write_text("poetry.lock, moved here")
     with pytest.raises(UserError, match="is not a lock of this program"), run_lock(tmp_path):
         pass

@@ -89,14 +89,14 @@ def test_a_full_disk_error_names_the_file_and_the_free_space(disk):
     done = on_a_small_disk(disk, "2m", sys.executable, "-c", FILL_AND_WRITE, disk)
     assert done.returncode == 0, done.stderr
     *messages, names = done.stdout.splitlines()
-    for line, name, what in zip(
+    for line, name, content in zip(
         messages,
         ("history", "results", "events", "checkpoint"),
         ("history.csv", "results.json", "events for TensorBoard", "a checkpoint"),
         strict=True,
     ):
-        assert line.startswith(f"{name}: the disk is full: {what} cannot be written to {disk}")
-        assert re.search(r"where \d\.\d MB are free; make room and type the same command", line)
+        assert line.startswith(f"{name}: the disk is full: {content} cannot be written to {disk}")
+        assert re.search(r"where \d\.\d MB are free; make room and run the same command", line)
     assert "history.csv" in names
     assert ".new" not in names
 

@@ -1,4 +1,4 @@
-"""One run in two processes."""
+"""One run with two workers."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 def workers(start_process, flags):
     """Starts scripts.train in two processes that train one run: workers(model_dir).
 
-    More arguments are those of the second alone; `count` is how many of the two are started.
+    Further arguments are passed only to the second worker; `count` workers are started.
     """
     started = []
 
@@ -53,15 +53,15 @@ def wait_for(path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workers, tmp_path_factory):
-    """The folder of a run of two processes, and what they answered."""
+def uninterrupted_cluster(workers, tmp_path_factory):
+    """The folder of a run of two workers, with their exit codes and outputs."""
     folder = tmp_path_factory.mktemp("two workers") / "run"
     return folder, [ended(process) for process in workers(folder)]
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run_and_only_the_chief_writes(undisturbed):
-    folder, (chief, other) = undisturbed
+def test_two_workers_train_one_run_and_only_the_chief_writes(uninterrupted_cluster):
+    folder, (chief, other) = uninterrupted_cluster
     assert (chief[0], other[0]) == (0, 0), (chief, other)
     assert json.loads(chief[1]) == json.loads((folder / "results.json").read_text())
     assert other[1] == b""
@@ -70,8 +70,8 @@ def test_two_processes_train_one_run_and_only_the_chief_writes(undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_run_that_lost_a_process_resumes_to_the_same_results(
-    workers, undisturbed, tmp_path, victim
+def test_a_run_that_lost_a_worker_resumes_to_the_same_results(
+    workers, uninterrupted_cluster, tmp_path, victim
 ):
     """Killed after some steps; both are started again by the same commands."""
     folder = tmp_path / "run"
@@ -82,12 +82,14 @@ def test_a_run_that_lost_a_process_resumes_to_the_same_results(
     assert code == 2
     assert "another worker of the run has ended" in err
     assert not (folder / "results.json").exists()
-    check_goes_on(workers, folder, undisturbed)
+    check_resumes(workers, folder, uninterrupted_cluster)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noticed", [0, 1])
-def test_a_signal_to_one_process_stops_all_after_saving(workers, undisturbed, tmp_path, noticed):
+def test_a_signal_to_one_worker_stops_all_after_saving(
+    workers, uninterrupted_cluster, tmp_path, noticed
+):
     folder = tmp_path / "run"
     processes = workers(folder)
     wait_for(folder / "checkpoints" / "ckpt-6.index")
@@ -95,18 +97,18 @@ def test_a_signal_to_one_process_stops_all_after_saving(workers, undisturbed, tm
     for code, _, err in map(ended, processes):
         assert code == 143, err
         assert "stopped by SIGTERM, everything is saved" in err
-    check_goes_on(workers, folder, undisturbed)
+    check_resumes(workers, folder, uninterrupted_cluster)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("flag", "what"),
+    ("flag", "difference"),
     [
         ("--learning_rate=0.01", "differ in --learning_rate: worker 1 and worker 0"),
         ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): worker 1 and"),
     ],
 )
-def test_processes_that_differ_are_refused(workers, train_examples, tmp_path, flag, what):
+def test_workers_that_differ_are_refused(workers, train_examples, tmp_path, flag, difference):
     if flag == "--dataset=reviews.csv":
         path = tmp_path / "reviews.csv"
         rows = [(text.decode(), label) for text, label in train_examples]
@@ -115,12 +117,12 @@ def test_processes_that_differ_are_refused(workers, train_examples, tmp_path, fl
         flag = f"--dataset={path}"
     for code, _, err in map(ended, workers(tmp_path / "run", flag)):
         assert code == 1, err
-        assert what in err
+        assert difference in err
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_at_the_start_ends_the_other(workers, tmp_path):
+def test_a_worker_that_fails_at_the_start_ends_the_other(workers, tmp_path):
     (code, _, err), (code_1, _, err_1) = map(
         ended, workers(tmp_path / "run", "--dataset=/nowhere.csv")
     )
@@ -131,7 +133,7 @@ def test_a_process_that_fails_at_the_start_ends_the_other(workers, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_wait_for_a_process_that_never_starts(workers, tmp_path, number):
+def test_a_signal_ends_the_wait_for_a_worker_that_never_starts(workers, tmp_path, number):
     (process,) = workers(tmp_path / "run", count=1)
     lines = iter(process.stderr.readline, b"")
     assert b"waiting for worker 1 at 127.0.0.1:" in next(lines)
@@ -141,11 +143,11 @@ def test_a_signal_ends_the_wait_for_a_process_that_never_starts(workers, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def check_goes_on(workers, folder, undisturbed):
-    shutil.rmtree(folder / "train")  # events are no part of the state
+def check_resumes(workers, folder, uninterrupted_cluster):
+    shutil.rmtree(folder / "train")  # events are not part of the state
     for code, _, err in map(ended, workers(folder)):
         assert code == 0, err
-    whole, _ = undisturbed
+    whole, _ = uninterrupted_cluster
     assert (folder / "history.csv").read_text() == (whole / "history.csv").read_text()
     results = [json.loads((each / "results.json").read_text()) for each in (folder, whole)]
     assert {**results[0], "train_seconds": 0} == {**results[1], "train_seconds": 0}

@@ -18,9 +18,9 @@ from trainer.runtime.replicas import open_replicas
 
 @pytest.fixture(scope="module")
 def program():
-    """Runs replicas_program.py: program(what, replicas, config, folder)."""
+    """Runs replicas_program.py: program(mode, replicas, config, folder)."""
 
-    def program(what, count, config, folder):
+    def program(mode, count, config, folder):
         folder.mkdir(exist_ok=True)
         distribute = "mirrored" if count > 1 else "none"
         settings = dataclasses.asdict(dataclasses.replace(config, distribute=distribute))
@@ -28,7 +28,7 @@ def program():
             sys.executable,
             "-m",
             "tests.trainer.runtime.replicas_program",
-            str(what),
+            str(mode),
             str(count),
         ]
         command += [json.dumps(settings), str(folder)]

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 _ESCAPES = ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r"))
 _RESERVED = ("label", "probability", "probabilities", "text", "baseline", "words")
-# Numbers of xterm's 256 colours, from weak to strong; 0 is no colour.
+# Indices in xterm's 256 colours, from weak to strong; 0 is no colour.
 _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
 
 def check_keep_columns(names: Sequence[str], text_column: str) -> None:
-    """Checks that the names of the copied columns are free in the output.
+    """Checks that the copied columns have no name that the output already uses.
 
     Args:
         names: The names in --keep_columns.
         text_column: The column of the text.
 
     Raises:
-        UserError: A name is in the output already, or occurs twice.
+        UserError: The output already uses a name, or a name occurs twice.
     """
     for name in names:
         if name == text_column:
@@ -53,7 +53,7 @@ def format_tsv(
     *,
     use_colors: bool = False,
 ) -> bytes:
-    """Formats a row: label, probability, text, kept columns, explanation; without a line end."""
+    """Formats a row without a line end: label, probability, text, kept columns, explanation."""
     if explanation and use_colors:
         shown_text = _color_words(explanation).encode()
     else:
@@ -80,7 +80,7 @@ def format_json(
 
 
 def supports_colors(*, is_stdout: bool) -> bool:
-    """Returns whether explanations are shown as colours: on a terminal, without NO_COLOR."""
+    """Returns whether to show explanations as colours: on a terminal, without NO_COLOR."""
     return is_stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 

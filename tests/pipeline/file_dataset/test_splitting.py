@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.datasets import hash_buckets
 from pipeline.examples import Examples
-from pipeline.file_dataset.cuts import CutSettings, make_splits
 from pipeline.file_dataset.parsed_rows import ParsedRows
+from pipeline.file_dataset.splitting import SplitSettings, make_splits
 
 TRAIN, VALIDATION, TEST, UNSUPERVISED = range(4)
 
@@ -41,7 +41,7 @@ def many(count=4000):
 @pytest.mark.parametrize("validation", [0.1, 0.2, 0.5, 0.8])
 def test_validation_is_a_fraction_of_what_test_leaves(validation, test):
     """One hash for both cuts would give 0.25 for 0.2 and 0.2, and nothing for 0.5 and 0.5."""
-    numbers = make_splits(many(), CutSettings(validation, test)).numbers
+    numbers = make_splits(many(), SplitSettings(validation, test)).numbers
     of_test, of_validation = (numbers == TEST).sum(), (numbers == VALIDATION).sum()
     assert of_test / 4000 == pytest.approx(test, abs=0.03)
     assert of_validation / (4000 - of_test) == pytest.approx(validation, abs=0.06)
@@ -55,8 +55,8 @@ def test_validation_is_a_fraction_of_what_test_leaves(validation, test):
 def test_small_files_have_each_class_in_each_split_and_copies_in_one(rows, validation, test):
     texts = [f"{number} of class {label}" for number, label in rows]
     labels = [label for _, label in rows]
-    made = make_splits(rows_of(texts, labels), CutSettings(validation, test))
-    again = make_splits(rows_of(texts, labels), CutSettings(validation, test))
+    made = make_splits(rows_of(texts, labels), SplitSettings(validation, test))
+    again = make_splits(rows_of(texts, labels), SplitSettings(validation, test))
     assert (made.numbers == again.numbers).all()
     sides = {}
     for text, number in zip(texts, made.numbers.tolist(), strict=True):
@@ -71,7 +71,7 @@ def test_small_files_have_each_class_in_each_split_and_copies_in_one(rows, valid
 def test_rows_keep_their_split_when_others_are_added():
     """The cut depends on the text, not on its position."""
     texts = [f"text {number}" for number in range(1000)]
-    settings = CutSettings(0.2, 0.2)
+    settings = SplitSettings(0.2, 0.2)
     before = make_splits(rows_of(texts, [n % 2 for n in range(1000)]), settings).numbers
     after = make_splits(rows_of(texts[:500], [n % 2 for n in range(500)]), settings).numbers
     assert (before[:500] == after).all()
@@ -81,11 +81,11 @@ def test_given_splits_stay_and_their_unlabelled_copies_are_dropped():
     texts = ["a", "b", "v", "t", "v", "t", *(f"other {n}" for n in range(200))]
     labels = [0, 1, 0, 1, *[-1] * 202]
     splits = [TRAIN, TRAIN, VALIDATION, TEST, *[UNSUPERVISED] * 202]
-    made = make_splits(rows_of(texts, labels, splits), CutSettings(0.2, 0.2))
+    made = make_splits(rows_of(texts, labels, splits), SplitSettings(0.2, 0.2))
     assert made.numbers[:4].tolist() == splits[:4]
     # Only the two copies are dropped, no other rows.
     assert made.positions("unsupervised").tolist() == list(range(6, 206))
-    assert (made.unlabelled_dropped, made.cut_splits) == (2, frozenset())
+    assert (made.unlabelled_dropped, made.derived_splits) == (2, frozenset())
 
 
 def test_unlabelled_copies_of_held_out_texts_are_dropped():
@@ -93,7 +93,7 @@ def test_unlabelled_copies_of_held_out_texts_are_dropped():
     rows = rows_of(
         texts, [n % 2 for n in range(200)] + [-1] * 200, [TRAIN] * 200 + [UNSUPERVISED] * 200
     )
-    made = make_splits(rows, CutSettings(0.2, 0.2))
+    made = make_splits(rows, SplitSettings(0.2, 0.2))
     is_train = made.numbers[:200] == TRAIN
     assert ((made.numbers[200:] == UNSUPERVISED) == is_train).all()
 
@@ -103,7 +103,9 @@ def test_copies_in_two_splits_are_counted_or_dropped_from_the_first(drop):
     texts = ["a", "b", "c", "x", "y", "x", "y", "z", "z"]
     labels = [0, 1, 0, 0, 1, 0, 1, 0, 0]
     splits = [TRAIN] * 5 + [TEST, VALIDATION, VALIDATION, TEST]
-    made = make_splits(rows_of(texts, labels, splits), CutSettings(0.2, 0.2, drop_duplicates=drop))
+    made = make_splits(
+        rows_of(texts, labels, splits), SplitSettings(0.2, 0.2, drop_duplicates=drop)
+    )
     if drop:
         assert made.positions("train").tolist() == [0, 1, 2]
         assert made.positions("validation").tolist() == [6]
@@ -116,4 +118,4 @@ def test_copies_in_two_splits_are_counted_or_dropped_from_the_first(drop):
 
 def test_texts_with_different_labels_are_counted():
     texts, labels = ["a", "b", "a", "b", "c", "a", "", ""], [0, 1, 1, 1, 0, 0, 0, 1]
-    assert make_splits(rows_of(texts, labels), CutSettings(0.2, 0.2)).contradictions == 1
+    assert make_splits(rows_of(texts, labels), SplitSettings(0.2, 0.2)).contradictions == 1

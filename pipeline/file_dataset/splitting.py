@@ -15,12 +15,12 @@ _DROPPED = len(SPLIT_NAMES)
 
 
 @dataclasses.dataclass(frozen=True)
-class CutSettings:
-    """How to make the splits that the files lack.
+class SplitSettings:
+    """Settings for the splits that the files lack.
 
     Attributes:
-        validation_fraction: Share of the train split, after the test split was taken from it.
-        test_fraction: Share of the train split.
+        validation_fraction: Fraction of the train split, after the test split was taken from it.
+        test_fraction: Fraction of the train split.
         drop_duplicates: Whether to drop train examples whose text is also in validation or test,
             and validation examples whose text is also in test.
     """
@@ -36,17 +36,17 @@ class Splits:
 
     Attributes:
         numbers: <uint8>[N], an index into SPLIT_NAMES, or a larger number for a dropped row.
-        cut_splits: The names of the splits that were taken from the train split.
-        copies: How many rows of one split have a text that is also in another, by (split, other
+        derived_splits: The names of the splits that were taken from the train split.
+        copies: The number of rows of one split whose text is also in another, by (split, other
             split).
-        dropped: How many labelled rows `drop_duplicates` dropped.
-        unlabelled_dropped: How many unlabelled rows were dropped because their text is in
+        dropped: The number of labelled rows that `drop_duplicates` dropped.
+        unlabelled_dropped: The number of unlabelled rows that were dropped because their text is in
             validation or test.
-        contradictions: How many texts have rows with different labels.
+        contradictions: The number of texts that have rows with different labels.
     """
 
     numbers: np.ndarray
-    cut_splits: frozenset[str]
+    derived_splits: frozenset[str]
     copies: dict[tuple[str, str], int]
     dropped: int
     unlabelled_dropped: int
@@ -57,18 +57,18 @@ class Splits:
         return np.flatnonzero(self.numbers == SPLIT_NAMES.index(split))
 
 
-def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
+def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     """Assigns each row to a split.
 
-    If no row is in the test split, a share of the train split becomes the test split. Then the same
-    is done for validation. All copies of a text get the same split. If a class has enough different
-    texts, each split has at least one of them.
+    If no row is in the test split, a fraction of the train split becomes the test split. The
+    validation split is then made in the same way. All copies of a text get the same split. If a
+    class has enough different texts, each split has at least one of them.
     """
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
     missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
     for number in missing:
-        _cut(
+        _move_from_train(
             number, numbers, rows, settings, keep=2 if number == _TEST and len(missing) == 2 else 1
         )
     evaluated = hashes[(numbers == _VALIDATION) | (numbers == _TEST)]
@@ -76,7 +76,7 @@ def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
     numbers[leaked] = _DROPPED
     return Splits(
         numbers,
-        cut_splits=frozenset(SPLIT_NAMES[number] for number in missing),
+        derived_splits=frozenset(SPLIT_NAMES[number] for number in missing),
         copies=_count_copies(numbers, hashes),
         dropped=dropped,
         unlabelled_dropped=int(leaked.sum()),
@@ -84,30 +84,31 @@ def make_splits(rows: ParsedRows, settings: CutSettings) -> Splits:
     )
 
 
-def _cut(
-    number: int, numbers: np.ndarray, rows: ParsedRows, settings: CutSettings, *, keep: int
+def _move_from_train(
+    number: int, numbers: np.ndarray, rows: ParsedRows, settings: SplitSettings, *, keep: int
 ) -> None:
-    """Moves a share of the train rows to a missing split.
+    """Moves a fraction of the train rows to a missing split.
 
     Args:
         number: The missing split.
         numbers: <uint8>[N], the splits of the rows; changed in place.
         rows: The rows.
-        settings: The shares.
-        keep: How many different texts of each class stay in the train split, if there are enough.
+        settings: The fractions.
+        keep: Number of different texts of each class that stay in the train split, if there are
+            enough.
     """
     is_train = numbers == _TRAIN
-    # The two splits need independent hashes. With one hash, the validation range would lie in the
-    # range that became the test split, and be empty. Validation uses the hash that `in_validation`
-    # uses for data sets that are opened by name.
+    # The two splits need independent hashes. With one hash, the rows of the validation range would
+    # already be in the test split. Validation uses the hash of `in_validation`, as a NamedDataset
+    # does.
     if number == _TEST:
         ranks, fraction = rows.hashes[is_train] / 2.0**64, settings.test_fraction
     else:
         ranks = rows.examples.hash_buckets[is_train] / HASH_BUCKETS
         fraction = round(settings.validation_fraction * HASH_BUCKETS) / HASH_BUCKETS
     labels = rows.examples.labels[is_train]
-    is_cut = _choose(ranks, rows.hashes[is_train], labels, fraction=fraction, keep=keep)
-    numbers[np.flatnonzero(is_train)[is_cut]] = number
+    is_moved = _choose(ranks, rows.hashes[is_train], labels, fraction=fraction, keep=keep)
+    numbers[np.flatnonzero(is_train)[is_moved]] = number
 
 
 def _choose(
@@ -119,8 +120,8 @@ def _choose(
         ranks: <float64>[N], from 0 to 1; rows below the fraction are chosen.
         hashes: <uint64>[N], of the texts.
         labels: <float32>[N].
-        fraction: The share to choose.
-        keep: How many different texts of each class not to choose, if there are enough.
+        fraction: The fraction to choose.
+        keep: Number of different texts of each class that are not chosen, if there are enough.
 
     Returns:
         <bool>[N].
@@ -129,18 +130,18 @@ def _choose(
     ranks, labels = ranks[first], labels[first]
     is_chosen = ranks < fraction
     for label in np.unique(labels):
-        of_class = np.flatnonzero(labels == label)
-        count = int(is_chosen[of_class].sum())
-        if len(of_class) <= keep or 1 <= count <= len(of_class) - keep:
+        class_positions = np.flatnonzero(labels == label)
+        count = int(is_chosen[class_positions].sum())
+        if len(class_positions) <= keep or 1 <= count <= len(class_positions) - keep:
             continue
-        by_rank = of_class[np.lexsort((unique[of_class], ranks[of_class]))]
-        is_chosen[of_class] = False
-        is_chosen[by_rank[: min(max(count, 1), len(of_class) - keep)]] = True
+        by_rank = class_positions[np.lexsort((unique[class_positions], ranks[class_positions]))]
+        is_chosen[class_positions] = False
+        is_chosen[by_rank[: min(max(count, 1), len(class_positions) - keep)]] = True
     return is_chosen[inverse]
 
 
 def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
-    """Drops rows of train whose text is in validation or test, and rows of validation in test.
+    """Drops train rows with a text of validation or test, and validation rows with a text of test.
 
     Args:
         numbers: <uint8>[N], the splits of the rows; changed in place.
@@ -157,7 +158,7 @@ def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
 
 
 def _count_copies(numbers: np.ndarray, hashes: np.ndarray) -> dict[tuple[str, str], int]:
-    """Returns how many rows of one split have a text that is also in another; see `Splits`."""
+    """Counts the rows of one split whose text is also in another; see `Splits.copies`."""
     pairs = ((_TRAIN, _VALIDATION), (_TRAIN, _TEST), (_VALIDATION, _TEST))
     counts = {
         (SPLIT_NAMES[one], SPLIT_NAMES[other]): int(
@@ -169,7 +170,7 @@ def _count_copies(numbers: np.ndarray, hashes: np.ndarray) -> dict[tuple[str, st
 
 
 def _count_contradictions(hashes: np.ndarray, examples: Examples) -> int:
-    """Returns how many texts that are not empty have rows with different labels."""
+    """Counts the texts that have rows with different labels, without the empty text."""
     is_counted = (examples.labels >= 0) & (examples.lengths > 0)
     hashes, labels = hashes[is_counted], examples.labels[is_counted]
     by_hash = np.argsort(hashes, kind="stable")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.files.texts import Text
-from scripts.cli import answers
+from scripts.cli import predictions
 
 ESCAPED = {b"\\\\": b"\\", rb"\t": b"\t", rb"\n": b"\n", rb"\r": b"\r"}
 
@@ -38,7 +38,7 @@ ROWS = st.lists(
 @example([("a\tb\\n", 0.5, b'\\t\t\\\\\r\n\0"', ["\n", ""])])
 def test_rows_are_read_as_written(rows):
     content = b"".join(
-        answers.format_tsv(label, p, Text(text, dict(enumerate(kept)))) + b"\n"
+        predictions.format_tsv(label, p, Text(text, dict(enumerate(kept)))) + b"\n"
         for label, p, text, kept in rows
     )
     expected = [
@@ -52,7 +52,7 @@ def test_rows_are_read_as_written(rows):
 def test_objects_are_read_as_written(rows):
     for label, p, text, kept in rows:
         columns = {f"kept {number}": value for number, value in enumerate(kept)}
-        line = answers.format_json(label, p, Text(text, columns))
+        line = predictions.format_json(label, p, Text(text, columns))
         assert b"\n" not in line
         expected = {"label": label, "probability": p, "text": text.decode(errors="replace")}
         assert json.loads(line) == {**expected, **columns}
@@ -60,15 +60,15 @@ def test_objects_are_read_as_written(rows):
 
 def test_values_other_than_strings_are_json_in_rows():
     text = Text(b"fine", {"id": 7, "tags": ["a\tb"], "no": None})
-    assert answers.format_tsv("x", 0.5, text) == b'x\t0.500000\tfine\t7\t["a\\\\tb"]\t'
-    assert json.loads(answers.format_json("x", 0.5, text))["tags"] == ["a\tb"]
+    assert predictions.format_tsv("x", 0.5, text) == b'x\t0.500000\tfine\t7\t["a\\\\tb"]\t'
+    assert json.loads(predictions.format_json("x", 0.5, text))["tags"] == ["a\tb"]
 
 
 def test_an_explanation_is_the_last_column():
     from types import SimpleNamespace
 
     explanation = SimpleNamespace(words=["a\tb"], weights=np.array([0.5]), baseline=0.0)
-    row = answers.format_tsv("x", 0.5, Text(b"fine", {"id": "7"}), explanation)
+    row = predictions.format_tsv("x", 0.5, Text(b"fine", {"id": "7"}), explanation)
     assert row == rb"x	0.500000	fine	7	a\tb=+0.500"
 
 
@@ -83,5 +83,5 @@ def test_an_explanation_is_the_last_column():
 )
 def test_reserved_column_names_are_refused(names, message):
     with pytest.raises(UserError, match=message):
-        answers.check_keep_columns(names, "body")
-    answers.check_keep_columns(["id", "date"], "body")
+        predictions.check_keep_columns(names, "body")
+    predictions.check_keep_columns(["id", "date"], "body")
