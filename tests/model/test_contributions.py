@@ -43,6 +43,7 @@ def test_weights_of_ngrams_add_up_to_their_logit(longest):
         check_complete(model, tf.constant(few), tolerance=3e-5)
 
 
+@pytest.mark.slow
 def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
     counted = random_token_ids(40, 30)
     model = make_adapted_classifier(2, counted, "pooled_lstm", "stacked_lstm")

@@ -129,6 +129,7 @@ def test_hashing_loses_few_ngrams():
     assert len(set(features.numpy())) > 0.995 * different
 
 
+@pytest.mark.slow
 def test_logits_are_the_mean_of_the_scorers():
     token_ids = random_token_ids(40, 30)
     both = make_adapted_classifier(2, token_ids, "stacked_lstm")

@@ -49,6 +49,7 @@ def test_no_two_initial_arrays_share_a_stream(encoder):
         assert is_independent(first, second), f"{name} and {other}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_neighbouring_seeds_share_no_stream(encoder):
     models = [make_model(encoder, seed=seed) for seed in (0, 1, 2, 10)]

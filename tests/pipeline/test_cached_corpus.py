@@ -82,7 +82,12 @@ def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"vocab_size": 400}, {"sequence_length": 39}, {"truncate": "head"}]
+    "change",
+    [
+        {"vocab_size": 400},
+        pytest.param({"sequence_length": 39}, marks=pytest.mark.slow),
+        pytest.param({"truncate": "head"}, marks=pytest.mark.slow),
+    ],
 )
 def test_other_settings_use_other_entries(small_config, tmp_path, change):
     def tokens(config):
@@ -96,7 +101,14 @@ def test_other_settings_use_other_entries(small_config, tmp_path, change):
     assert tokens(changed) == tokens(dataclasses.replace(changed, cache_dir=""))
 
 
-@pytest.mark.parametrize("changed", ["pipeline/corpus.py", "pipeline/vocabulary.py", "keras"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "pipeline/corpus.py",
+        pytest.param("pipeline/vocabulary.py", marks=pytest.mark.slow),
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
 def test_other_code_or_another_keras_uses_other_entries(small_config, tmp_path, changed):
     """Everything that an entry depends on is in its key."""
 

@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 
+import pytest
+
 
 def test_evaluate_agrees_with_results_json(trained, run):
     model_dir = trained
@@ -42,6 +44,7 @@ def test_the_report_lists_confident_errors_and_draws_curves(trained, run, train_
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_evaluate_reads_the_data_set_in_data_dir(trained, run, data_dir, tmp_path):
     model_dir = trained
     moved = tmp_path / "moved"

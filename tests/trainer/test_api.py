@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import trainer
@@ -33,6 +34,7 @@ def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
     np.testing.assert_array_equal(run.predict(TEXTS), trainer.load(str(folder)).predict(TEXTS))
 
 
+@pytest.mark.slow
 def test_export_writes_a_saved_model(trained, tmp_path):
     trainer.export(str(trained), str(tmp_path / "export"))
     serve = tf.saved_model.load(str(tmp_path / "export")).signatures["serving_default"]

@@ -64,6 +64,7 @@ def test_a_given_split_of_one_class_is_warned_about(tmp_path, caplog):
     assert "the test split has no example with label 'pos'" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
 def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):
     check(write_csv(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")

@@ -130,8 +130,16 @@ OTHER = {"neg": "pos", "pos": "neg"}
             [(t, {"neg": "terrible"}.get(n, n)) for t, n in FILE_ROWS],
             r"labels 'pos', 'terrible', but",
         ),
-        ([(t, OTHER[n]) for t, n in FILE_ROWS], "texts, labels or splits in "),
-        ([(t, n) for t, n in reversed(FILE_ROWS)], "texts, labels or splits in "),
+        pytest.param(
+            [(t, OTHER[n]) for t, n in FILE_ROWS],
+            "texts, labels or splits in ",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [(t, n) for t, n in reversed(FILE_ROWS)],
+            "texts, labels or splits in ",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, message):
@@ -143,6 +151,7 @@ def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, mes
         run.evaluate(open_corpus(config, label_names=run.label_names), "test")
 
 
+@pytest.mark.slow
 def test_another_number_of_examples_is_refused(edited):
     config, model_dir = edited([*FILE_ROWS, *[(f"a new film {n}", "pos") for n in range(40)]])
     message = r"trained on \{'train': \d+.*there are"

@@ -3,11 +3,14 @@
 import dataclasses
 import logging
 
+import pytest
+
 from pipeline.batches import training_batches
 from tests.helpers import make_small_loop
 from trainer.evaluation.scoring import Evaluator
 
 
+@pytest.mark.slow
 def test_eight_examples_are_memorized(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, batch_size=8, dropout=0.0, learning_rate=0.01)
     eight = splits[1][:8]
@@ -36,6 +39,7 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
     )
 
 
+@pytest.mark.slow
 def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
@@ -49,6 +53,7 @@ def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, t
     assert end == "finished; best epoch 1 of 1"
 
 
+@pytest.mark.slow
 def test_max_steps_ends_an_epoch_early_and_records_it(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, max_steps=3)
     loop = make_small_loop(config, splits, tmp_path)

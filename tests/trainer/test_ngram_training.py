@@ -47,6 +47,7 @@ def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_pat
     assert np.std(ratios[seen]) > 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
     wide_config, splits, tmp_path, monkeypatch
 ):
@@ -63,6 +64,7 @@ def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
     assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
 
 
+@pytest.mark.slow
 def test_ngrams_alone_learn(wide_config, splits, tmp_path):
     longer = dataclasses.replace(wide_config, epochs=3)
     loop = make_small_loop(longer, splits, tmp_path)

@@ -32,7 +32,8 @@ def test_all_variables_are_restored(small_config, splits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "checks", [pytest.param(0, marks=slow), 6, 15, pytest.param(20, marks=slow)]
+    "checks",
+    [pytest.param(0, marks=slow), 6, pytest.param(15, marks=slow), pytest.param(20, marks=slow)],
 )
 def test_a_resumed_run_has_the_same_bits(
     small_config, splits, tmp_path, uninterrupted, checks, monkeypatch
@@ -64,7 +65,7 @@ class Killed(BaseException):
         (1, "before"),
         pytest.param(1, "after", marks=slow),
         pytest.param(2, "before", marks=slow),
-        (2, "after"),
+        pytest.param(2, "after", marks=slow),
     ],
 )
 def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(

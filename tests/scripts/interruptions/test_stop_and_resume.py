@@ -11,6 +11,7 @@ import pytest
 from tests.helpers import assert_same_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )

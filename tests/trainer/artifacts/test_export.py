@@ -113,6 +113,7 @@ def test_a_folder_without_write_permission_is_found_before_exporting(trained):
     assert raised.value.filename == "/proc/none/export"
 
 
+@pytest.mark.slow
 def test_a_link_to_a_folder_is_followed(trained, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")

@@ -53,6 +53,7 @@ def test_settings_are_written_as_text_and_as_hparams(trained):
     assert about["encoder"].string_value == settings["encoder"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_its_current_settings(small_config, splits, tmp_path):
     """TensorBoard shows the first event of a tag, so the old one must be dropped."""
     for epochs in (1, 2):
@@ -133,6 +134,7 @@ def test_weights_and_gradients_have_histograms(trained, history, group):
             assert np.abs(buckets[:, :2]).max() > 0
 
 
+@pytest.mark.slow
 def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path):
     """The reference computes the gradient of one batch, without dropout, before the step."""
     config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.0)
@@ -207,6 +209,7 @@ def test_the_projector_has_the_embedding_of_the_best_model(trained):
     np.testing.assert_array_equal(vectors, table[2:])
 
 
+@pytest.mark.slow
 def test_a_profile_covers_its_steps_and_changes_no_weight(small_config, splits, tmp_path):
     """The weights are those of a run without a profile."""
     weights = []

@@ -108,6 +108,7 @@ def test_the_teachers_scorers_do_not_change(config, teacher, student, tmp_path):
         np.testing.assert_array_equal(ours, their)
 
 
+@pytest.mark.slow
 def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     config, student, tmp_path, monkeypatch
 ):
@@ -160,6 +161,7 @@ def test_a_data_set_without_unlabelled_examples_is_refused(config, tmp_path):
         prepare_run(config, open_corpus(config), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"\x93NUMPY", b"other"])
 def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
     make(config, tmp_path)

@@ -67,6 +67,7 @@ def resume(one_epoch, config, tmp_path):
     return lambda cores: prepare(longer, tmp_path, cores=cores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, caplog, cores):
     resumed = resume(cores)

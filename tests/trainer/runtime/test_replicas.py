@@ -65,6 +65,7 @@ def test_replicas_take_the_steps_of_one(steps):
     assert (several["counts"] == one["counts"]).all()  # padding examples do not count
 
 
+@pytest.mark.slow
 def test_replicas_score_each_example_once(steps):
     np.testing.assert_allclose(steps[1]["logits"], steps[0]["logits"], atol=1e-3)
     assert np.ptp(steps[0]["logits"]) > 0.05
