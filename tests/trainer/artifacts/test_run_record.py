@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import RunError
 from trainer import __version__
 from trainer.artifacts.run_record import RunRecord
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, UnknownSettingsError
 
 
 def test_the_run_record_is_read_as_written(small_config, tmp_path):
@@ -90,3 +90,13 @@ def test_a_missing_setting_gets_its_former_default(small_config, monkeypatch):
     assert TrainConfig(**settings).punctuation == "drop"
     assert TrainConfig.from_saved(settings).punctuation == "keep"
     assert TrainConfig.from_saved({**settings, "punctuation": "drop"}).punctuation == "drop"
+
+
+def test_removed_settings_are_accepted_only_if_they_had_no_effect(small_config):
+    """A run of version 0.2.0 loads, unless it was trained in a way that no longer exists."""
+    settings = dataclasses.asdict(small_config)
+    neutral = {"objective": "sentiment", "adversarial": "none", "init_from": "", "ema": 0.0}
+    assert TrainConfig.from_saved(settings | neutral) == small_config
+    for name, value in {"objective": "next_words", "adversarial": "virtual", "ema": 0.9}.items():
+        with pytest.raises(UnknownSettingsError, match=f"^{name}$"):
+            TrainConfig.from_saved(settings | neutral | {name: value})
