@@ -15,7 +15,7 @@ import socket
 import time
 from typing import Any
 
-from pipeline.errors import RunError, UserError
+from pipeline.errors import RunError, UserError, escape, shorten
 from trainer.runtime.signals import check_stop
 
 _log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _check_jobs(jobs: Any) -> None:  # noqa: ANN401 any JSON value
     for job, addresses in jobs.items():
         if job not in _JOBS:
             raise _config_error(
-                f"cluster has the job {_shorten(job)}, not chief or worker:", addresses
+                f"cluster has the job {shorten(escape(str(job)))}, not chief or worker:", addresses
             )
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
             raise _config_error(f"cluster.{job} is not a list of addresses, host:port:", addresses)
@@ -145,8 +145,8 @@ def _read_config() -> dict[str, Any]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"the environment variable TF_CONFIG is not JSON ({_shorten(error)}); write, for "
-            f"example, {_EXAMPLE}, or unset it"
+            f"the environment variable TF_CONFIG is not JSON ({shorten(escape(str(error)))}); write, "
+            f"for example, {_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
         raise _config_error("it is not an object:", content)
@@ -155,15 +155,10 @@ def _read_config() -> dict[str, Any]:
 
 def _config_error(problem: str, value: object) -> UserError:
     return UserError(
-        f"the environment variable TF_CONFIG is wrong: {problem} {_shorten(json.dumps(value))}; "
-        f"write, for example, {_EXAMPLE}, or unset it to train in one process"
+        f"the environment variable TF_CONFIG is wrong: {problem} "
+        f"{shorten(escape(json.dumps(value)))}; write, for example, {_EXAMPLE}, or unset it to "
+        "train in one process"
     )
-
-
-def _shorten(value: object) -> str:
-    """Shortens a value to 80 characters, with control characters escaped."""
-    text = str(value).encode("unicode_escape").decode()
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _is_address(value: object) -> bool:

@@ -83,7 +83,7 @@ def test_an_invalid_tf_config_is_explained_in_one_line(monkeypatch, content, pro
             open_replicas(distribute)
         message = str(caught.value)
         assert problem in message
-        assert "such as" in message
+        assert "for example" in message
         assert "\n" not in message
         assert len(message) < 450
 
