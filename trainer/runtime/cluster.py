@@ -145,8 +145,8 @@ def _read_config() -> dict[str, Any]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"the environment variable TF_CONFIG is not JSON ({shorten(escape(str(error)))}); write, "
-            f"for example, {_EXAMPLE}, or unset it"
+            f"the environment variable TF_CONFIG is not JSON ({shorten(escape(str(error)))}); "
+            f"write, for example, {_EXAMPLE}, or unset it"
         ) from error
     if not isinstance(content, dict):
         raise _config_error("it is not an object:", content)
