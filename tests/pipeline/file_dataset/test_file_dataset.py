@@ -176,7 +176,7 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
         ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row to train on: 200 in test"),
         (lambda p: p / "no.csv", "nor a file, folder or pattern"),
-        (lambda p: write_csv(p / "a.xls"), "none of .csv, .tsv, .jsonl"),
+        (lambda p: write_csv(p / "a.xls"), "is not one of .csv, .tsv, .jsonl"),
     ],
 )
 def test_invalid_files_are_user_errors(tmp_path, make, message):

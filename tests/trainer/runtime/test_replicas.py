@@ -111,7 +111,7 @@ with open_replicas("mirrored").scope():
 def test_an_incompatible_keras_optimizer_is_refused():
     command = [sys.executable, "-c", RENAMED]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "adds up gradients over replicas in another way than this program expects" in done.stdout
+    assert "sums the gradients of replicas differently than this program expects" in done.stdout
 
 
 @pytest.mark.slow
