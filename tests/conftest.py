@@ -12,6 +12,7 @@ import sys
 import tempfile
 import types
 
+import hypothesis
 import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and tolerances of these tests are a CPU's
@@ -19,6 +20,10 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as in the commands; otherwise the 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tests.helpers import DUPLICATES, EXAMPLES, ROOT, SMALL, only_one_process
+
+# A deadline would assert on time, which a busy machine decides.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 
 @pytest.fixture(scope="session")

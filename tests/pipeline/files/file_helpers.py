@@ -33,7 +33,7 @@ def read(path, file_format=None, needed=NEEDED):
 
 
 # All tries of a test write to one folder.
-IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 FIELDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

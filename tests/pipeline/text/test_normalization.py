@@ -28,7 +28,6 @@ def normalized(texts):
 
 
 @given(texts_with_marks)
-@settings(deadline=None)
 def test_normalize_is_nfc(texts):
     """In one batch, so that texts cannot affect each other."""
     assert normalized(texts) == [unicodedata.normalize("NFC", text) for text in texts]
@@ -61,7 +60,7 @@ def test_width_forms_and_invisible_characters_are_normalized():
 
 
 @given(texts_with_marks, st.sampled_from(["drop", "keep"]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_all_spellings_are_standardized_alike(texts, punctuation):
     forms = [
         standardize(
