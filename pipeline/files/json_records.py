@@ -104,7 +104,7 @@ def _skip_space(text: str, position: int) -> int:
     return match.start() if match else len(text)
 
 
-def _parse(line: str) -> Any:  # noqa: ANN401 JSON is of any type
+def _parse(line: str) -> Any:  # noqa: ANN401 JSON has any type
     """Parses a line of JSON; returns None if it is not JSON."""
     try:
         return json.loads(line, parse_constant=_parse_constant)
@@ -118,7 +118,7 @@ def _parse_constant(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
 
 
-def _replace_surrogates(value: Any) -> tuple[Any, int]:  # noqa: ANN401 JSON is of any type
+def _replace_surrogates(value: Any) -> tuple[Any, int]:  # noqa: ANN401 JSON has any type
     """Replaces unpaired surrogates in a JSON value by U+FFFD; also returns how many there were."""
     if isinstance(value, str):
         return _SURROGATE.subn("\ufffd", value)
