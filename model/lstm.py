@@ -29,7 +29,7 @@ def without_cudnn() -> Iterator[None]:
 def run_lstm(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     """Runs a Keras LSTM without a mask.
 
-    If there is a GPU, Keras runs cuDNN's kernel. Otherwise, and always within `without_cudnn`,
+    If there is a GPU, cuDNN's kernel runs. Otherwise, and always within `without_cudnn`,
     TensorFlow's fused LSTM runs, with the gradient defined below. Keras itself would run and
     differentiate a loop with a dozen small operations per time step. The fused LSTM
     computes in float32 under every policy; the matrix products of the gradient have the precision
@@ -42,11 +42,36 @@ def run_lstm(lstm: keras.layers.LSTM, sequences: tf.Tensor) -> tf.Tensor:
     Returns:
         Outputs [T, B, units].
     """
+    dtype, run = sequences.dtype, _fused_lstm
     if not _is_portable.get() and tf.config.list_logical_devices("GPU"):
-        outputs = lstm(tf.transpose(sequences, [1, 0, 2]))
-        return tf.transpose(outputs, [1, 0, 2])
+        run = _cudnn_lstm
+        if dtype == tf.bfloat16:  # TensorFlow 2.21 returns gradients of zero for cuDNN's LSTM
+            dtype = tf.float32
     weights = (lstm.cell.kernel, lstm.cell.recurrent_kernel, lstm.cell.bias)
-    return _fused_lstm(sequences, *(tf.cast(weight, sequences.dtype) for weight in weights))
+    outputs = run(*(tf.cast(tensor, dtype) for tensor in (sequences, *weights)))
+    return tf.cast(outputs, sequences.dtype)
+
+
+def _cudnn_lstm(
+    sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    """Runs cuDNN's LSTM; see `_fused_lstm` for the arguments.
+
+    Returns:
+        Outputs [T, B, U].
+    """
+    steps, size, units = tf.shape(sequences)[0], tf.shape(sequences)[1], recurrent_kernel.shape[0]
+    state = tf.zeros([1, size, units], sequences.dtype)
+    weights = [tf.reshape(tf.transpose(weight), [-1]) for weight in (kernel, recurrent_kernel)]
+    no_bias = tf.zeros_like(bias)  # cuDNN has a second bias
+    return tf.raw_ops.CudnnRNNV3(
+        input=sequences,
+        input_h=state,
+        input_c=state,
+        params=tf.concat([*weights, no_bias, bias], axis=0),
+        sequence_lengths=tf.fill([size], steps),
+        rnn_mode="lstm",
+    ).output
 
 
 class _Activations(NamedTuple):
