@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -50,16 +50,6 @@ class TextClassifier(keras.Model):
         for scorer in self.scorers:
             scorer.trainable = scorer in self.trained_scorers
 
-    def adapt(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Counts the statistics that scorers need before training.
-
-        Args:
-            batches: The training examples: token_ids <int32>[B, T] and labels <float32>[B].
-        """
-        for scorer in self.trained_scorers:
-            if isinstance(scorer, NgramScorer):
-                scorer.adapt(batches)
-
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes the logits of a batch.
 
@@ -82,7 +72,10 @@ class TextClassifier(keras.Model):
         """
         scorers = self.trained_scorers if training else self.scorers
         logits = []
-        for number, branch in enumerate(split_batch(token_ids, self._branches)):
+        size = tf.shape(token_ids)[0]
+        ends = [size * number // self._branches for number in range(self._branches + 1)]
+        for number, (start, end) in enumerate(itertools.pairwise(ends)):
+            branch = token_ids[start:end]
             # Without this scope, TensorBoard's graph shows a separate model for each branch.
             with tf.name_scope(f"branch_{number}"):
                 logits.append(
@@ -107,10 +100,3 @@ class TextClassifier(keras.Model):
             tf.add_n(values) / len(values) for values in zip(*per_scorer, strict=True)
         )
         return per_token / self.temperature, baseline / self.temperature
-
-
-def split_batch(batch: tf.Tensor, branches: int) -> list[tf.Tensor]:
-    """Splits a batch [B, ...] into one slice per branch; their sizes differ by at most one."""
-    size = tf.shape(batch)[0]
-    ends = [size * branch // branches for branch in range(branches + 1)]
-    return [batch[start:end] for start, end in itertools.pairwise(ends)]

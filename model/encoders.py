@@ -29,10 +29,6 @@ class ChronoInitializer(keras.initializers.Initializer):
     The bias of its forget gate is log u, and that of its input gate is -log u (Tallec & Ollivier,
     Can recurrent neural networks warp time?, ICLR 2018). With Keras' default biases, a unit forgets
     within a few tokens, and training may need whole epochs to change that.
-
-    Args:
-        longest: Upper bound of u, in steps.
-        seed: The seed of u.
     """
 
     def __init__(self, longest: float, *, seed: int) -> None:

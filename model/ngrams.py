@@ -132,8 +132,7 @@ def _log_ratios(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
     The smoothing is divided between the classes in proportion to their sizes. The ratio of an
     n-gram that is equally frequent in both classes is then 0, even if it is rare and the classes
-    differ in size; equal smoothing would shift it towards the smaller class. For classes of equal
-    size, both are add-one smoothing.
+    differ in size; equal smoothing would shift it towards the smaller class.
 
     Args:
         counts: <int32>[2, RATIO_BUCKETS], examples of each label that contain an n-gram.

@@ -245,7 +245,7 @@ def uninterrupted(shared, small_config, splits):
     from tests.helpers import make_small_loop
 
     return shared(
-        "uninterrupted", lambda folder: make_small_loop(small_config, splits, folder).fit(folder)
+        "uninterrupted", lambda folder: make_small_loop(small_config, splits, folder).fit()
     )
 
 

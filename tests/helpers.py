@@ -18,7 +18,7 @@ from pipeline import vocabulary
 from trainer.artifacts.run_record import RunRecord
 from trainer.building import build_model
 from trainer.config import TrainConfig
-from trainer.preparation import make_loop
+from trainer.loop import TrainingLoop
 from trainer.runtime.replicas import one_replica
 from trainer.runtime.signals import Interrupted, StopSignals
 
@@ -84,9 +84,9 @@ def make_adapted_classifier(longest, token_ids, *encoders):
     """Builds an n-gram classifier that has counted these 40 rows, with random weights."""
     model = make_classifier(*encoders, ngrams=longest)
     chunks = (slice(16), slice(16, None))
-    model.adapt([(token_ids[chunk].to_tensor(), NGRAM_LABELS[chunk]) for chunk in chunks])
-    weights = np.random.default_rng(0).normal(size=model.scorers[0].importance.shape)
-    model.scorers[0].importance.assign(weights)
+    scorer = model.scorers[0]
+    scorer.adapt([(token_ids[chunk].to_tensor(), NGRAM_LABELS[chunk]) for chunk in chunks])
+    scorer.importance.assign(np.random.default_rng(0).normal(size=scorer.importance.shape))
     return model
 
 
@@ -100,7 +100,7 @@ def make_small_loop(config, splits, folder, *, training=None, replicas=None):
         fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
     )
-    return make_loop(
+    return TrainingLoop(
         record,
         folder,
         vocabulary=vectorizer.tokens,
@@ -112,7 +112,7 @@ def make_small_loop(config, splits, folder, *, training=None, replicas=None):
 
 def take_step(loop, token_ids, labels):
     """Takes one training step on a batch."""
-    loop._step.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
+    loop.step.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
 
 
 class StopAfterChecks(StopSignals):

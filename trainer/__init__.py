@@ -44,9 +44,6 @@ def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
 def load(model_dir: Path | str) -> TrainedRun:
     """Loads the best model of a run for prediction, explanation and evaluation.
 
-    Args:
-        model_dir: The folder of the run.
-
     Raises:
         UserError, RunError: As `trainer.artifacts.trained_run.load`.
     """
@@ -57,10 +54,6 @@ def load(model_dir: Path | str) -> TrainedRun:
 
 def export(model_dir: Path | str, export_dir: Path | str) -> None:
     """Exports the best model of a run as a SavedModel that takes texts.
-
-    Args:
-        model_dir: The folder of the run.
-        export_dir: The folder of the export.
 
     Raises:
         UserError, RunError, OSError: As `trainer.artifacts.export.export`.

@@ -33,12 +33,7 @@ def check_same_settings(replicas: Replicas, config: TrainConfig) -> None:
 def check_same_examples(
     replicas: Replicas, vocabulary: list[str], splits: Mapping[str, Examples]
 ) -> None:
-    """Checks that all workers have read the same vocabulary and the same examples.
-
-    Args:
-        replicas: The replicas of the run.
-        vocabulary: The vocabulary.
-        splits: The examples that training reads, by the name of their split.
+    """Checks that all workers have read the same vocabulary and the same examples by split.
 
     Raises:
         UserError: The vocabulary or a split differs.
@@ -72,7 +67,6 @@ def check_same_state(replicas: Replicas, state: TrainState) -> None:
 
 
 def _hash_arrays(arrays: Iterable[np.ndarray]) -> str:
-    """Returns the SHA-256 of the bytes of arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)

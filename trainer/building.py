@@ -1,4 +1,4 @@
-"""Builds the model, the optimizer and the objective from the settings."""
+"""Builds the model and the optimizer from the settings."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import keras
 import tensorflow as tf
 
 from model.classifier import TextClassifier
-from model.labels import cross_entropies
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from model.seeds import derive_seed
 from pipeline.errors import RunError
 from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
-from trainer.objectives.classification import Classification, Loss
 from trainer.runtime import devices
-from trainer.runtime.replicas import Replicas
 
 _FINAL_RATE = 0.01  # with --decay, the last learning rate as a fraction of the first
 
@@ -25,17 +22,28 @@ def build_model(
 ) -> TextClassifier:
     """Builds the model with all its variables, so that a checkpoint can be restored.
 
-    Args:
-        config: The settings.
-        vocabulary_size: Number of token ids.
-        precision: The name of a Keras precision policy.
-        branches: Number of branches into which a batch is split; None: the default of this machine.
+    The precision is the name of a Keras dtype policy. A batch is split into this number of
+    branches; None: the default of this machine.
     """
-    dtype = devices.make_policy(precision)
+    # TensorFloat-32 has the range of float32, but the precision of float16.
+    tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
+    dtype = keras.DTypePolicy(precision)
     ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
     neural = [
-        _neural_scorer(config, number, vocabulary_size, dtype)
-        for number in range(len(config.encoders))
+        NeuralScorer(
+            encoder,
+            vocabulary_size=vocabulary_size,
+            embedding_dim=config.embedding_dim,
+            embedding_rate=config.embedding_rate,
+            units=config.units,
+            max_length=config.encoder_length,
+            window=config.window,
+            word_dropout=config.word_dropout,
+            dropout=config.dropout,
+            seed=derive_seed(config.seed, f"encoder_{number}"),
+            dtype=dtype,
+        )
+        for number, encoder in enumerate(config.encoders)
     ]
     model = TextClassifier(
         [*ngrams, *neural],
@@ -47,29 +55,10 @@ def build_model(
     return model
 
 
-def build_objective(
-    model: TextClassifier, replicas: Replicas, *, loss: Loss = cross_entropies
-) -> Classification:
-    """Builds the objective.
-
-    Args:
-        model: The model, built.
-        replicas: The replicas that the model was built for.
-        loss: The loss of each scorer, a function of labels and logits. To train with another loss,
-            change this default.
-    """
-    return Classification(model, replicas, loss=loss)
-
-
 def build_optimizer(
     config: TrainConfig, model: keras.Model, steps: int
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer.
-
-    Args:
-        config: The settings.
-        model: The model, built.
-        steps: Number of steps of the whole run; the decay of the learning rate ends there.
+    """Builds the optimizer of a run with this number of steps, for a built model.
 
     Raises:
         RunError: The installed version of Keras sums the gradients of replicas differently.
@@ -88,25 +77,6 @@ def build_optimizer(
     return optimizer
 
 
-def _neural_scorer(
-    config: TrainConfig, number: int, vocabulary_size: int, dtype: keras.DTypePolicy
-) -> NeuralScorer:
-    """Builds the neural scorer of the encoder with this number, counted from 0."""
-    return NeuralScorer(
-        config.encoders[number],
-        vocabulary_size=vocabulary_size,
-        embedding_dim=config.embedding_dim,
-        embedding_rate=config.embedding_rate,
-        units=config.units,
-        max_length=config.encoder_length,
-        window=config.window,
-        word_dropout=config.word_dropout,
-        dropout=config.dropout,
-        seed=derive_seed(config.seed, f"encoder_{number}"),
-        dtype=dtype,
-    )
-
-
 def _learning_rate(
     config: TrainConfig, steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -114,8 +84,6 @@ def _learning_rate(
     rate: float | keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.decay == "linear":
         rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, _FINAL_RATE * rate)
-    if config.decay == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=_FINAL_RATE)
     return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
@@ -138,10 +106,7 @@ class _PresummedAdam(_PresummedGradients, keras.optimizers.Adam):
 
 
 class PresummedSGD(_PresummedGradients, keras.optimizers.SGD):
-    """SGD with gradients that are already summed over all replicas.
-
-    Checks use it because, unlike Adam, its step is proportional to the gradient.
-    """
+    """Unlike Adam, its step is proportional to the gradient, which a check needs."""
 
 
 def _check_no_second_sum() -> None:
@@ -149,9 +114,6 @@ def _check_no_second_sum() -> None:
 
     A version of Keras that does not call the method of `_PresummedGradients` would sum the
     gradients a second time: without an error, they would be multiplied by the number of replicas.
-
-    Raises:
-        RunError: Keras sums the gradients a second time.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:

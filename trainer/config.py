@@ -46,14 +46,8 @@ def _setting(
 ) -> Any:  # noqa: ANN401 the type of the field
     """Returns the field of one setting.
 
-    Args:
-        default: The default value.
-        help: The help text.
-        between: The smallest and the largest value; None for no limits.
-        minimum: The smallest value, for a setting without a largest value.
-        choices: The allowed values; None for any.
-        may_change: Whether the setting may change when a run is resumed.
-        legacy_value: The value for runs that are older than the setting; None for the default.
+    `between` has the smallest and the largest value, `minimum` only the smallest. `may_change` is
+    for a resumed run. Runs older than the setting have `legacy_value`; None: the default.
     """
     smallest, largest = between or (minimum, None)
     limits = {"minimum": smallest, "maximum": largest, "choices": choices}
@@ -192,7 +186,7 @@ class TrainConfig:
     decay: str = _setting(
         "none",
         "decay of the learning rate, to a hundredth at the last step",
-        choices=("none", "linear", "cosine"),
+        choices=("none", "linear"),
     )
     warmup_steps: int = _setting(
         0, "steps of linear warm-up of the learning rate from 0", between=(0, 10**9)
@@ -310,18 +304,12 @@ class TrainConfig:
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists differences of settings that must not change, as `name (this value, not other)`."""
-        return [
-            f"{field.name} ({getattr(self, field.name)}, not {getattr(other, field.name)})"
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != getattr(other, field.name)
-            and not self._may_change(field)
-        ]
-
-    def _may_change(self, field: dataclasses.Field[Any]) -> bool:
-        """Returns whether a setting may change when the run is resumed."""
-        if field.name == "epochs" and self.decay != "none":
-            return False  # the learning rate of every step depends on the number of epochs
-        return bool(field.metadata["may_change"])
+        may_change = set(changeable())
+        if self.decay != "none":  # the learning rate of every step depends on the number of epochs
+            may_change.remove("epochs")
+        names = [field.name for field in dataclasses.fields(self) if field.name not in may_change]
+        values = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [f"{name} ({mine}, not {theirs})" for name, mine, theirs in values if mine != theirs]
 
 
 def changeable() -> list[str]:

@@ -30,16 +30,12 @@ _MIN_VALIDATION_SIZE = 2
 # A class with fewer training examples, or with a smaller fraction of them, causes a warning.
 _FEW_EXAMPLES = 10
 _SMALL_FRACTION = 0.01
-# The setting that determines the size of a split that is derived from the train split.
-_FRACTION_FLAGS = {"validation": "--validation_fraction", "test": "--test_fraction"}
 
 
 def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None) -> Corpus:
     """Opens the corpus of a run. Downloads and prepares the data set if necessary.
 
-    Args:
-        config: The settings.
-        label_names: The labels of an existing run in their order; None for a new run.
+    The `label_names` are the labels of an existing run in their order; None for a new run.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
@@ -60,12 +56,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
     return make_corpus(config, dataset, cache=cache)
 
 
-def make_corpus(
-    config: TrainConfig,
-    dataset: Dataset,
-    *,
-    cache: Cache | None = None,
-) -> Corpus:
+def make_corpus(config: TrainConfig, dataset: Dataset, *, cache: Cache | None = None) -> Corpus:
     """Creates the corpus of a data set that is already open; see `open_corpus`."""
     return Corpus(
         dataset,
@@ -89,24 +80,18 @@ def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorize
 
 
 def _open_files(
-    config: TrainConfig,
-    cache: Cache,
-    label_names: Sequence[str] | None,
+    config: TrainConfig, cache: Cache, label_names: Sequence[str] | None
 ) -> FileDataset:
-    settings = FileSettings(
-        Columns(config.text_column, config.label_column, config.split_column),
-        skip_bad_rows=config.skip_bad_rows,
-        splits_from_names=config.splits_from_names,
-        positive_label=config.positive_label,
-        file_format=config.file_format,
-    )
-    split_settings = SplitSettings(
-        config.validation_fraction, config.test_fraction, config.drop_duplicates
-    )
     return FileDataset(
         config.dataset,
-        settings,
-        split_settings,
+        FileSettings(
+            Columns(config.text_column, config.label_column, config.split_column),
+            skip_bad_rows=config.skip_bad_rows,
+            splits_from_names=config.splits_from_names,
+            positive_label=config.positive_label,
+            file_format=config.file_format,
+        ),
+        SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates),
         cache=cache,
         code=code_hash(),
         label_names=label_names,
@@ -137,16 +122,7 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
 
 
 def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that train and the splits derived from it have all classes; warns for other splits.
-
-    Args:
-        corpus: The corpus.
-        counts: The number of examples of each class, by split.
-        config: The settings.
-
-    Raises:
-        UserError: A class is missing.
-    """
+    """Checks that train and the splits derived from it have all classes; warns for other splits."""
     names = corpus.dataset.label_names
     for split, class_counts in counts.items():
         for name, count in zip(names, class_counts, strict=True):
@@ -187,13 +163,13 @@ def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConf
 def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
     """Suggests how to get more examples into a split."""
     if split == "train":
-        flags = [_FRACTION_FLAGS[derived] for derived in sorted(corpus.derived_splits)]
+        flags = [f"--{derived}_fraction" for derived in sorted(corpus.derived_splits)]
         return f"reduce {' or '.join(flags)}" if flags else "add training examples"
     if split not in corpus.derived_splits:
         return f"add examples to the {split} split"
-    flag = _FRACTION_FLAGS[split]
-    value = getattr(config, flag.removeprefix("--"))
-    return f"change {flag} ({value} now), add examples, or add a file for the {split} split"
+    value = getattr(config, f"{split}_fraction")
+    change = f"change --{split}_fraction ({value} now)"
+    return f"{change}, add examples, or add a file for the {split} split"
 
 
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
@@ -213,16 +189,7 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
 
 
 def _check_texts(texts: Examples, dataset: Dataset, config: TrainConfig) -> None:
-    """Checks that the training texts have tokens; warns if some have none.
-
-    Args:
-        texts: The standardized texts of the train split.
-        dataset: The data set of the texts.
-        config: The settings.
-
-    Raises:
-        UserError: There is no text, or no text has a token.
-    """
+    """Checks that the standardized training texts have tokens; warns if some have none."""
     if not len(texts):
         raise UserError(
             f"--dataset={config.dataset} has no texts to train on; add rows, or reduce "
@@ -258,12 +225,7 @@ def _has_punctuation(dataset: Dataset) -> bool:
 
 
 def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
-    """Warns if most training texts have only one token.
-
-    Args:
-        training: The train split as token ids.
-        config: The settings.
-    """
+    """Warns if most texts of the train split, given as token ids, have only one token."""
     single = int(np.count_nonzero(training.lengths == 1))
     if 2 * single <= len(training):
         return
@@ -289,11 +251,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def check_steps(config: TrainConfig, steps: int) -> None:
-    """Checks that the warm-up of the learning rate ends before the run.
-
-    Args:
-        config: The settings.
-        steps: The number of steps of the whole run.
+    """Checks that the warm-up of the learning rate ends before the run, which has `steps` steps.
 
     Raises:
         UserError: The warm-up is longer than the run.
@@ -308,18 +266,14 @@ def check_steps(config: TrainConfig, steps: int) -> None:
 def check_same_data(
     recorded: Mapping[str, str], corpus: Corpus, splits: Sequence[str], *, run: str
 ) -> None:
-    """Checks that the data is the same as when a run was started.
+    """Checks that these splits are the same as when a run was started.
 
-    Args:
-        recorded: The fingerprints in the record of the run; splits without one are not checked.
-        corpus: The corpus.
-        splits: The splits to check.
-        run: A phrase for the run, for the message.
+    Splits without a recorded fingerprint are not checked. The message names the run as `run`.
 
     Raises:
         UserError: The data has changed.
     """
-    if not recorded:
+    if not recorded:  # a run of an early version: computes no fingerprints
         return
     current = corpus.fingerprints(splits)
     changed = [name for name in current if current[name] != recorded.get(name, current[name])]

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,14 +14,20 @@ import tensorflow as tf
 from pipeline.batches import batches_per_epoch, training_batches
 from pipeline.errors import RunError
 from pipeline.examples import Examples
+from pipeline.vocabulary import Vectorizer
 from trainer.artifacts.checkpoints import Checkpoints
+from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState, sample
+from trainer.building import build_model, build_optimizer
 from trainer.config import TrainConfig
 from trainer.evaluation.metrics import mean
-from trainer.monitoring.monitor import Monitor
-from trainer.monitoring.progress import log_while_running
+from trainer.monitoring.history import History
+from trainer.monitoring.profiler import Profile
+from trainer.monitoring.progress import Progress, log_while_running
+from trainer.monitoring.summaries import Summaries
 from trainer.monitoring.weight_names import short_names
-from trainer.objectives.classification import Classification, Validation
+from trainer.objectives.classification import Classification
+from trainer.runtime import devices
 from trainer.runtime.files import is_out_of_memory
 from trainer.runtime.replicas import Replicas
 from trainer.runtime.signals import Interrupted, check_stop
@@ -29,8 +35,11 @@ from trainer.step import TrainStep
 
 _log = logging.getLogger(__name__)
 
-_SECONDS_PER_CALL = 0.5  # of train_steps, between two checks for signals
+# Signals are checked only between calls of train_steps, so calls must not be long. Each call costs
+# some time in Python, so calls must not be short.
+_SECONDS_PER_CALL = 0.5
 _CLUSTER_STEPS = 10  # per call, the same in all workers, although their speeds differ
+_PROGRESS_VALUES = ("loss", "accuracy", "examples_per_second")  # beside the progress bar
 
 
 def last_step(config: TrainConfig, training: Examples) -> int:
@@ -42,48 +51,70 @@ def last_step(config: TrainConfig, training: Examples) -> int:
 class TrainingLoop:
     """Trains a model, validates it after each epoch, reports metrics and saves checkpoints.
 
+    Builds the model, and restores its state from the newest checkpoint, if there is one.
+
     Args:
-        config: The settings.
-        state: The state of the run, already restored if the run is resumed.
-        objective: Computes the losses, and validates.
-        training: The training examples.
+        record: The record of the run.
+        model_dir: The folder of the run.
+        vocabulary: The tokens.
+        training: All examples to train on.
         validation: The validation split, which decides which epoch is best.
-        replicas: The replicas that the model was built for.
-        checkpoints: Saves the state.
-        vocabulary: The tokens, for TensorBoard.
-        label_names: The names of labels 0 and 1, for TensorBoard.
+        replicas: The replicas that train.
 
     Attributes:
         config: The settings.
         state: The state of the run, which changes during training.
+        step: Takes the training steps.
+
+    Raises:
+        RunError: No checkpoint of the run can be read, or the checkpoints are missing.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
-        state: TrainState,
+        record: RunRecord,
+        model_dir: Path,
         *,
-        objective: Classification,
+        vocabulary: list[str],
         training: Examples,
         validation: Examples,
         replicas: Replicas,
-        checkpoints: Checkpoints,
-        vocabulary: Sequence[str],
-        label_names: tuple[str, ...],
     ) -> None:
-        self.config = config
-        self.state = state
-        self._objective = objective
-        self._training = training
-        self._validation = validation
-        self._replicas = replicas
-        self._checkpoints = checkpoints
-        self._vocabulary, self._label_names = vocabulary, label_names
-        self._step = TrainStep(config, state, objective, replicas)
+        self.config = config = record.config
+        self._model_dir, self._replicas = model_dir, replicas
+        self._training, self._validation = training, validation
+        self._vocabulary, self._label_names = vocabulary, record.label_names
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
-        self._is_compiled = False
         self._last_step = last_step(config, training)
         self._epochs = math.ceil(self._last_step / self._steps_per_epoch)
+        self._is_compiled = False
+        devices.check_precision(config.precision, record.precision, str(model_dir))
+        with replicas.strategy.scope():
+            size = Vectorizer.size_of(vocabulary)
+            model = build_model(config, size, record.precision, record.branches)
+            optimizer = build_optimizer(config, model, self._last_step)
+        self._objective = Classification(model, replicas)
+        self.state = TrainState(model, optimizer, fingerprint=record.fingerprint)
+        self._checkpoints = Checkpoints(model_dir, self.state)
+        self._restore()
+        self.step = TrainStep(config, self.state, self._objective, replicas)
+
+    def _restore(self) -> None:
+        """Restores the newest checkpoint, if there is one, and logs its step."""
+        is_resumed = self._checkpoints.restore()
+        if not is_resumed and (self._model_dir / "history.csv").exists():
+            raise RunError(
+                f"{self._model_dir} has a history but no checkpoints to resume from; restore them, "
+                "or start a new run in another --model_dir"
+            )
+        _log.info(
+            "%s, %s, %d parameters; %s step %d",
+            devices.describe(),
+            self.state.model.dtype_policy.name,
+            self.state.model.count_params(),
+            "resuming at" if is_resumed else "starting at",
+            int(self.state.step),
+        )
 
     def is_finished(self) -> bool:
         """Returns whether all epochs are recorded, or early stopping has ended the run."""
@@ -91,24 +122,22 @@ class TrainingLoop:
         is_stale = 0 < patience <= int(self.state.stale_epochs)
         return int(self.state.epoch) >= self._epochs or is_stale
 
-    def fit(self, model_dir: Path) -> None:
+    def fit(self) -> None:
         """Trains from the current state to the end of the last epoch.
-
-        Args:
-            model_dir: The folder for events and history.csv.
 
         Raises:
             Interrupted: A signal arrived; the state is saved.
-            RunError: The loss is no longer finite, memory or disk space ran out, or another worker
-                ended.
+            RunError: The loss is not finite, memory or disk space ran out, or another worker ended.
         """
-        self._monitor = self._open_monitor(model_dir)
+        self._open_reports()
         self._saved_at = time.monotonic()
         self._replicas.offset_replica_seeds(self.state.model)
         try:
             with self._translate_errors():
                 if not int(self.state.step):
-                    self._begin()
+                    self._objective.adapt(self._training)
+                    self._summaries.write_graph(self._objective.graph())
+                    self._save()  # from now on, a missing checkpoint is an error
                 while not self.is_finished():
                     self._train_epoch()
                     self._validate_epoch()
@@ -117,33 +146,27 @@ class TrainingLoop:
             self._save()
             raise
         finally:
-            self._monitor.close()
+            for report in (self._progress, self._profile, self._summaries):
+                report.close()
 
-    def _open_monitor(self, model_dir: Path) -> Monitor:
+    def _open_reports(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
         # If the last step of an epoch is done but the epoch is not recorded yet, the events of this
         # step are still missing.
         epoch_end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
         is_written = step < epoch_end or epoch >= self._epochs
-        return Monitor(
-            self.config,
-            model_dir,
+        self._summaries = Summaries(
+            self._model_dir,
+            first_step=step + is_written,
             vocabulary=self._vocabulary,
             label_names=self._label_names,
-            epoch=epoch,
-            step=step,
-            first_step=step + is_written,
-            last_step=self._last_step,
         )
-
-    def _begin(self) -> None:
-        """Adapts the model to the training examples, and saves the first checkpoint."""
-        self._objective.adapt(self._training)
-        self._monitor.report_graph(self._objective.graph())
-        self._save()  # from now on, a missing checkpoint is an error
+        self._summaries.write_settings(self.config)
+        self._profile = Profile(self._model_dir / "train", self.config.profile_range)
+        self._progress = Progress(first_step=step, last_step=self._last_step)
+        self._history = History(self._model_dir, epochs=epoch)
 
     def _log_end(self) -> None:
-        """Logs why training ended, and which epoch is best."""
         epoch, best = int(self.state.epoch), int(self.state.best_epoch)
         if epoch < self._epochs:
             patience = self.config.early_stopping_patience
@@ -181,15 +204,19 @@ class TrainingLoop:
             local=self._replicas.local,
         )
         self._start_interval()
-        self._monitor.begin_epoch(f"{epoch + 1}/{self._epochs}")
-        iterator, pace = iter(batches), _Pace(is_cluster=self._replicas.is_cluster)
+        self._progress.begin_epoch(f"{epoch + 1}/{self._epochs}")
+        iterator, seconds = iter(batches), _SECONDS_PER_CALL  # seconds of a step
         while step < end:
-            count = self._monitor.begin_steps(step, self._count_steps(step, end, pace.steps()))
-            with pace.measure(count), self._log_compiling():
-                self._step.train_steps(iterator, tf.constant(count, tf.int64))
+            usual = max(1, int(_SECONDS_PER_CALL / seconds))
+            limit = _CLUSTER_STEPS if self._replicas.is_cluster else usual
+            count = self._profile.begin_steps(step, self._count_steps(step, end, limit))
+            start = time.monotonic()
+            with self._log_compiling():
+                self.step.train_steps(iterator, tf.constant(count, tf.int64))
+            seconds = max(time.monotonic() - start, 1e-6) / count
             step += count
-            self._step.check_skipped(step)
-            self._monitor.advance(count)
+            self.step.check_skipped(step)
+            self._progress.advance(count)
             if step < end:  # the last step is reported and saved together with the epoch
                 if step % self.config.summary_every == 0:
                     self._report_interval(step, time.monotonic())
@@ -203,35 +230,29 @@ class TrainingLoop:
         return min(end - step, limit, *(interval - step % interval for interval in intervals))
 
     def _log_compiling(self) -> contextlib.AbstractContextManager[None]:
-        """Logs during the first call of `train_steps`, which compiles the step."""
         if self._is_compiled:
             return contextlib.nullcontext()
         self._is_compiled = True
         return log_while_running("compiling the training step")
 
     def _start_interval(self) -> None:
-        """Starts the interval of steps that the next report covers."""
-        for counter in (self._step.examples, self._step.tokens):
-            counter.reset_state()
+        self.step.examples.reset_state()
+        self.step.tokens.reset_state()
         self._interval_start = time.monotonic()
 
     def _report_interval(self, step: int, end_time: float) -> None:
-        """Reports the metrics of the steps since the last report.
-
-        Args:
-            step: The last of these steps.
-            end_time: The time.monotonic() at the end of this step.
-        """
+        """Reports the metrics since the last report up to `step`, which ended at `end_time`."""
         state, seconds = self.state, end_time - self._interval_start
         values = state.interval_metrics.result()
         values["gradient_norm"] = mean(state.gradient_norm)
         values["learning_rate"] = float(tf.convert_to_tensor(state.optimizer.learning_rate))
-        for name, counter in (("examples", self._step.examples), ("tokens", self._step.tokens)):
+        for name, counter in (("examples", self.step.examples), ("tokens", self.step.tokens)):
             values[f"{name}_per_second"] = float(counter.result()) / seconds
-        self._monitor.report_steps(values, step=step)
-        if lost := int(self._step.lost_steps):
+        self._summaries.write("train", "step", values, step=step)
+        self._progress.show({name: values[name] for name in _PROGRESS_VALUES})
+        if lost := int(self.step.lost_steps):
             _log.warning("skipped %d steps before step %d: gradient not finite", lost, step)
-        self._step.lost_steps.assign(0)
+        self.step.lost_steps.assign(0)
         state.interval_metrics.reset()
         state.gradient_norm.reset_state()
         self._start_interval()
@@ -239,18 +260,16 @@ class TrainingLoop:
     def _validate_epoch(self) -> None:
         """Validates the model after an epoch, reports the epoch, and saves the state."""
         end_time, step = time.monotonic(), int(self.state.step)
-        validation = self._objective.validate(self._validation)
-        self._monitor.report_predictions(
-            self._validation, validation.logits, validation.errors, step=step
-        )
-        is_best = self._keep_best(validation)
-        self._warn_of_collapse(validation.metrics["accuracy"])
+        metrics, logits, errors = self._objective.validate(self._validation)
+        self._summaries.write_predictions(self._validation, logits, errors, step=step)
+        is_best = self._keep_best(metrics)
+        self._warn_of_collapse(metrics["accuracy"])
         self._report_interval(step, end_time)
-        self._end_epoch(validation.metrics, step=step, is_best=is_best)
+        self._end_epoch(metrics, step=step, is_best=is_best)
 
-    def _keep_best(self, validation: Validation) -> bool:
+    def _keep_best(self, metrics: dict[str, float]) -> bool:
         """Saves the model if it is the best so far, and returns whether it is."""
-        state, loss = self.state, validation.metrics["loss"]
+        state, loss = self.state, metrics["loss"]
         if not math.isfinite(loss):
             raise RunError(
                 f"the validation loss is {loss} at step {int(state.step)}; try "
@@ -261,36 +280,49 @@ class TrainingLoop:
             state.best_loss.assign(loss)
             state.best_epoch.assign(state.epoch + 1)
             self._checkpoints.save_best()
-            self._monitor.report_best(
-                validation.metrics, self._objective.embeddings(), step=int(state.step)
-            )
+            self._summaries.write("validation", "validation_best", metrics, step=int(state.step))
+            self._summaries.write_embeddings(self._objective.embeddings())
         return is_best
 
     def _end_epoch(self, validation: dict[str, float], *, step: int, is_best: bool) -> None:
-        state, train = self.state, self.state.epoch_metrics.result()
+        """Reports the metrics of an epoch and saves the state.
+
+        The row of history.csv is stored beside it until the state is saved, so that each row has a
+        checkpoint.
+        """
+        state = self.state
         epoch = int(state.epoch.assign_add(1))
-        row = self._monitor.prepare_epoch(train, validation, epoch=epoch, step=step)
+        row: dict[str, float] = {"epoch": epoch, "step": step}
+        texts = []
+        metrics = {"train": state.epoch_metrics.result(), "validation": validation}
+        for split, values in metrics.items():
+            self._summaries.write(split, "epoch", values, step=step)
+            row |= {f"{split}_{name}": value for name, value in values.items()}
+            numbers = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            texts.append(f"{split} {numbers}")
+        self._history.prepare(row)
         self._report_histograms(step)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.epoch_metrics.reset()
         self._save()
-        self._monitor.finish_epoch(row, epochs=self._epochs, is_best=is_best)
+        self._history.append(row)
+        best = "  (best so far)" if is_best else ""
+        _log.info("epoch %d/%d  %s%s", epoch, self._epochs, "  ".join(texts), best)
 
     def _report_histograms(self, step: int) -> None:
         """Reports the distributions of the trained weights and of their last gradients."""
         weights = self.state.model.trainable_variables
         names = short_names([weight.path for weight in weights])
-        for group, samples in (
-            ("weights", [sample(weight.value) for weight in weights]),
-            ("weight_gradients", self.state.gradient_samples),
-        ):
-            self._monitor.report_histograms(group, zip(names, samples, strict=True), step=step)
+        samples = {"weights": [sample(weight.value) for weight in weights]}
+        samples["weight_gradients"] = self.state.gradient_samples
+        for group, values in samples.items():
+            self._summaries.write_histograms(group, zip(names, values, strict=True), step=step)
 
     def _warn_of_collapse(self, accuracy: float) -> None:
         """Warns if accuracy has fallen to that of guessing, within two standard errors."""
         share = float(self._validation.labels.mean())
         guessing, error = max(share, 1 - share), 0.5 / math.sqrt(len(self._validation))
-        best = max(self._monitor.accuracies(), default=0.0)
+        best = max(self._history.accuracies(), default=0.0)
         if accuracy <= guessing + 2 * error < best - 2 * error:
             _log.warning(
                 "training has collapsed: validation accuracy fell from %.3f to %.3f, and guessing "
@@ -307,34 +339,5 @@ class TrainingLoop:
         now = time.monotonic()
         self.state.seconds.assign_add(now - self._saved_at)
         self._saved_at = now
-        self._monitor.flush()
+        self._summaries.flush()
         self._checkpoints.save()
-
-
-class _Pace:
-    """Chooses the number of steps per call of `train_steps`.
-
-    Signals are checked only between calls, so calls must not be long. Each call costs some time in
-    Python, so calls must not be short.
-
-    Args:
-        is_cluster: Whether there are several workers. All workers must take the same number of
-            steps per call, so this number must not depend on measured times.
-    """
-
-    def __init__(self, *, is_cluster: bool) -> None:
-        self._is_cluster = is_cluster
-        self._seconds_per_step = _SECONDS_PER_CALL
-
-    def steps(self) -> int:
-        """Returns the number of steps of the next call, at least 1."""
-        if self._is_cluster:
-            return _CLUSTER_STEPS
-        return max(1, int(_SECONDS_PER_CALL / self._seconds_per_step))
-
-    @contextlib.contextmanager
-    def measure(self, steps: int) -> Iterator[None]:
-        """Measures the time of a call with this number of steps."""
-        start = time.monotonic()
-        yield
-        self._seconds_per_step = max(time.monotonic() - start, 1e-6) / steps

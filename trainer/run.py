@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from trainer.agreement import check_same_settings, check_same_state
-from trainer.artifacts.run_folder import check_contains_no_run, check_links
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig, changeable
@@ -27,6 +26,13 @@ from trainer.runtime.signals import reinstall_handlers
 
 _log = logging.getLogger(__name__)
 
+# The files that a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it
+# writes before config.json.
+_RUN_FILES = (
+    *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
+    *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
+    "validation/projector_config.pbtxt",
+)
 _NOT_COPIED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
 _MIN_UNFINISHED_AGE = 24 * 3600  # seconds; scripts.predict may be writing to the same folder
 
@@ -34,9 +40,7 @@ _MIN_UNFINISHED_AGE = 24 * 3600  # seconds; scripts.predict may be writing to th
 def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
     """Trains a new run or resumes a run, and evaluates the best model on the test split.
 
-    Args:
-        config: The settings. They must agree with those of the run in the folder, if there is one.
-        model_dir: The folder of the run; it is created if it is missing.
+    The settings must agree with those of the run in the folder, if there is one.
 
     Returns:
         The content of results.json; empty in a worker that is not the chief.
@@ -81,7 +85,7 @@ def _check_folder(model_dir: Path) -> None:
 
 def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str, object]:
     """Trains in this process, which may be one of several workers."""
-    check_links(model_dir)
+    _check_links(model_dir)
     with replicas.fail_together():
         record = RunRecord.read(model_dir)
         _check_record(record, config, model_dir)
@@ -93,14 +97,14 @@ def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str
     # From here on, all workers check for signals at the same steps.
     with replicas.synchronized_stop():
         results = _fit_and_evaluate(loop, corpus, model_dir)
-    replicas.wait()  # a worker that exits would end the others
+    replicas.all_gather([0])  # waits, because a worker that exits would end the others
     return results
 
 
 def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
     """Checks that the folder contains a run with these settings, or no run."""
     if record is None:
-        check_contains_no_run(model_dir)
+        _check_contains_no_run(model_dir)
         return
     differences = record.config.differences(config)
     if differences:
@@ -110,11 +114,32 @@ def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path
         )
 
 
+def _check_links(model_dir: Path) -> None:
+    """Checks that no subfolder of a run is a link, which may lead to another run."""
+    for name in ("checkpoints", "best", "train", "validation"):
+        if (model_dir / name).is_symlink():
+            raise UserError(
+                f"{model_dir / name} is a link, and training would change its target; replace it "
+                "with a folder, or make the whole --model_dir a link"
+            )
+
+
+def _check_contains_no_run(model_dir: Path) -> None:
+    """Checks that a new run would not replace files in its folder."""
+    found = sorted(path for pattern in _RUN_FILES for path in model_dir.glob(pattern))
+    if found:
+        raise UserError(
+            f"{model_dir} contains no run (no config.json), but it contains "
+            f"{found[0].relative_to(model_dir)}, which a new run would replace; name another "
+            "--model_dir"
+        )
+
+
 def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> dict[str, object]:
     path = model_dir / "results.json"
     if not loop.is_finished():
         path.unlink(missing_ok=True)  # results of fewer epochs
-        loop.fit(model_dir)
+        loop.fit()
     elif path.is_file():
         _log.info(
             "%s is already trained; to resume it, increase --epochs or --early_stopping_patience",

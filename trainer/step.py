@@ -19,13 +19,7 @@ _BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None],
 
 
 class TrainStep:
-    """Takes training steps.
-
-    Args:
-        config: The settings.
-        state: The state of the run; each step changes it.
-        objective: Computes the losses.
-        replicas: The replicas that the model was built for.
+    """Takes training steps, which change the state of a run.
 
     Attributes:
         examples: Number of examples since the last reset.
@@ -47,12 +41,7 @@ class TrainStep:
         input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
     )
     def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
-        """Trains on the next `count` batches within one graph.
-
-        Args:
-            batches: Yields token_ids <int32>[B, T] and labels <float32>[B].
-            count: <int64>[], number of steps.
-        """
+        """Trains on the next `count` batches: token_ids <int32>[B, T] and labels <float32>[B]."""
         # Workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):

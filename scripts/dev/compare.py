@@ -154,7 +154,7 @@ def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predi
     config = dataclasses.replace(config, cache_dir=str(model_dir.parent / "cache"))
     model_dir.mkdir()
     loop = prepare_run(config, make_corpus(config, dataset), model_dir)
-    loop.fit(model_dir)
+    loop.fit()
     run = load(model_dir)
     return lambda texts: run.predict(texts) > 0.5
 

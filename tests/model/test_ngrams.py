@@ -34,9 +34,9 @@ def test_ratios_equal_naive_bayes(longest):
 
 def counted(rows, labels):
     """Returns an n-gram scorer that has counted the single tokens of these rows."""
-    model = make_classifier(ngrams=1)
-    model.adapt([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
-    return model.scorers[0]
+    (scorer,) = make_classifier(ngrams=1).scorers
+    scorer.adapt([(tf.ragged.constant(rows, tf.int32).to_tensor(), np.array(labels, np.float32))])
+    return scorer
 
 
 def ratio_of(scorer, token_id):

@@ -117,14 +117,15 @@ def test_the_loss_scale_recovers_from_overflow(environment):
     """It starts at a scale at which every gradient overflows."""
     program = """
 import tensorflow as tf
-from trainer.building import build_model, build_objective, build_optimizer
+from trainer.building import build_model, build_optimizer
 from trainer.config import TrainConfig
+from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import one_replica
 config = TrainConfig(units=8, embedding_dim=8, batch_size=4)
 model = build_model(config, 50, "mixed_float16")
 optimizer = build_optimizer(config, model, 100)
 optimizer.dynamic_scale.assign(2.0**40)
-objective, scales = build_objective(model, one_replica()), []
+objective, scales = Classification(model, one_replica()), []
 token_ids, labels = tf.constant([[2, 3], [4, 5], [6, 7], [8, 9]]), tf.constant([0.0, 1, 1, 0])
 for step in range(60):
     with tf.GradientTape() as tape:

@@ -17,7 +17,7 @@ def test_eight_examples_are_memorized(small_config, splits, tmp_path):
     assert 0 < sum(eight.labels) < 8
     loop = make_small_loop(config, splits, tmp_path, training=eight)
     for epoch in range(60):
-        loop._step.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
+        loop.step.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
     measured = Evaluator(loop.state.model).evaluate(eight)
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
@@ -29,7 +29,7 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
     )
     loop = make_small_loop(config, splits, tmp_path)
-    loop.fit(tmp_path)
+    loop.fit()
     state = loop.state
     assert loop.is_finished()
     best = int(state.best_epoch)
@@ -43,7 +43,7 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
 def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
-    make_small_loop(config, splits, tmp_path).fit(tmp_path)
+    make_small_loop(config, splits, tmp_path).fit()
     ours = [record.message for record in caplog.records if record.name.startswith("trainer.")]
     starting, counting, compiling, epoch, end = ours
     assert starting.endswith("starting at step 0")
@@ -57,6 +57,6 @@ def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, t
 def test_max_steps_ends_an_epoch_early_and_records_it(small_config, splits, tmp_path):
     config = dataclasses.replace(small_config, max_steps=3)
     loop = make_small_loop(config, splits, tmp_path)
-    loop.fit(tmp_path)
+    loop.fit()
     assert int(loop.state.step) == 3
     assert (tmp_path / "history.csv").read_text().splitlines()[1].startswith("1,3,")

@@ -37,7 +37,7 @@ def wide_config(small_config):
 def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_path):
     _, training, _ = splits
     loop = make_small_loop(wide_config, splits, tmp_path)
-    loop.fit(tmp_path)
+    loop.fit()
     ratios = loop.state.model.scorers[0].ratios.numpy()
     seen = np.zeros(RATIO_BUCKETS, bool)
     for position in range(len(training)):
@@ -52,15 +52,15 @@ def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
     wide_config, splits, tmp_path, monkeypatch
 ):
     whole = make_small_loop(wide_config, splits, tmp_path / "whole")
-    whole.fit(tmp_path / "whole")
+    whole.fit()
     monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        make_small_loop(wide_config, splits, folder).fit(folder)
+        make_small_loop(wide_config, splits, folder).fit()
     resumed = make_small_loop(wide_config, splits, folder)
     assert int(resumed.state.step) > 0
     monkeypatch.setattr(resumed._objective, "adapt", None)  # not to be called again
-    resumed.fit(folder)
+    resumed.fit()
     assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
 
 
@@ -68,7 +68,7 @@ def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
 def test_ngrams_alone_learn(wide_config, splits, tmp_path):
     longer = dataclasses.replace(wide_config, epochs=3)
     loop = make_small_loop(longer, splits, tmp_path)
-    loop.fit(tmp_path)
+    loop.fit()
     (*_, last) = (tmp_path / "history.csv").read_text().splitlines()
     assert float(last.split(",")[3]) > 0.9, last
 

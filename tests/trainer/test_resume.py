@@ -22,7 +22,7 @@ slow = pytest.mark.slow
 def test_all_variables_are_restored(small_config, splits, tmp_path):
     loop = make_small_loop(small_config, splits, tmp_path)
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        loop.fit(tmp_path)
+        loop.fit()
     saved = state_arrays(loop.state)
     fresh = state_arrays(make_small_loop(small_config, splits, tmp_path / "another").state)
     # Most variables have changed, so the restored values are not the initial ones.
@@ -43,10 +43,10 @@ def test_a_resumed_run_has_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
         with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
-            make_small_loop(small_config, splits, folder).fit(folder)
+            make_small_loop(small_config, splits, folder).fit()
     resumed = make_small_loop(small_config, splits, folder)
     assert int(resumed.state.step) > 0
-    resumed.fit(folder)
+    resumed.fit()
     assert all_equal(
         state_arrays(resumed.state),
         state_arrays(make_small_loop(small_config, splits, uninterrupted).state),
@@ -84,10 +84,10 @@ def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(History, "append", killed)
         with pytest.raises(Killed):
-            make_small_loop(small_config, splits, tmp_path).fit(tmp_path)
+            make_small_loop(small_config, splits, tmp_path).fit()
     resumed = make_small_loop(small_config, splits, tmp_path)
     assert int(resumed.state.epoch) == epoch
-    resumed.fit(tmp_path)
+    resumed.fit()
     assert all_equal(
         state_arrays(resumed.state),
         state_arrays(make_small_loop(small_config, splits, uninterrupted).state),
@@ -100,12 +100,12 @@ def test_a_run_killed_between_checkpoint_and_history_has_the_same_bits(
 
 @pytest.mark.slow
 def test_adding_epochs_gives_the_same_bits_as_training_them_at_once(small_config, splits, tmp_path):
-    make_small_loop(small_config, splits, tmp_path / "two").fit(tmp_path / "two")
+    make_small_loop(small_config, splits, tmp_path / "two").fit()
     longer = dataclasses.replace(small_config, epochs=3)
     resumed = make_small_loop(longer, splits, tmp_path / "two")
-    resumed.fit(tmp_path / "two")
+    resumed.fit()
     at_once = make_small_loop(longer, splits, tmp_path / "three")
-    at_once.fit(tmp_path / "three")
+    at_once.fit()
     assert all_equal(state_arrays(resumed.state), state_arrays(at_once.state))
 
 
@@ -116,8 +116,8 @@ def test_resuming_before_validation_shows_progress(small_config, splits, tmp_pat
     config = dataclasses.replace(small_config, epochs=1)
     loop = make_small_loop(config, splits, tmp_path)
     with pytest.raises(Interrupted), use_stop(StopAfterEpoch(loop)):
-        loop.fit(tmp_path)
+        loop.fit()
     resumed = make_small_loop(config, splits, tmp_path)
     assert (int(resumed.state.step), int(resumed.state.epoch)) == (resumed._steps_per_epoch, 0)
-    resumed.fit(tmp_path)
+    resumed.fit()
     assert resumed.is_finished()

@@ -1,4 +1,1 @@
-"""The files of a run: checkpoints, config.json, the trained model and its export.
-
-May import `trainer.building` and everything that `building` may import.
-"""
+"""The files of a run: checkpoints, config.json, the trained model and its export."""

@@ -25,11 +25,8 @@ class Checkpoints:
 
     TensorFlow's list of checkpoints, the file `checkpoint`, is not trusted: it may be out of date
     after a kill, damaged, or refer to other folders. It is rewritten from the existing files before
-    TensorFlow reads it. Unfinished files of a killed process are deleted.
-
-    Args:
-        model_dir: The folder of the run; this process must hold its lock.
-        state: The state of the run.
+    TensorFlow reads it. Unfinished files of a killed process are deleted, so this process must hold
+    the lock of the run.
     """
 
     def __init__(self, model_dir: Path, state: TrainState) -> None:
@@ -54,31 +51,18 @@ class Checkpoints:
         return path is not None
 
     def save(self) -> None:
-        """Saves the state.
-
-        Raises:
-            RunError: The disk is full.
-        """
+        """Saves the state; raises a RunError if the disk is full."""
         with translate_disk_full("a checkpoint", Path(self._latest.directory)):
             self._latest.save()
 
     def save_best(self) -> None:
-        """Saves the model as the best one so far.
-
-        Raises:
-            RunError: The disk is full.
-        """
+        """Saves the model as the best one so far; raises a RunError if the disk is full."""
         with translate_disk_full("the best model", Path(self._best.directory)):
             self._best.save(checkpoint_number=self._state.step)
 
 
 def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> tuple[int, float]:
-    """Restores the weights with the lowest validation loss.
-
-    Args:
-        model_dir: The folder of the run.
-        model: The model, built.
-        fingerprint: The SHA-256 of vocabulary.txt.
+    """Restores the weights with the lowest validation loss to a built model.
 
     Returns:
         The epoch of these weights, counted from 1, and their validation loss.
@@ -142,7 +126,6 @@ def _is_checkpoint_file(path: Path) -> bool:
 
 
 def _rewrite_checkpoint_list(folder: Path) -> None:
-    """Rewrites TensorFlow's list of checkpoints from the files in the folder."""
     paths = _list_checkpoints(folder)[::-1]
     if not paths:
         (folder / "checkpoint").unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -34,10 +33,7 @@ def export(model_dir: Path, export_dir: Path) -> None:
     texts <string>[B]. It returns `probability` <float32>[B] of the second label and `label`
     <string>[B].
 
-    Args:
-        model_dir: The folder of the run.
-        export_dir: The folder of the export. It may be a link to a folder. An earlier export there
-            is replaced completely or not at all.
+    An earlier export in export_dir, which may be a link, is replaced completely or not at all.
 
     Raises:
         UserError: model_dir contains no trained run, or export_dir contains something other than
@@ -53,9 +49,12 @@ def export(model_dir: Path, export_dir: Path) -> None:
     while not highest.parent.exists():
         highest = highest.parent
     with unfinished_folder(target, beside=highest) as folder:
-        # One branch, because the best number depends on the machine that uses the export.
-        with _keep_tensor_float_32():
+        uses_tensor_float_32 = tf.config.experimental.tensor_float_32_execution_enabled()
+        try:
+            # One branch, because the best number depends on the machine that uses the export.
             run = load(model_dir, precision="float32", branches=1)
+        finally:  # `load` changes this setting of the process
+            tf.config.experimental.enable_tensor_float_32_execution(uses_tensor_float_32)
         card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
         new = folder / "new"
         new.mkdir()
@@ -64,16 +63,6 @@ def export(model_dir: Path, export_dir: Path) -> None:
             (new / _CARD).write_text(card, encoding="utf-8")
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, new, export_dir)
-
-
-@contextlib.contextmanager
-def _keep_tensor_float_32() -> Iterator[None]:
-    """Restores TensorFlow's setting of TensorFloat-32, which `load` changes."""
-    was_enabled = tf.config.experimental.tensor_float_32_execution_enabled()
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(was_enabled)
 
 
 def _resolve(export_dir: Path) -> Path:
@@ -132,19 +121,6 @@ def _replace(target: Path, new: Path, export_dir: Path) -> None:
 
 
 def _write_saved_model(run: TrainedRun, folder: Path) -> None:
-    run.vectorizer(tf.constant([""]))  # builds the layer, which `track` requires
-    archive = keras.export.ExportArchive()
-    archive.track(run.evaluator.model)
-    archive.track(run.vectorizer.layer)
-    archive.add_endpoint(
-        name="serving_default",
-        fn=_serving_function(run),
-        input_signature=[tf.TensorSpec([None], tf.string, name="texts")],
-    )
-    archive.write_out(str(folder), verbose=False)
-
-
-def _serving_function(run: TrainedRun) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     label_names = tf.constant(run.label_names)
 
     def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -155,4 +131,13 @@ def _serving_function(run: TrainedRun) -> Callable[[tf.Tensor], dict[str, tf.Ten
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}
 
-    return serve
+    run.vectorizer(tf.constant([""]))  # builds the layer, which `track` requires
+    archive = keras.export.ExportArchive()
+    archive.track(run.evaluator.model)
+    archive.track(run.vectorizer.layer)
+    archive.add_endpoint(
+        name="serving_default",
+        fn=serve,
+        input_signature=[tf.TensorSpec([None], tf.string, name="texts")],
+    )
+    archive.write_out(str(folder), verbose=False)

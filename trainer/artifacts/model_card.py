@@ -14,26 +14,11 @@ from trainer.runtime.files import read_json
 
 # Settings that concern only the machine on which the model was trained.
 _MACHINE_SETTINGS = ("data_dir", "cache_dir", "cache_gb", "download")
-_METRICS = (
-    "accuracy",
-    "auc",
-    "precision",
-    "recall",
-    "f1",
-    "macro_f1",
-    "loss",
-    "calibration_error",
-)
+_METRICS = ("accuracy", "auc", "precision", "recall", "f1", "macro_f1", "loss", "calibration_error")
 
 
 def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: float) -> str:
     """Returns the card of a run's best model in Markdown (Mitchell et al., Model Cards, FAT* 2019).
-
-    Args:
-        model_dir: The folder of the run.
-        record: The record of the run.
-        best_epoch: The epoch of the model.
-        loss: The validation loss of the model.
 
     Raises:
         RunError: results.json or config.json is damaged.

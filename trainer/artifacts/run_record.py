@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -14,11 +15,23 @@ from typing import Any
 from pipeline.errors import RunError, UserError
 from trainer import __version__
 from trainer.config import TrainConfig, UnknownSettingsError
-from trainer.runtime import devices, environment, processor
+from trainer.runtime import devices, processor
 from trainer.runtime.files import write_json
 
+_log = logging.getLogger(__name__)
+
 _FORMAT = 1  # the format of config.json; this code cannot read later formats
-_LIBRARIES = ("tensorflow", "keras", "tensorflow-datasets", "tensorboard", "numpy")
+_EXACT_LIBRARIES = ("tensorflow", "keras")  # exact results depend on their kernels and layers
+_LIBRARIES = (*_EXACT_LIBRARIES, "tensorflow-datasets", "tensorboard", "numpy")
+_PROGRAM = "text-sentiment"
+# This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
+# which cannot be compared with the uncalibrated loss of later versions.
+_UNVERSIONED = "0.1.0"
+
+
+def _current_environment() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in _EXACT_LIBRARIES}
+    return {"processor": processor.model(), **versions, _PROGRAM: __version__}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +48,8 @@ class RunRecord:
             version.
         branches: The number of branches into which the model splits a batch; None in a run of an
             early version.
-        environment: The environment of the process that wrote config.json; for a new record, that
-            of this process; see `environment.current`.
+        environment: The processor and the versions of libraries and of this program in the process
+            that wrote config.json; for a new record, those of this process.
     """
 
     config: TrainConfig
@@ -46,7 +59,7 @@ class RunRecord:
     sizes: dict[str, int]
     data: dict[str, str] = dataclasses.field(default_factory=dict)
     branches: int | None = None
-    environment: Mapping[str, str] = dataclasses.field(default_factory=environment.current)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=_current_environment)
 
     def write(self, model_dir: Path) -> None:
         """Writes config.json, with the versions and the device of this process."""
@@ -92,10 +105,40 @@ class RunRecord:
                 sizes=content["reviews"],
                 data=content.get("data_sha256", {}),
                 branches=_check_branches(content.get("branches")),
-                environment=environment.recorded(content),
+                environment=_recorded_environment(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} is damaged ({error!r:.80}); restore a good copy") from error
+
+    def warn_of_changes(self, model_dir: Path) -> None:
+        """Logs one warning if a run is resumed in another environment, where results may differ."""
+        now = _current_environment()
+        changes = [
+            f"{name} {before} there, {now[name]} here"
+            for name, before in self.environment.items()
+            if before != now[name]
+        ]
+        usual = devices.choose_branches(self.config.batch_size)
+        if self.branches not in (None, usual):
+            changes.append(
+                f"{self.branches} branches per batch, which are kept; {usual} would suit the cores"
+            )
+        if self.environment.get(_PROGRAM) == _UNVERSIONED != __version__:
+            changes.append("the best validation loss so far is calibrated, the next ones are not")
+        if changes:
+            _log.warning(
+                "%s was started in another environment (%s): it is resumed, but its results may "
+                "differ from those of an uninterrupted run",
+                model_dir,
+                "; ".join(changes),
+            )
+
+
+def _recorded_environment(content: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the environment in a config.json; an early version recorded only a part of it."""
+    found = {"processor": content.get("processor"), **content.get("versions", {})}
+    known = {name: found[name] for name in ("processor", *_EXACT_LIBRARIES) if found.get(name)}
+    return {**known, _PROGRAM: content.get("program_version", _UNVERSIONED)}
 
 
 def _check_format(content: Mapping[str, Any], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -16,15 +16,9 @@ _SAMPLE_SIZE = 10_000  # values of a weight or a gradient in its histogram
 class TrainState:
     """The variables that change during training. Everything else follows from the settings.
 
-    Args:
+    Attributes:
         model: The model, built.
         optimizer: The optimizer, built.
-        fingerprint: The SHA-256 of the vocabulary.
-        new_metrics: Creates the metrics.
-
-    Attributes:
-        model: The model.
-        optimizer: The optimizer.
         step: Number of steps taken.
         epoch: Number of epochs that were trained, validated and recorded.
         best_loss: The lowest validation loss so far.
@@ -40,12 +34,7 @@ class TrainState:
     """
 
     def __init__(
-        self,
-        model: TextClassifier,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        fingerprint: str,
-        new_metrics: Callable[[], Metrics],
+        self, model: TextClassifier, optimizer: keras.optimizers.Optimizer, *, fingerprint: str
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -58,18 +47,17 @@ class TrainState:
             self.skipped = tf.Variable(0, dtype=tf.int64)
             self.seconds = tf.Variable(0.0, dtype=tf.float64)
             self.fingerprint = tf.Variable(fingerprint, dtype=tf.string)
-        self.interval_metrics = new_metrics()
+        self.interval_metrics = Metrics()
         self.gradient_norm = keras.metrics.Mean()
-        self.epoch_metrics = new_metrics()
+        self.epoch_metrics = Metrics()
         self.gradient_samples = [
             tf.Variable(tf.zeros_like(sample(weight.value))) for weight in model.trainable_variables
         ]
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Returns a checkpoint of all variables."""
+        metrics = (self.interval_metrics, self.gradient_norm, self.epoch_metrics)
         return tf.train.Checkpoint(
-            model=values_of(self.model.variables),
-            optimizer=values_of(self.optimizer.variables),
             step=self.step,
             epoch=self.epoch,
             best_loss=self.best_loss,
@@ -78,12 +66,10 @@ class TrainState:
             skipped=self.skipped,
             seconds=self.seconds,
             fingerprint=self.fingerprint,
+            model=values_of(self.model.variables),
+            optimizer=values_of(self.optimizer.variables),
             gradients=self.gradient_samples,
-            metrics=values_of(
-                self.interval_metrics.variables
-                + self.gradient_norm.variables
-                + self.epoch_metrics.variables
-            ),
+            metrics=values_of([variable for metric in metrics for variable in metric.variables]),
         )
 
 
@@ -98,14 +84,7 @@ def values_of(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
 
 
 def sample(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns about 10,000 evenly spaced values of a tensor, or all if there are fewer.
-
-    Args:
-        tensor: <float32>[...].
-
-    Returns:
-        <float32>[N].
-    """
+    """Returns about 10,000 evenly spaced values <float32>[N] of a tensor <float32>[...], or all."""
     flat = tf.reshape(tensor, [-1])
     stride = max(1, flat.shape[0] // _SAMPLE_SIZE) | 1  # odd: an even stride may skip whole columns
     return flat[::stride]

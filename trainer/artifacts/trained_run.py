@@ -24,7 +24,6 @@ from trainer.data import check_same_data, make_vectorizer
 from trainer.evaluation import report
 from trainer.evaluation.metrics import (
     compute_class_metrics,
-    compute_cross_fitted_metrics,
     compute_metrics,
     errors_by_confidence,
 )
@@ -71,13 +70,12 @@ class TrainedRun:
     evaluator: Evaluator
     best_epoch: int
     validation_loss: float
-    data: dict[str, str] = dataclasses.field(default_factory=dict)
+    data: dict[str, str]
 
     def predict(self, texts: Sequence[bytes | str]) -> np.ndarray:
         """Returns the probabilities of the second label <float32>[len(texts)], in order.
 
-        Args:
-            texts: Strings or UTF-8 bytes. Invalid UTF-8 is allowed.
+        The texts are strings or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
             TypeError: `texts` is a single string, or contains a value that is not a string.
@@ -90,8 +88,7 @@ class TrainedRun:
     def explain(self, text: bytes | str) -> Explanation:
         """Computes the contribution of each token of a text to the log-odds of the second label.
 
-        Args:
-            text: A string or UTF-8 bytes. Invalid UTF-8 is allowed.
+        The text is a string or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
             TypeError: `text` is neither a string nor bytes.
@@ -102,11 +99,7 @@ class TrainedRun:
         return Explanation(self.vectorizer.tokens_of(text), weights.numpy(), float(baseline))
 
     def evaluate(
-        self,
-        corpus: Corpus,
-        split: str,
-        *,
-        report_dir: Path | None = None,
+        self, corpus: Corpus, split: str, *, report_dir: Path | None = None
     ) -> dict[str, object]:
         """Evaluates the model on one split of a corpus.
 
@@ -123,8 +116,8 @@ class TrainedRun:
             metric, such as the AUC of a split with one class, is None.
 
         Raises:
-            UserError: The labels differ from those of the run, the run was trained on other data,
-                or report_dir contains other files with the names of a report's files.
+            UserError: The labels or the data are not those of the run, or report_dir contains other
+                files with the names of a report's files.
             Interrupted: A signal arrived.
         """
         if corpus.dataset.label_names != self.label_names:
@@ -140,9 +133,7 @@ class TrainedRun:
         if report_dir:
             self._write_report(corpus, split, logits, examples.labels, report_dir)
         summary = {"dataset": corpus.dataset.name, "split": split, "examples": len(examples)}
-        is_fitted = split == "validation"  # the temperature was fitted on it
-        compute = compute_cross_fitted_metrics if is_fitted else compute_metrics
-        metrics = compute(examples.labels, logits)
+        metrics = compute_metrics(examples.labels, logits, is_fitted=split == "validation")
         summary |= {name: None if math.isnan(v) else v for name, v in metrics.items()}
         return summary | compute_class_metrics(logits, examples.labels, examples.lengths)
 
@@ -163,11 +154,10 @@ class TrainedRun:
 
 
 def _to_bytes(text: bytes | str) -> bytes:
-    """Encodes a text as UTF-8; unpaired surrogates are encoded too."""
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):
-        return text.encode("utf-8", "surrogatepass")
+        return text.encode("utf-8", "surrogatepass")  # encodes unpaired surrogates too
     raise TypeError(f"a text is a string or bytes, not {type(text).__name__}")
 
 

@@ -1,4 +1,1 @@
-"""Evaluation: the logits of a split, their metrics, the calibration, and the report.
-
-May import `trainer.monitoring`, `trainer.runtime` and `trainer.config`.
-"""
+"""The logits of a split, their metrics, the calibration, and the report."""

@@ -21,10 +21,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     correct predictions, these are the probabilities that the next one is correct or wrong, under
     Jeffreys' prior (Krichevsky & Trofimov, The Performance of Universal Encoding, 1981). So the
     number of examples limits the confidence. If all predictions are correct, the mean probability
-    of the labels, weighted by |logit|, is (N + 1/2) / (N + 1) instead of 1. Platt introduced such
-    targets (Probabilistic Outputs for Support Vector Machines, 1999, section 2.2). His count the
-    examples of each label separately and add 1. With thousands of examples, his targets change T by
-    a few percent, and those used here by less than one percent.
+    of the labels, weighted by |logit|, is (N + 1/2) / (N + 1) instead of 1. Platt's targets, which
+    count the examples of each label separately and add 1, change T more (Probabilistic Outputs for
+    Support Vector Machines, 1999, section 2.2).
 
     The loss is convex in 1 / T, so bisection finds the minimum.
 

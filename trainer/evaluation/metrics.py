@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.labels import cross_entropies
 from trainer.evaluation.calibration import calibration_error, cross_calibrated
+
+cross_entropies = tf.nn.sigmoid_cross_entropy_with_logits  # of labels and logits, in nats
 
 _LENGTHS = (50, 100, 200, 400, 800)  # upper bounds of the ranges of `by_length`, in tokens
 
@@ -75,12 +76,16 @@ def mean(metric: keras.metrics.Mean) -> float:
     return float(metric.result()) if float(metric.count) else math.nan
 
 
-def compute_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+def compute_metrics(
+    labels: np.ndarray, logits: np.ndarray, *, is_fitted: bool = False
+) -> dict[str, float]:
     """Computes loss (nats), accuracy, auc and calibration_error (all 0 to 1) of a split.
 
     Args:
         labels: <float32>[N], 0 or 1.
         logits: <float32>[N].
+        is_fitted: Whether the temperature was fitted on this split. Then the calibration error is
+            out-of-sample; see `cross_calibrated`.
 
     Returns:
         The metrics by name. auc is NaN if all examples have one label. auc and calibration_error
@@ -88,28 +93,17 @@ def compute_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """
     if not len(labels):
         return dict.fromkeys(("loss", "accuracy", "auc", "calibration_error"), math.nan)
+    calibrated = cross_calibrated(logits, labels) if is_fitted else logits
     return {
         "loss": float(np.mean(cross_entropies(labels, logits))),
         "accuracy": float(np.mean((logits > 0) == (labels > 0.5))),
         "auc": _auc(labels, logits),
-        "calibration_error": calibration_error(logits, labels),
+        "calibration_error": calibration_error(calibrated, labels),
     }
 
 
-def compute_cross_fitted_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Computes the metrics of the split on which the temperature was fitted.
-
-    Like `compute_metrics`, but with an out-of-sample calibration error; see `cross_calibrated`.
-    """
-    error = calibration_error(cross_calibrated(logits, labels), labels)
-    return compute_metrics(labels, logits) | {"calibration_error": error}
-
-
 def has_curves(labels: np.ndarray, logits: np.ndarray) -> bool:
-    """Returns whether ROC and precision-recall curves are defined.
-
-    They need examples of both labels, and finite logits.
-    """
+    """Returns whether there are examples of both labels and finite logits, as curves need."""
     return bool((labels > 0.5).any() and (labels < 0.5).any() and np.isfinite(logits).all())
 
 

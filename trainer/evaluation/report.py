@@ -44,11 +44,11 @@ def write_errors(
     """Writes a CSV row per misclassified example.
 
     A row has the probability of the second label, the predicted label (`answer`), the label and the
-    text.
+    text. Bytes that are not UTF-8 are replaced.
 
     Args:
         path: The file.
-        texts: The texts of the examples; bytes that are not UTF-8 are replaced.
+        texts: The texts of the examples.
         logits: <float32>[len(texts)].
         labels: <float32>[len(texts)].
         names: The names of labels 0 and 1.
@@ -68,8 +68,7 @@ def write_errors(
 def draw_curves(path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     """Draws the ROC, precision-recall and reliability curves of a split, as a PNG file.
 
-    The charts are empty where the curves are undefined: if all examples have one label, or a logit
-    is not finite.
+    The charts are empty where the curves are undefined; see `has_curves`.
 
     Args:
         path: The file.

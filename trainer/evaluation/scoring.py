@@ -20,11 +20,8 @@ class Evaluator:
     """Computes the logits, probabilities and metrics of splits.
 
     Args:
-        model: The model, built.
+        model: The model, built; also an attribute.
         replicas: The replicas that the model was built for; None for one replica.
-
-    Attributes:
-        model: The model.
     """
 
     def __init__(self, model: TextClassifier, replicas: Replicas | None = None) -> None:
@@ -32,28 +29,14 @@ class Evaluator:
         self._replicas = replicas or one_replica()
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Computes the metrics of a split, with each example counted once.
-
-        Args:
-            examples: The split.
-
-        Returns:
-            loss, accuracy, auc and calibration_error; see `compute_metrics`.
-
-        Raises:
-            Interrupted: A signal arrived.
-        """
+        """Computes the metrics of a split; see `compute_metrics` and `logits`."""
         return compute_metrics(examples.labels, self.logits(examples, description="scoring"))
 
     def calibrate(self, examples: Examples) -> np.ndarray:
-        """Fits the model's temperature on a split.
-
-        Args:
-            examples: A split that the model was not trained on.
+        """Fits the model's temperature on a split that the model was not trained on.
 
         Returns:
-            The uncalibrated logits <float32>[N]. If one of them is not finite, the temperature is
-            1.
+            The uncalibrated logits <float32>[N]. If one is not finite, the temperature is 1.
 
         Raises:
             Interrupted: A signal arrived.
@@ -69,14 +52,11 @@ class Evaluator:
         return tf.sigmoid(self.logits(examples, description=description)).numpy()
 
     def logits(self, examples: Examples, *, description: str = "") -> np.ndarray:
-        """Computes the logits of a split.
+        """Computes the logit of each example, <float32>[N], in the order of the examples.
 
         Args:
             examples: The split.
             description: The description of the progress bar; empty for no bar.
-
-        Returns:
-            The logit of each example, <float32>[N], in the order of the examples.
 
         Raises:
             Interrupted: A signal arrived.

@@ -17,10 +17,7 @@ _PLACEHOLDER_FONT = "LastResort"  # this font of matplotlib draws a box for ever
 
 @functools.lru_cache(maxsize=64)
 def make_drawable(text: str) -> tuple[str, dict[str, Any]]:
-    r"""Prepares a text so that matplotlib draws it without a warning.
-
-    Args:
-        text: Any text.
+    r"""Prepares any text so that matplotlib draws it without a warning.
 
     Returns:
         The text, shortened and on one line, and keyword arguments for matplotlib's text. If no

@@ -18,9 +18,7 @@ _log = logging.getLogger(__name__)
 class History:
     """Writes history.csv and curves.png, with a row and a point for each epoch.
 
-    Args:
-        model_dir: The folder of the run.
-        epochs: Number of epochs in the checkpoint; rows of later epochs are dropped.
+    Rows after the `epochs` epochs of the checkpoint are dropped.
 
     Raises:
         RunError: history.csv is damaged.

@@ -19,18 +19,19 @@ class Profile:
         self._folder, self._steps = folder, steps
         self._is_recording = False
 
-    def limit_steps(self, step: int, count: int) -> int:
-        """Limits `count` to the number of steps until the profile starts or stops."""
-        return min([count, *(edge - step for edge in self._steps if edge > step)])
+    def begin_steps(self, step: int, count: int) -> int:
+        """Starts or stops recording, if it is due after `step` steps.
 
-    def start_or_stop(self, step: int) -> None:
-        """Starts or stops recording, if it is due after `step` steps."""
+        Returns:
+            The number of steps until the next call is due, at most `count`.
+        """
         is_due = bool(self._steps) and self._steps[0] <= step < self._steps[1]
         if is_due and not self._is_recording:
             tf.profiler.experimental.start(str(self._folder))
             self._is_recording = True
         elif not is_due:
             self.close()
+        return min([count, *(edge - step for edge in self._steps if edge > step)])
 
     def close(self) -> None:
         """Stops recording, and writes the profile."""

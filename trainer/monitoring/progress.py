@@ -22,12 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows the number of completed steps of a run.
-
-    Args:
-        first_step: Number of steps that earlier processes completed.
-        last_step: Number of steps of the whole run.
-    """
+    """Shows the number of completed steps of a run, `first_step` of them by earlier processes."""
 
     def __init__(self, *, first_step: int, last_step: int) -> None:
         self._bar = tqdm(
@@ -43,11 +38,7 @@ class Progress:
         self._started = self._logged = time.monotonic()
 
     def begin_epoch(self, epoch: str) -> None:
-        """Shows the current epoch.
-
-        Args:
-            epoch: The epoch and the number of epochs, such as `2/5`.
-        """
+        """Shows the current epoch and the number of epochs, such as `2/5`."""
         self._epoch = epoch
         self._bar.set_description_str(f"epoch {epoch}")
 
@@ -76,11 +67,7 @@ class Progress:
 
 @contextlib.contextmanager
 def log_while_running(description: str) -> Iterator[None]:
-    """Logs the start of long work without steps, and the elapsed time every 15 seconds.
-
-    Args:
-        description: A description of the work.
-    """
+    """Logs the start of long work without steps, and the elapsed time every 15 seconds."""
     is_done = threading.Event()
     started = time.monotonic()
 
@@ -99,19 +86,12 @@ def log_while_running(description: str) -> Iterator[None]:
 
 
 def with_progress(
-    chunks: Iterable[_T],
-    *,
-    description: str,
-    total: int | None = None,
-    chunk_size: int = 1,
+    chunks: Iterable[_T], *, description: str, total: int | None = None, chunk_size: int = 1
 ) -> Iterator[_T]:
     """Yields the chunks of long work, shows progress, and checks for signals.
 
-    Args:
-        chunks: The chunks.
-        description: A description of the work.
-        total: The number of examples, if it is known.
-        chunk_size: The number of examples per chunk; the last chunk may have fewer.
+    The total is the number of examples, if it is known. A chunk has `chunk_size` examples; the last
+    one may have fewer.
 
     Raises:
         Interrupted: A signal arrived.

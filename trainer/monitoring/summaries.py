@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.pr_curve import summary as pr_curve
@@ -20,22 +21,24 @@ from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.config import TrainConfig, changeable
 from trainer.monitoring.fonts import make_drawable
-from trainer.monitoring.projector import write_projector
 from trainer.runtime.files import remove_unfinished, replacing, translate_disk_full
 
 SPLITS = ("train", "validation")
 _UNKNOWN = "▯"  # shown in place of an out-of-vocabulary token
 _SETTINGS_TAG = "settings"
+_PROJECTOR_TOKENS = 10_000  # more would be slow in a browser
 
 
 class Summaries:
     """Writes events to `model_dir/train` and `model_dir/validation`.
 
+    All methods raise a RunError if the disk is full.
+
     Args:
         model_dir: The folder of the run.
         first_step: The first step that this process writes. Events from this step on are removed:
             an earlier process wrote them after its last checkpoint. The settings are removed too,
-            because `write_settings` writes them again.
+            because TensorBoard shows only the first event of each of their tags.
         vocabulary: The tokens.
         label_names: The names of labels 0 and 1.
     """
@@ -59,65 +62,50 @@ class Summaries:
         }
 
     def write(self, split: str, group: str, values: dict[str, float], *, step: int) -> None:
-        """Writes a scalar for each value.
+        """Writes a scalar for each value; the values of an epoch have its last step.
 
-        Args:
-            split: `train` or `validation`.
-            group: The first component of the tags: `step`, `epoch` or `validation_best`.
-                TensorBoard sorts groups by name and opens the first two.
-            values: The values by name.
-            step: The step; for the values of an epoch, its last step.
-
-        Raises:
-            RunError: The disk is full.
+        The group is the first component of the tags: `step`, `epoch` or `validation_best`.
+        TensorBoard sorts groups by name and opens the first two.
         """
-        with self._translate_errors(split), self._writers[split].as_default(step=step):
+        with self._writing(split, step):
             for name, value in values.items():
                 tf.summary.scalar(f"{group}/{name}", value)
 
     def write_settings(self, config: TrainConfig) -> None:
-        """Writes the current settings, as text and for the HParams page.
-
-        TensorBoard shows only the first event of each of these tags, so earlier events are removed
-        when a run is resumed.
-        """
+        """Writes the current settings, as text and for the HParams page."""
         settings = dataclasses.asdict(config)
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
         # Settings such as folders are left out, because runs are not compared by them.
         left_out = set(changeable()) - {"epochs"}
         compared = {name: value for name, value in settings.items() if name not in left_out}
-        with self._translate_errors("validation"), self._writers["validation"].as_default(step=0):
+        with self._writing("validation", step=0):
             tf.summary.text(_SETTINGS_TAG, table)
             hparams.hparams(compared, trial_id=str(self._model_dir))
         self.flush()
 
     def write_graph(self, graph: tf.Graph) -> None:
         """Writes the graph of the model, at the start of a run."""
-        with self._translate_errors("train"), self._writers["train"].as_default(step=0):
+        with self._writing("train", step=0):
             tf.summary.graph(graph)
 
     def write_predictions(
         self, examples: Examples, logits: np.ndarray, errors: np.ndarray, *, step: int
     ) -> None:
-        """Writes the precision-recall curve, the confusion matrix and errors of a split.
+        """Writes the precision-recall curve, confusion matrix and errors, if all logits are finite.
 
         Args:
             examples: The validation split.
-            logits: <float32>[N], finite.
+            logits: Its calibrated logits, <float32>[N].
             errors: <int64>[M], the positions of the misclassified examples to show.
-            step: The step.
-
-        Raises:
-            RunError: The disk is full.
+            step: The last step of the epoch.
         """
+        if not np.isfinite(logits).all():
+            return
         labels = examples.labels > 0.5
         curve = pr_curve.pb("epoch/precision_recall", labels, tf.sigmoid(logits).numpy())
         matrix = draw_confusion_matrix(labels, logits > 0, self._label_names)
-        with (
-            self._translate_errors("validation"),
-            self._writers["validation"].as_default(step=step),
-        ):
+        with self._writing("validation", step):
             tf.summary.experimental.write_raw_pb(curve.SerializeToString())
             tf.summary.image("epoch/confusion", matrix)
             errors_text = self._format_errors(examples[errors], logits[errors])
@@ -138,22 +126,32 @@ class Summaries:
         self, group: str, samples: Iterable[tuple[str, tf.Tensor]], *, step: int
     ) -> None:
         """Writes a histogram for each named sample <float32>[N]."""
-        with self._translate_errors("train"), self._writers["train"].as_default(step=step):
+        with self._writing("train", step):
             for name, sample in samples:
                 tf.summary.histogram(f"{group}/{name}", sample)
 
     def write_embeddings(self, embeddings: Mapping[str, np.ndarray]) -> None:
-        """Writes embedding matrices <float32>[V, E] by name, for the projector."""
-        write_projector(
-            self._folders["validation"], embeddings, self._vocabulary, first_id=FIRST_TOKEN_ID
-        )
+        """Writes the embeddings <float32>[V, E] by name, of the most frequent tokens."""
+        folder, tokens = self._folders["validation"], self._vocabulary[:_PROJECTOR_TOKENS]
+        with replacing(folder / "words.tsv") as new:
+            new.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+        config = projector.ProjectorConfig()
+        for name, matrix in embeddings.items():
+            rows = np.asarray(matrix[FIRST_TOKEN_ID : FIRST_TOKEN_ID + len(tokens)], np.float32)
+            with replacing(folder / f"{name}.bin") as new:
+                new.write_bytes(rows.tobytes())
+            config.embeddings.add(
+                tensor_name=name,
+                tensor_path=f"{name}.bin",
+                tensor_shape=rows.shape,
+                metadata_path="words.tsv",
+            )
+        # projector.visualize_embeddings would follow a link, and would not write atomically.
+        with replacing(folder / "projector_config.pbtxt") as new:
+            new.write_text(str(config), encoding="utf-8")
 
     def flush(self) -> None:
-        """Writes buffered events to disk.
-
-        Raises:
-            RunError: The disk is full.
-        """
+        """Writes buffered events to disk."""
         for split, writer in self._writers.items():
             with self._translate_errors(split):
                 writer.flush()
@@ -164,6 +162,12 @@ class Summaries:
             with self._translate_errors(split):
                 writer.close()
 
+    @contextlib.contextmanager
+    def _writing(self, split: str, step: int) -> Iterator[None]:
+        """Makes the event file of a split the default, and translates its errors."""
+        with self._translate_errors(split), self._writers[split].as_default(step=step):
+            yield
+
     def _translate_errors(self, split: str) -> contextlib.AbstractContextManager[None]:
         return translate_disk_full("events for TensorBoard", self._folders[split])
 
@@ -171,15 +175,12 @@ class Summaries:
 def draw_confusion_matrix(
     labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
 ) -> np.ndarray:
-    """Draws a confusion matrix.
+    """Draws a confusion matrix as a picture <uint8>[1, H, W, 4].
 
     Args:
         labels: <bool>[N].
         predicted: <bool>[N], the predicted labels.
         names: The names of labels 0 and 1.
-
-    Returns:
-        A picture <uint8>[1, H, W, 4].
     """
     from sklearn.metrics import ConfusionMatrixDisplay  # slow to import
 
@@ -213,16 +214,14 @@ def _remove_outdated(first_step: int, folder: Path) -> None:
     """
     remove_unfinished(folder)
     for path in sorted(folder.glob("*tfevents*")):
-        kept, is_complete = [], True
+        records, is_complete = [], True
         try:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                if _is_kept(Event.FromString(record), first_step):
-                    kept.append(record)
-                else:
-                    is_complete = False
+                records.append(record)
         except tf.errors.DataLossError:  # a process was killed while writing the last record
             is_complete = False
-        if not is_complete:
+        kept = [record for record in records if _is_kept(Event.FromString(record), first_step)]
+        if not is_complete or len(kept) < len(records):
             with replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
                 for record in kept:
                     writer.write(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -10,12 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from model.classifier import TextClassifier
-from model.labels import cross_entropies
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from pipeline.batches import evaluation_batches
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import Metrics, compute_cross_fitted_metrics, errors_by_confidence
+from trainer.evaluation.metrics import compute_metrics, cross_entropies, errors_by_confidence
 from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
@@ -28,29 +26,11 @@ _ADAPT_BATCH = 1024  # examples; a larger batch needs more memory and is hardly 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class Validation:
-    """The results of a validation.
-
-    Attributes:
-        metrics: The metrics by name. The epoch with the lowest `loss` is the best one.
-        logits: The calibrated logits <float32>[N], in the order of the examples.
-        errors: The positions <int64>[M] of the misclassified examples, the most confident first.
-    """
-
-    metrics: dict[str, float]
-    logits: np.ndarray
-    errors: np.ndarray
-
-
 class Classification:
-    """Computes one loss per scorer of a classifier, and validates the classifier.
+    """Computes one loss per scorer of a built classifier, and validates the classifier.
 
-    Args:
-        model: The model, built.
-        replicas: The replicas that the model was built for.
-        loss: Maps labels <float32>[...], 0 to 1, and logits <float32>[...] to losses
-            <float32>[...].
+    The `loss` maps labels, 0 to 1, and logits to losses, each <float32>[...]. To train with another
+    loss, change its default.
     """
 
     def __init__(
@@ -59,32 +39,23 @@ class Classification:
         self._model, self._loss = model, loss
         self._evaluator = Evaluator(model, replicas)
 
-    def new_metrics(self) -> Metrics:
-        """Creates the metrics of training; `losses` returns the arguments of `Metrics.update`."""
-        return Metrics()
-
     def adapt(self, training: Examples) -> None:
         """Adapts the n-gram scorer to the labelled training examples, before the first step.
-
-        Args:
-            training: The training examples; those with a label below 0 are left out.
 
         Raises:
             Interrupted: A signal arrived.
         """
-        if not any(isinstance(scorer, NgramScorer) for scorer in self._model.trained_scorers):
-            return
-        labelled = training[training.labels >= 0]
-        batches = evaluation_batches(labelled, batch_size=_ADAPT_BATCH)
-        _log.info("counting n-grams in %d texts", len(labelled))
-        self._model.adapt(
-            with_progress(
-                batches,
-                description="counting n-grams",
-                total=len(labelled),
-                chunk_size=_ADAPT_BATCH,
-            )
-        )
+        for scorer in self._model.trained_scorers:
+            if isinstance(scorer, NgramScorer):
+                labelled = training[training.labels >= 0]
+                _log.info("counting n-grams in %d texts", len(labelled))
+                batches = with_progress(
+                    evaluation_batches(labelled, batch_size=_ADAPT_BATCH),
+                    description="counting n-grams",
+                    total=len(labelled),
+                    chunk_size=_ADAPT_BATCH,
+                )
+                scorer.adapt(batches)
 
     def graph(self) -> tf.Graph:
         """Returns the graph that computes the logits of validation."""
@@ -119,22 +90,24 @@ class Classification:
         outputs = (labels, mean_logits, cross_entropies(labels, mean_logits))
         return tf.reshape(losses, [-1]), outputs
 
-    def validate(self, validation: Examples) -> Validation:
+    def validate(self, validation: Examples) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
         """Fits the temperature on the validation split and computes the metrics.
 
         `loss` is computed from the uncalibrated logits, as in training: a temperature that was
         fitted on the same split would make an overconfident model look better than it is. The other
         metrics are computed from the calibrated logits.
 
-        Args:
-            validation: The validation split.
+        Returns:
+            1. The metrics by name. The epoch with the lowest `loss` is the best one.
+            2. The calibrated logits <float32>[N], in the order of the examples.
+            3. The positions <int64>[M] of the misclassified examples to show.
 
         Raises:
             Interrupted: A signal arrived.
         """
         logits = self._evaluator.calibrate(validation)
         calibrated = logits / self._model.temperature.numpy()
-        metrics = compute_cross_fitted_metrics(validation.labels, calibrated)
+        metrics = compute_metrics(validation.labels, calibrated, is_fitted=True)
         metrics["loss"] = float(np.mean(cross_entropies(validation.labels, logits)))
         errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
-        return Validation(metrics, calibrated, errors)
+        return metrics, calibrated, errors

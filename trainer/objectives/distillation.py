@@ -40,19 +40,6 @@ def check_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
         )
 
 
-def check_vocabulary(teacher: list[str], student: list[str], config: TrainConfig) -> None:
-    """Checks that a teacher and its student have the same vocabulary.
-
-    Raises:
-        UserError: They have different vocabularies.
-    """
-    if teacher != student:
-        raise UserError(
-            f"--teacher={config.teacher} has another vocabulary: it was trained on other examples "
-            f"of the data set {config.dataset}"
-        )
-
-
 def copy_scorers(student: TextClassifier, teacher: TextClassifier) -> None:
     """Copies the weights of a teacher's scorers to the first scorers of its student."""
     for scorer, source in zip(student.scorers[:-1], teacher.scorers, strict=True):
@@ -60,36 +47,30 @@ def copy_scorers(student: TextClassifier, teacher: TextClassifier) -> None:
             variable.assign(value)
 
 
-class SoftLabels:
-    """Stores the teacher's probabilities of the unlabelled examples in the student's model_dir.
+# The student has the teacher's probabilities, so that it can be resumed without the teacher.
+_SOFT_LABELS = "taught_labels.npy"
 
-    The student can then be resumed without the teacher.
 
-    Args:
-        model_dir: The student's model_dir.
+def write_soft_labels(model_dir: Path, probabilities: np.ndarray) -> None:
+    """Writes the probabilities <float32>[N] of the second label to the student's model_dir."""
+    with replacing(model_dir / _SOFT_LABELS) as path, path.open("wb") as file:
+        np.save(file, probabilities, allow_pickle=False)
+
+
+def apply_soft_labels(model_dir: Path, examples: Examples) -> Examples:
+    """Returns the unlabelled examples with the stored probabilities as their labels.
+
+    Raises:
+        RunError: The file is missing or damaged, or does not fit the number of examples.
     """
-
-    def __init__(self, model_dir: Path) -> None:
-        self._path = model_dir / "taught_labels.npy"
-
-    def write(self, probabilities: np.ndarray) -> None:
-        """Writes the probabilities <float32>[N] of the second label."""
-        with replacing(self._path) as path, path.open("wb") as file:
-            np.save(file, probabilities, allow_pickle=False)
-
-    def apply_to(self, examples: Examples) -> Examples:
-        """Returns the unlabelled examples with the stored probabilities as their labels.
-
-        Raises:
-            RunError: The file is missing or damaged, or does not fit the number of examples.
-        """
-        try:
-            labels = np.load(self._path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._path} is missing or damaged ({error}); restore it, or start a new run in "
-                "another --model_dir"
-            ) from error
-        if labels.shape != examples.labels.shape:
-            raise RunError(f"{self._path} has {len(labels)} labels for {len(examples)} examples")
-        return examples.with_labels(labels)
+    path = model_dir / _SOFT_LABELS
+    try:
+        labels = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} is missing or damaged ({error}); restore it, or start a new run in another "
+            "--model_dir"
+        ) from error
+    if labels.shape != examples.labels.shape:
+        raise RunError(f"{path} has {len(labels)} labels for {len(examples)} examples")
+    return examples.with_labels(labels)

@@ -1,4 +1,1 @@
-"""Devices, replicas, signals, locks, and files that are written completely or not at all.
-
-May import `trainer.config`.
-"""
+"""Devices, replicas, signals, locks, and files that are written completely or not at all."""

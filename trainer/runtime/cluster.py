@@ -81,11 +81,7 @@ class Cluster:
 
 
 def is_configured() -> bool:
-    """Returns whether TF_CONFIG defines a cluster.
-
-    Raises:
-        UserError: TF_CONFIG is not a JSON object.
-    """
+    """Returns whether TF_CONFIG defines a cluster; raises a UserError if it is no JSON object."""
     return "cluster" in _read_config()
 
 
@@ -185,7 +181,6 @@ def _connection_error(address: str) -> str:
 
 
 def _listen(address: str) -> contextlib.closing[socket.socket]:
-    """Listens at the port of this worker's address."""
     _, port = _split(address)
     try:
         if socket.has_dualstack_ipv6():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
-import keras
 import tensorflow as tf
 
 from trainer.runtime import processor
@@ -20,23 +20,18 @@ _TENSOR_CORES = (7, 0)  # the first compute capability with tensor cores for flo
 def choose_precision(setting: str) -> str:
     """Returns the Keras dtype policy for the setting `precision` on this machine.
 
-    Args:
-        setting: `auto` or the name of a policy. `auto` is mixed_float16 if the first GPU has tensor
-            cores, otherwise float32, because mixed_float16 is many times slower on CPUs.
+    `auto` is mixed_float16 if the first GPU has tensor cores, otherwise float32, because
+    mixed_float16 is many times slower on CPUs.
     """
     if setting != "auto":
         return setting
-    return "mixed_float16" if _has_tensor_cores() else "float32"
+    details = _gpu_details()
+    has_tensor_cores = details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
+    return "mixed_float16" if has_tensor_cores else "float32"
 
 
 def check_precision(setting: str, recorded: str, run: str) -> None:
-    """Warns if a run's precision is not the one that this machine would choose.
-
-    Args:
-        setting: The setting `precision`.
-        recorded: The policy of the run, which is used.
-        run: The name of the run, for the warning.
-    """
+    """Warns if the recorded precision of a run is not the one that this machine would choose."""
     usual = choose_precision(setting)
     if recorded != usual:
         _log.warning(
@@ -47,19 +42,11 @@ def check_precision(setting: str, recorded: str, run: str) -> None:
         )
 
 
-def make_policy(precision: str) -> keras.DTypePolicy:
-    """Creates a Keras dtype policy, and disables TensorFloat-32 if the policy is float32."""
-    tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
-    return keras.DTypePolicy(precision)
-
-
 def choose_branches(batch_size: int) -> int:
     """Returns the number of branches into which the model splits a batch: one per core, 1 on a GPU.
 
-    Logical CPUs divide the cores among them. This function does not initialize TensorFlow.
-
-    Args:
-        batch_size: Examples per step. Each branch computes at least 8 of them.
+    Each branch computes at least 8 examples. Logical CPUs divide the cores among them. Does not
+    initialize TensorFlow.
     """
     if tf.config.get_visible_devices("GPU"):
         return 1
@@ -71,13 +58,9 @@ def set_threads(batch_size: int, branches: int | None = None, *, warn: bool = Tr
     """Sets the number of threads per operation. Call it before TensorFlow is used.
 
     Branches run in parallel, and more threads than cores only wait for each other. So the threads
-    per operation are the cores per branch. The last bits of results depend on
-    this number. The environment variable TF_NUM_INTRAOP_THREADS takes precedence.
-
-    Args:
-        batch_size: Examples per step.
-        branches: Number of branches of a batch; None: the default of this machine.
-        warn: Whether to warn if TensorFlow is already initialized with another number.
+    per operation are the cores per branch. The last bits of results depend on this number. The
+    environment variable TF_NUM_INTRAOP_THREADS takes precedence. If `warn`, a warning is logged if
+    TensorFlow is already initialized with another number.
     """
     if os.environ.get(_THREADS_VARIABLE):
         return
@@ -107,16 +90,12 @@ def describe() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"
-    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "unknown")
-    return f"{len(gpus)} GPU ({name})"
+    return f"{len(gpus)} GPU ({_gpu_details().get('device_name', 'unknown')})"
 
 
-def _has_tensor_cores() -> bool:
+def _gpu_details() -> dict[str, Any]:
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return False
-    details = tf.config.experimental.get_device_details(gpus[0])
-    return details.get("compute_capability", (0, 0)) >= _TENSOR_CORES
+    return tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
 
 
 def _count_cpu_devices() -> int:

@@ -38,9 +38,6 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary path is in a new folder beside `path`. A replaced file keeps its permissions. A
     link is replaced, not followed. If the block fails, the old file remains.
 
-    Args:
-        path: The file to create or replace.
-
     Raises:
         RunError: The disk is full.
         OSError: The file cannot be written; `filename` of the error is `path`.
@@ -59,11 +56,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Path]:
-    """Creates a temporary folder for content that is renamed when complete; finally deletes it.
+    """Creates a temporary folder for content that is renamed to `path`; finally deletes it.
 
-    Args:
-        path: The final path of the content.
-        beside: The temporary folder is created beside this path; None: beside `path`.
+    The folder is created beside `beside`; None: beside `path`.
 
     Raises:
         OSError: The folder cannot be created; `filename` of the error is `path`.
@@ -77,11 +72,10 @@ def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Pat
 
 
 def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
-    """Deletes the temporary folders of `replacing` that killed processes left behind.
+    """Deletes the temporary folders of `replacing` that killed processes left in a run's folder.
 
-    Args:
-        folder: A folder of a run. This process must hold the lock of the run.
-        older_than: Minimum age in seconds; 0 if only the holder of the lock writes to the folder.
+    This process must hold the lock of the run. `older_than` is the minimum age in seconds; 0 if
+    only the holder of the lock writes to the folder.
     """
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         is_old = time.time() - path.lstat().st_mtime >= older_than

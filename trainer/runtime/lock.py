@@ -20,11 +20,8 @@ from pipeline.errors import UserError
 def run_lock(model_dir: Path) -> Iterator[None]:
     """Locks the folder of a run for this process.
 
-    The operating system releases the lock when the process ends, even after kill -9.
-
-    Args:
-        model_dir: The folder of the run. It is created if it is missing; if it is still empty at
-            the end, it is deleted again.
+    The operating system releases the lock when the process ends, even after kill -9. The folder is
+    created if it is missing; if it is still empty at the end, it is deleted again.
 
     Raises:
         UserError: Another process holds the lock, and the message names it; or `lock` is a file of

@@ -25,13 +25,11 @@ def cores(root: Path = Path("/")) -> int:
     """Returns the number of cores that this process may use, at least 1.
 
     A container often sees all cores of its host, but its CPU quota allows it the time of fewer
-    cores. More threads would only wait for each other. A quota of 1.5 cores counts as 2.
-
-    Args:
-        root: The folder that contains `proc` and `sys`; for tests.
+    cores. More threads would only wait for each other. A quota of 1.5 cores counts as 2. The folder
+    `root` contains `proc` and `sys`.
     """
-    quotas = [math.ceil(quota) for quota in _quotas(root)]
-    return max(1, min([affinity(), *quotas]))
+    quotas = [_quota(folder) for folder in _groups(root)]
+    return max(1, min([affinity(), *(math.ceil(quota) for quota in quotas if quota > 0)]))
 
 
 def affinity() -> int:
@@ -39,14 +37,6 @@ def affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Yields the CPU quota of each control group of this process, in cores."""
-    for folder in _groups(root):
-        quota = _v2_quota(folder) if (folder / "cpu.max").is_file() else _v1_quota(folder)
-        if quota is not None and quota > 0:
-            yield quota
 
 
 def _groups(root: Path) -> Iterator[Path]:
@@ -71,18 +61,13 @@ def _groups(root: Path) -> Iterator[Path]:
             yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(base))
 
 
-def _v2_quota(folder: Path) -> float | None:
+def _quota(folder: Path) -> float:
+    """Returns the CPU quota of a control group in cores; 0 or less if it has none."""
+    v2 = folder / "cpu.max"
+    v1 = folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"
     try:
-        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _v1_quota(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-        period = int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
-        return quota / period if quota > 0 else None  # -1: no quota
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+        files = [v2] if v2.is_file() else v1
+        quota, period = " ".join(path.read_text(encoding="utf-8") for path in files).split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # without a quota, it is "max"
+        return 0.0

@@ -40,21 +40,19 @@ class Replicas:
     Each replica computes its shard of every batch. Gradients are summed over all replicas, so that
     every replica has the same weights.
 
-    Args:
-        strategy: The tf.distribute strategy.
-
     Attributes:
+        strategy: The tf.distribute strategy.
         count: Number of replicas in all workers.
         local: The ids of the replicas in this worker.
         is_cluster: Whether there may be other workers.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        self._strategy = strategy
+        self.strategy = strategy
         self.count = strategy.num_replicas_in_sync
         self.is_cluster = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         local = 1 if self.count == 1 else len(strategy.extended.worker_devices)
-        first = local * (_worker_index(strategy.cluster_resolver) if self.is_cluster else 0)
+        first = local * (read_cluster().index if self.is_cluster else 0)
         self.local = range(first, first + local)
         self._worker, self._num_workers = first // local, self.count // local
 
@@ -63,13 +61,9 @@ class Replicas:
         """Returns whether this worker is the chief, the only one that writes to model_dir."""
         return self.local.start == 0
 
-    def scope(self) -> contextlib.AbstractContextManager[object]:
-        """Returns a context in which variables are created in every replica; see Strategy.scope."""
-        return self._strategy.scope()
-
     def run(self, compute: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 as Strategy.run
         """Calls a function in each replica of this worker and returns the per-replica results."""
-        return self._strategy.run(compute, args=arguments)
+        return self.strategy.run(compute, args=arguments)
 
     # Called in a replica, that is, in a function that `run` calls.
 
@@ -98,14 +92,14 @@ class Replicas:
 
     def first_local(self, per_replica: Any) -> tf.Tensor:  # noqa: ANN401 a tensor or a PerReplica
         """Returns the result of this worker's first replica."""
-        return self._strategy.experimental_local_results(per_replica)[0]
+        return self.strategy.experimental_local_results(per_replica)[0]
 
     def gather(self, per_replica: Any) -> tf.Tensor:  # noqa: ANN401 a tensor or a PerReplica
         """Returns the results [B, ...] of all replicas, concatenated along the first axis."""
         if self.count == 1:
             return per_replica
         shape = [None, *self.first_local(per_replica).shape[1:]]  # Strategy.gather loses it
-        return tf.ensure_shape(self._strategy.gather(per_replica, axis=0), shape)
+        return tf.ensure_shape(self.strategy.gather(per_replica, axis=0), shape)
 
     def offset_replica_seeds(self, model: keras.Model) -> None:
         """Gives each replica different random numbers, such as dropout masks.
@@ -122,11 +116,7 @@ class Replicas:
             for seed in seeds:
                 seed.assign(seed.value + tf.cast(offset, seed.value.dtype))
 
-        self._strategy.run(tf.function(add_offset))
-
-    def wait(self) -> None:
-        """Waits until all workers have called this method."""
-        self.all_gather([0])
+        self.strategy.run(tf.function(add_offset))
 
     def all_gather(self, numbers: Sequence[int]) -> np.ndarray:
         """Returns the numbers <int32>[W, N] of all W workers; waits for all of them."""
@@ -137,7 +127,7 @@ class Replicas:
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def _sum_over_workers(self, numbers: tf.Tensor) -> tf.Tensor:
         # identity: all_reduce needs a tensor on the replica's device, not a captured constant.
-        sums = self._strategy.run(lambda: self.all_reduce_sum([tf.identity(numbers)])[0])
+        sums = self.strategy.run(lambda: self.all_reduce_sum([tf.identity(numbers)])[0])
         return self.first_local(sums) // len(self.local)  # each local replica added the numbers
 
     @contextlib.contextmanager
@@ -153,14 +143,12 @@ class Replicas:
         if not self.is_cluster:
             yield
             return
-        error: Exception | None = None
-        status = 0
+        error, status = None, 0
         try:
             yield
-        except Interrupted as interrupted:
-            error, status = interrupted, interrupted.signal
         except Exception as failure:
-            error, status = failure, _FAILED
+            error = failure
+            status = failure.signal if isinstance(failure, Interrupted) else _FAILED
         if error:
             _log.warning("worker %d ends, and all other workers with it: %s", self._worker, error)
             with contextlib.suppress(RunError), self.translate_lost_worker():
@@ -177,10 +165,7 @@ class Replicas:
             raise Interrupted(signal.SIGTERM)
 
     def check_equal(self, values: Mapping[str, object]) -> None:
-        """Checks that all workers have the same values.
-
-        Args:
-            values: The values of this worker, by their names in the message.
+        """Checks that all workers have the same values, by their names in the message.
 
         Raises:
             UserError: A value differs. The message names it and the workers that differ.
@@ -229,16 +214,11 @@ class Replicas:
         """
         if not self.is_cluster:
             return contextlib.nullcontext()
-        return use_stop(SynchronizedStop(current_stop(), self))
+        return use_stop(_SynchronizedStop(current_stop(), self))
 
 
-class SynchronizedStop:
-    """Stops all workers of a run when a signal arrives in one of them.
-
-    Args:
-        own: The check of this worker; None if this worker handles no signals.
-        replicas: The replicas of the run.
-    """
+class _SynchronizedStop:
+    """Stops all workers when a signal arrives in one; `own` is the check of this worker, if any."""
 
     def __init__(self, own: Stop | None, replicas: Replicas) -> None:
         self._own, self._replicas = own, replicas
@@ -262,23 +242,18 @@ def _digest(value: object) -> list[int]:
 
 
 def open_replicas(distribute: str) -> Replicas:
-    """Creates the replicas of a run. Call it before any other use of TensorFlow.
-
-    Args:
-        distribute: The setting `distribute`. `none`: one replica on one device; `mirrored`: one
-            per GPU of this machine; `multi_worker`: one per device of all workers in TF_CONFIG;
-            `auto`: multi_worker if TF_CONFIG is set, mirrored if there are several GPUs, else none.
+    """Creates the replicas of a run, one per device. Call it before any other use of TensorFlow.
 
     Raises:
         UserError: There is only one device, or TF_CONFIG is wrong.
         RunError: Another worker cannot be reached.
         Interrupted: A signal arrived.
     """
-    if distribute == "auto":
-        distribute = _choose_strategy()
-    if distribute == "multi_worker":
+    if distribute == "multi_worker" or (distribute == "auto" and is_configured()):
         read_cluster().wait()
         return Replicas(tf.distribute.MultiWorkerMirroredStrategy())
+    if distribute == "auto" and len(tf.config.list_logical_devices("GPU")) > 1:
+        distribute = "mirrored"
     if distribute == "mirrored":
         return Replicas(tf.distribute.MirroredStrategy(_local_devices()))
     return one_replica()
@@ -312,12 +287,6 @@ def seeds_of(model: keras.Model) -> list[keras.Variable]:
     return seeds
 
 
-def _choose_strategy() -> str:
-    if is_configured():
-        return "multi_worker"
-    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "none"
-
-
 def _local_devices() -> list[str]:
     """Returns the names of the GPUs or, without several GPUs, of the logical CPUs."""
     for kind in ("GPU", "CPU"):
@@ -325,10 +294,3 @@ def _local_devices() -> list[str]:
         if len(devices) > 1:
             return devices
     raise UserError("--distribute=mirrored needs several GPUs, and there is one device; omit it")
-
-
-def _worker_index(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> int:
-    """Returns the index of this worker, from 0; a chief comes before the workers of TF_CONFIG."""
-    if resolver.task_type == "chief":
-        return 0
-    return int(resolver.task_id) + ("chief" in resolver.cluster_spec().jobs)

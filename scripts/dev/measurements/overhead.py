@@ -15,7 +15,6 @@ from scripts.dev.measurements.workload import (
     Measurement,
     load_examples,
     make_training_loop,
-    train_steps,
 )
 from scripts.dev.processes import set_threads, time_call
 
@@ -42,19 +41,19 @@ def measure_input(config: TrainConfig) -> Measurement:
         waited += time.monotonic() - wait_start
         if batch is None:
             return {"seconds": time.monotonic() - start, "waited": waited}
-        train_steps(loop, iter(tf.data.Dataset.from_tensors(batch)), 1)
+        loop.step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
 
 
 def measure_summaries(config: TrainConfig) -> Measurement:
     """Times an epoch with its validation, and the time spent in `Summaries`."""
     vectorizer, examples = load_examples(config, "train")
     _, validation = load_examples(config, "validation")
-    from trainer.monitoring import monitor
+    from trainer import loop as training
 
     spent = 0.0
     depth = 0  # methods of Summaries may call each other
 
-    class TimedSummaries(monitor.Summaries):
+    class TimedSummaries(training.Summaries):
         """Adds up the seconds in its methods."""
 
         def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 as in Python
@@ -76,11 +75,11 @@ def measure_summaries(config: TrainConfig) -> Measurement:
 
     with (
         tempfile.TemporaryDirectory() as name,
-        mock.patch.object(monitor, "Summaries", TimedSummaries),
+        mock.patch.object(training, "Summaries", TimedSummaries),
     ):
         folder = Path(name)
         loop = make_training_loop(config, vectorizer, examples, folder, validation=validation)
-        seconds = time_call(lambda: loop.fit(folder))
+        seconds = time_call(lambda: loop.fit())
     return {"seconds": seconds, "summaries": spent}
 
 
@@ -106,6 +105,6 @@ def measure_startup(config: TrainConfig) -> Measurement:
         end_lap("examples, full cache")
         loop = make_training_loop(config, vectorizer, examples, Path(name))
         batches = training_batches(examples, batch_size=config.batch_size, seed=0, epoch=0)
-        train_steps(loop, iter(batches), 1)
+        loop.step.train_steps(iter(batches), 1)
         end_lap("model and first step")
     return laps

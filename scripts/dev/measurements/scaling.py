@@ -15,7 +15,6 @@ from scripts.dev.measurements.workload import (
     load_examples,
     make_training_loop,
     open_named_dataset,
-    train_steps,
 )
 from scripts.dev.processes import time_call
 
@@ -59,8 +58,8 @@ def measure_replicas(count: int) -> Measure:
             local=replicas.local,
         )
         iterator, steps = iter(batches), len(batches) - 1
-        train_steps(loop, iterator, 1)  # traces the step
-        seconds = time_call(lambda: train_steps(loop, iterator, steps))
+        loop.step.train_steps(iterator, 1)  # traces the step
+        seconds = time_call(lambda: loop.step.train_steps(iterator, steps))
         return {"seconds": seconds, "examples": len(examples) - config.batch_size}
 
     return measure
@@ -98,8 +97,8 @@ def measure_scale(times: int) -> Measure:
             batches = iter(
                 training_batches(examples, batch_size=config.batch_size, seed=0, epoch=0)
             )
-            train_steps(loop, batches, 1)  # traces the step
-            seconds = time_call(lambda: train_steps(loop, batches, 100))
+            loop.step.train_steps(batches, 1)  # traces the step
+            seconds = time_call(lambda: loop.step.train_steps(batches, 100))
         count = corpus.dataset.size("train")
         return {"examples": count, "reading": reading, "100 steps": seconds}
 

@@ -51,7 +51,7 @@ def measure_training(config: TrainConfig) -> Measurement:
     vectorizer, examples = load_examples(config, "train")
     with tempfile.TemporaryDirectory() as name:
         loop = make_training_loop(config, vectorizer, examples, Path(name))
-        seconds = time_call(lambda: loop.fit(Path(name)))
+        seconds = time_call(lambda: loop.fit())
         return describe_work(examples, seconds, 3 * count_flops_per_token(loop.state.model))
 
 

@@ -13,7 +13,6 @@ from scripts.cli.flags import FLAGS
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
     from pipeline.datasets import NamedDataset
     from pipeline.examples import Examples
@@ -71,7 +70,7 @@ def make_training_loop(
     """
     from pipeline import vocabulary
     from trainer.artifacts.run_record import RunRecord
-    from trainer.preparation import make_loop
+    from trainer.loop import TrainingLoop
     from trainer.runtime import devices
     from trainer.runtime.replicas import one_replica
 
@@ -82,7 +81,7 @@ def make_training_loop(
         fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
     )
-    return make_loop(
+    return TrainingLoop(
         record,
         model_dir,
         vocabulary=vectorizer.tokens,
@@ -90,13 +89,6 @@ def make_training_loop(
         training=examples,
         validation=validation or examples[: config.batch_size],
     )
-
-
-def train_steps(loop: TrainingLoop, batches: tf.data.Iterator, count: int) -> None:
-    """Takes training steps without the reports and checkpoints between them."""
-    import tensorflow as tf
-
-    loop._step.train_steps(batches, tf.constant(count, tf.int64))
 
 
 def describe_work(examples: Examples, seconds: float, flops_per_token: float) -> Measurement:

@@ -42,7 +42,7 @@ def test_a_run_resumes_from_the_newest_undamaged_checkpoint(
     loop = make_small_loop(small_config, splits, folder)
     assert files[-1].name.split(".")[0] in caplog.text
     assert 0 < int(loop.state.step) < int(last.step)
-    loop.fit(folder)
+    loop.fit()
     assert all_equal(state_arrays(loop.state), state_arrays(last))
     assert (folder / "history.csv").read_text() == (uninterrupted / "history.csv").read_text()
 

@@ -78,10 +78,10 @@ def test_a_damaged_history_is_an_error_and_a_short_one_a_warning(
     longer = dataclasses.replace(small_config, epochs=3)
     (folder / "history.csv").write_bytes(b"epoch,step\n\x00\xff\n")
     with pytest.raises(RunError, match=r"history\.csv is damaged .*restore it, or delete"):
-        make_small_loop(longer, splits, folder).fit(folder)
+        make_small_loop(longer, splits, folder).fit()
     (folder / "history.csv").unlink()
     # The checkpoints are complete, so the run resumes.
-    make_small_loop(longer, splits, folder).fit(folder)
+    make_small_loop(longer, splits, folder).fit()
     assert "has rows for only 0 of 2 epochs" in project_log.text
     assert (folder / "history.csv").read_text().splitlines()[1].startswith("3,")
 

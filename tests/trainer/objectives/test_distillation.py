@@ -49,7 +49,7 @@ def make(config, folder, record=None):
 @pytest.fixture(scope="module")
 def teacher(small_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher")
-    make(dataclasses.replace(small_config, **TEACHER), folder).fit(folder)
+    make(dataclasses.replace(small_config, **TEACHER), folder).fit()
     return folder
 
 
@@ -62,7 +62,7 @@ def config(small_config, teacher):
 def student(config, tmp_path_factory):
     """The folder of a student that was trained without an interruption."""
     folder = tmp_path_factory.mktemp("student")
-    make(config, folder).fit(folder)
+    make(config, folder).fit()
     return folder
 
 
@@ -116,11 +116,11 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
     with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        make(config, folder).fit(folder)
+        make(config, folder).fit()
     monkeypatch.setattr("trainer.preparation.load", None)  # the teacher is not needed again
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
-    resumed.fit(folder)
+    resumed.fit()
     assert all_equal(state_arrays(resumed.state), state_arrays(uninterrupted.state))
 
 
@@ -134,7 +134,7 @@ def test_a_student_can_be_a_teacher(config, student, tmp_path):
         config, encoder="pooled_lstm,pooled_lstm", teacher=str(student), epochs=1
     )
     loop = make(third, tmp_path)
-    loop.fit(tmp_path)
+    loop.fit()
     token_ids = tf.constant([[5, 6, 7]])
     logits = load(tmp_path).evaluator.model.scorer_logits(token_ids).numpy()[0]
     taught_by = load(student).evaluator.model.scorer_logits(token_ids).numpy()[0]

@@ -43,7 +43,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         batches = training_batches(splits[0], **about, epoch=epoch)
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
-            made._step.train_steps(iterator, 1)
+            made.step.train_steps(iterator, 1)
             steps.append(
                 [state.interval_metrics.result()["loss"], float(state.gradient_norm.result())]
             )
@@ -54,8 +54,8 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         steps=steps,
         weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
         logits=Evaluator(state.model, replicas).logits(splits[1]),
-        counts=[float(made._step.examples.result()), float(made._step.tokens.result())],
-        seeds=[replicas._strategy.experimental_local_results(v.value) for v in seeds(state.model)],
+        counts=[float(made.step.examples.result()), float(made.step.tokens.result())],
+        seeds=[replicas.strategy.experimental_local_results(v.value) for v in seeds(state.model)],
     )
 
 

@@ -54,7 +54,7 @@ def change(tmp_path, **values):
 def one_epoch(config, tmp_path_factory):
     """The folder of a run of one epoch, on a machine with 4 cores."""
     folder = tmp_path_factory.mktemp("one_epoch")
-    prepare(config, folder, cores=4).fit(folder)
+    prepare(config, folder, cores=4).fit()
     assert json.loads((folder / "config.json").read_text())["branches"] == 4
     return folder
 
@@ -74,7 +74,7 @@ def test_a_resumed_run_keeps_its_branches_on_another_machine(resume, tmp_path, c
     assert branches_of(resumed) == 4
     (warning,) = warnings_of(caplog)
     assert f"4 branches per batch, which are kept; {cores} would suit the cores" in warning
-    resumed.fit(tmp_path)
+    resumed.fit()
     assert json.loads((tmp_path / "config.json").read_text())["branches"] == 4
 
 
