@@ -48,7 +48,7 @@ def export(model_dir: Path, export_dir: Path) -> None:
     highest = target
     while not highest.parent.exists():
         highest = highest.parent
-    with unfinished_folder(target, beside=highest) as folder:
+    with unfinished_folder(target, beside=highest) as folder, without_cudnn():
         uses_tensor_float_32 = tf.config.experimental.tensor_float_32_execution_enabled()
         try:
             # One branch, because the best number depends on the machine that uses the export.
@@ -125,8 +125,7 @@ def _write_saved_model(run: TrainedRun, folder: Path) -> None:
 
     def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
-        with without_cudnn():
-            logits = run.evaluator.model(token_ids, training=False)
+        logits = run.evaluator.model(token_ids, training=False)
         probabilities = tf.sigmoid(logits)
         is_second = tf.cast(probabilities > 0.5, tf.int32)
         return {"probability": probabilities, "label": tf.gather(label_names, is_second)}

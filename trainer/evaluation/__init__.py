@@ -1,1 +1,4 @@
-"""The logits of a split, their metrics, the calibration, and the report."""
+"""The logits of a split, their metrics, the calibration, and the report.
+
+May import `trainer.monitoring`, `trainer.runtime` and `trainer.config`.
+"""

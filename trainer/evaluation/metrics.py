@@ -8,9 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from model.labels import cross_entropies
 from trainer.evaluation.calibration import calibration_error, cross_calibrated
-
-cross_entropies = tf.nn.sigmoid_cross_entropy_with_logits  # of labels and logits, in nats
 
 _LENGTHS = (50, 100, 200, 400, 800)  # upper bounds of the ranges of `by_length`, in tokens
 

@@ -1,1 +1,4 @@
-"""TensorBoard's events, history.csv, the progress bar and the profiler."""
+"""TensorBoard's events, history.csv, the progress bar and the profiler.
+
+May import `trainer.runtime` and `trainer.config`.
+"""

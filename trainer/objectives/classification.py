@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from model.classifier import TextClassifier
+from model.labels import cross_entropies
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from pipeline.batches import evaluation_batches
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import compute_metrics, cross_entropies, errors_by_confidence
+from trainer.evaluation.metrics import compute_metrics, errors_by_confidence
 from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
