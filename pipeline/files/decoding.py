@@ -50,6 +50,8 @@ _BINARY_FORMATS = (
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"\x1f\x8b", "compressed twice"),
 )
+# UTF-16 and UTF-32 by the zeros in four bytes of ASCII text.
+_BY_ZEROS = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 _MAX_CONTROLS = 8  # a text may have this many control characters
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a row are rare
@@ -90,12 +92,8 @@ def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapp
         newline: As in `open`.
     """
     file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
-    try:
-        if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
-            file.seek(0)
-    except BaseException:
-        file.close()
-        raise
+    if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
+        file.seek(0)
     return file
 
 
@@ -118,8 +116,10 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
         scan = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
         if is_given:
+            surrogates = "it contains surrogates"
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else surrogates
             raise UserError(
-                f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
+                f"{path} cannot be read as --encoding={file_format.encoding} ({reason}); "
                 "omit --encoding, or name another one"
             ) from error
         raise _wrong_encoding_error(path, encoding, start) from error
@@ -156,7 +156,6 @@ def _many_controls_error(name: str, start: bytes) -> UserError:
 
 
 def _wide_encoding_error(name: str, encoding: str) -> UserError:
-    """Returns the error for UTF-16 or UTF-32 without a byte order mark."""
     return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
 
@@ -187,9 +186,7 @@ def _guess_by_zeros(start: bytes) -> str | None:
     """Guesses UTF-16 or UTF-32 from the positions of zero bytes; returns None for neither."""
     count = max(len(start) // 4, 1)
     zeros = "".join("0" if start[i::4].count(0) / count > 0.7 else "x" for i in range(4))
-    return {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}.get(
-        zeros
-    )
+    return _BY_ZEROS.get(zeros)
 
 
 def _guess_by_lines(start: bytes) -> str | None:
@@ -247,23 +244,14 @@ def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
 
 @dataclasses.dataclass
 class _LineSurvey:
-    """Statistics of the lines of a file that is not UTF-8.
+    """Statistics of the lines of a file that is not UTF-8."""
 
-    Attributes:
-        bad: The number of bad lines, which are not UTF-8.
-        first_bad: The number of the first bad line.
-        first_bytes: The bytes of the first bad line.
-        non_latin: The number of bad lines that are probably not in the Latin script.
-        is_windows: Whether all bad lines can be decoded as cp1252.
-        has_utf8: Whether other lines have UTF-8 characters that are not ASCII.
-    """
-
-    bad: int = 0
-    first_bad: int = 0
-    first_bytes: bytes = b""
-    non_latin: int = 0
-    is_windows: bool = True
-    has_utf8: bool = False
+    bad: int = 0  # lines that are not UTF-8
+    first_bad: int = 0  # the number of the first bad line
+    first_bytes: bytes = b""  # of the first bad line
+    non_latin: int = 0  # bad lines that are probably not in the Latin script
+    is_windows: bool = True  # whether all bad lines can be decoded as cp1252
+    has_utf8: bool = False  # whether other lines have UTF-8 characters that are not ASCII
 
 
 def _survey_lines(path: Path) -> _LineSurvey:
@@ -271,26 +259,21 @@ def _survey_lines(path: Path) -> _LineSurvey:
     survey = _LineSurvey()
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
-            try:
-                is_ascii = line.decode().removeprefix("\ufeff").isascii()
-                survey.has_utf8 = survey.has_utf8 or not is_ascii
-            except UnicodeDecodeError:
-                if not survey.bad:
-                    survey.first_bad, survey.first_bytes = number, line
-                survey.bad += 1
-                survey.is_windows = survey.is_windows and _decodes(line, "cp1252")
-                survey.non_latin += bool(_NON_LATIN.search(line))
+            if decodes(line, "utf-8"):
+                survey.has_utf8 |= not line.removeprefix(codecs.BOM_UTF8).isascii()
+                continue
+            if not survey.bad:
+                survey.first_bad, survey.first_bytes = number, line
+            survey.bad += 1
+            survey.is_windows &= decodes(line, "cp1252")
+            survey.non_latin += bool(_NON_LATIN.search(line))
     return survey
 
 
-def _decodes(line: bytes, encoding: str) -> bool:
+def decodes(line: bytes, encoding: str) -> bool:
+    """Returns whether a line can be decoded."""
     try:
         line.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    """Returns why a file could not be decoded."""
-    return error.reason if isinstance(error, UnicodeDecodeError) else "it contains surrogates"
