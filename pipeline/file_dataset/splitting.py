@@ -87,15 +87,9 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
 def _move_from_train(
     number: int, numbers: np.ndarray, rows: ParsedRows, settings: SplitSettings, *, keep: int
 ) -> None:
-    """Moves a fraction of the train rows to a missing split.
+    """Moves a fraction of the train rows to the missing split `number`; see `_choose`.
 
-    Args:
-        number: The missing split.
-        numbers: <uint8>[N], the splits of the rows; changed in place.
-        rows: The rows.
-        settings: The fractions.
-        keep: Number of different texts of each class that stay in the train split, if there are
-            enough.
+    Changes the splits of the rows, `numbers` <uint8>[N], in place.
     """
     is_train = numbers == _TRAIN
     # The two splits need independent hashes. With one hash, the rows of the validation range would
@@ -114,7 +108,7 @@ def _move_from_train(
 def _choose(
     ranks: np.ndarray, hashes: np.ndarray, labels: np.ndarray, *, fraction: float, keep: int
 ) -> np.ndarray:
-    """Chooses the rows to move to another split.
+    """Returns a mask <bool>[N] of the rows to move to another split.
 
     Args:
         ranks: <float64>[N], from 0 to 1; rows below the fraction are chosen.
@@ -122,9 +116,6 @@ def _choose(
         labels: <float32>[N].
         fraction: The fraction to choose.
         keep: Number of different texts of each class that are not chosen, if there are enough.
-
-    Returns:
-        <bool>[N].
     """
     unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     ranks, labels = ranks[first], labels[first]
@@ -143,12 +134,7 @@ def _choose(
 def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
     """Drops train rows with a text of validation or test, and validation rows with a text of test.
 
-    Args:
-        numbers: <uint8>[N], the splits of the rows; changed in place.
-        hashes: <uint64>[N], of the texts.
-
-    Returns:
-        The number of dropped rows.
+    Changes the splits `numbers` <uint8>[N] in place. Returns the number of dropped rows.
     """
     test, validation = (hashes[numbers == number] for number in (_TEST, _VALIDATION))
     is_copy = (numbers == _VALIDATION) & np.isin(hashes, test)
