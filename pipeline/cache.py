@@ -108,11 +108,15 @@ class Cache:
         """Writes an entry, unless another process is faster."""
         new = self._new_folder(f"{folder.name}.")
         try:
-            self._remove_abandoned(new.parent)
+            for entry in _entries(new.parent):
+                if time.time() - entry.written_at > _ABANDONED_SECONDS:
+                    with contextlib.suppress(OSError):  # another process was faster
+                        _delete(entry.folder)
             (new / _MARKER).write_text(key_json + "\n", encoding="utf-8")
             make(new)
-            for path in new.iterdir():
-                _flush(path)
+            for path in new.iterdir():  # files must be complete on disk before the renaming
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             _set_used(new)
             with contextlib.suppress(OSError):  # another process was faster; its entry is the same
                 new.rename(folder)
@@ -171,13 +175,6 @@ class Cache:
         with contextlib.suppress(OSError):
             unfinished.rmdir()
 
-    def _remove_abandoned(self, unfinished: Path) -> None:
-        """Removes unfinished entries of processes that have died."""
-        for entry in _entries(unfinished):
-            if time.time() - entry.written_at > _ABANDONED_SECONDS:
-                with contextlib.suppress(OSError):  # another process was faster
-                    _delete(entry.folder)
-
 
 class _Entry(NamedTuple):
     """An entry on disk."""
@@ -226,9 +223,3 @@ def _delete(folder: Path) -> None:
             path.unlink()
     (folder / _MARKER).unlink()
     folder.rmdir()
-
-
-def _flush(path: Path) -> None:
-    """Flushes a file to disk, so that it is complete before its folder is renamed."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

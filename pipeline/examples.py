@@ -92,10 +92,6 @@ class Examples:
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
-    def with_labels(self, labels: np.ndarray) -> Examples:
-        """Returns the same examples with other labels <float32>[N]."""
-        return dataclasses.replace(self, labels=labels)
-
     def concatenate(self, others: Examples) -> Examples:
         """Returns these examples followed by others, without reading their values."""
         end = int((self.starts + self.lengths).max(initial=0))

@@ -60,12 +60,8 @@ class Vectorizer:
     @property
     def identity(self) -> list[object]:
         """Returns a cache key: everything that token ids depend on, except text and code."""
-        return [
-            fingerprint(self.tokens),
-            self._sequence_length,
-            self._truncate,
-            self._punctuation,
-        ]
+        settings = (self._sequence_length, self._truncate, self._punctuation)
+        return [fingerprint(self.tokens), *settings]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
@@ -135,11 +131,10 @@ def load(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"there is no vocabulary at {path}; train a model there first")
     try:
-        tokens = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise RunError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})"
-        ) from error
+        problem = f"{error.reason} at byte {error.start}"
+        raise RunError(f"{path} is not UTF-8 text ({problem})") from error
     if not all(tokens):
         raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
     if _OOV_TOKEN in tokens:
@@ -156,4 +151,4 @@ def fingerprint(tokens: Sequence[str]) -> str:
 
 
 def _encode(tokens: Sequence[str]) -> bytes:
-    return "".join(f"{token}\n" for token in tokens).encode("utf-8")
+    return "".join(f"{token}\n" for token in tokens).encode()

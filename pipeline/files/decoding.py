@@ -141,22 +141,9 @@ def guess_encoding(start: bytes, name: str) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return encoding
-    if wide := _guess_by_zeros(start):
-        raise _wide_encoding_error(name, wide)
-    if _has_controls(start, share=0.1):
-        raise _many_controls_error(name, start)
+    if error := _not_utf8_error(start, name, share=0.1):
+        raise error
     return "utf-8"
-
-
-def _many_controls_error(name: str, start: bytes) -> UserError:
-    """Returns the error for a file with many control characters: UTF-16, or not text at all."""
-    if wide := _guess_by_lines(start):
-        return _wide_encoding_error(name, wide)
-    return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
-
-
-def _wide_encoding_error(name: str, encoding: str) -> UserError:
-    return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
 
 
 def check_not_binary(start: bytes, name: str) -> None:
@@ -176,10 +163,16 @@ def check_not_binary(start: bytes, name: str) -> None:
             )
 
 
-def _has_controls(start: bytes, *, share: float) -> bool:
-    """Returns whether more than `share` of the bytes, and more than 8, are control characters."""
+def _not_utf8_error(start: bytes, name: str, *, share: float) -> UserError | None:
+    """Returns an error for UTF-16 and UTF-32, and if a larger share are control characters."""
     controls = len(start) - len(start.translate(None, _CONTROL_BYTES))
-    return controls > max(share * len(start), _MAX_CONTROLS)
+    has_many = controls > max(share * len(start), _MAX_CONTROLS)
+    wide = _guess_by_zeros(start) or (_guess_by_lines(start) if has_many else None)
+    if wide:
+        return UserError(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
+    if has_many:
+        return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
+    return None
 
 
 def _guess_by_zeros(start: bytes) -> str | None:
@@ -221,24 +214,22 @@ def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
     """Returns the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
-    if _has_controls(start, share=0.02):
-        return _many_controls_error(str(path), start)
+    if error := _not_utf8_error(start, str(path), share=0.02):
+        return error
     lines = _survey_lines(path)
-    problem = (
-        f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
-        f"{quote(lines.first_bytes)}"
-    )
     if lines.has_utf8:
-        return UserError(f"{problem}, but other lines are; save the whole file as UTF-8")
-    if 2 * lines.non_latin >= lines.bad:
-        return UserError(
-            f"{problem}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
-            "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
-            "(Western Europe)"
+        advice = ", but other lines are; save the whole file as UTF-8"
+    elif 2 * lines.non_latin >= lines.bad:
+        advice = (
+            "; save it as UTF-8, or name its encoding by --encoding, such as cp1251 (Cyrillic), "
+            "gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 (Western Europe)"
         )
-    name = "cp1252" if lines.is_windows else "latin-1"
+    else:
+        name = "cp1252" if lines.is_windows else "latin-1"
+        advice = f"; save it as UTF-8, or name its encoding, such as --encoding={name}"
     return UserError(
-        f"{problem}; save it as UTF-8, or name its encoding, such as --encoding={name}"
+        f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
+        f"{quote(lines.first_bytes)}{advice}"
     )
 
 

@@ -190,15 +190,16 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
     encoding = file_format.encoding
     if encoding == "auto":
         encoding = guess_encoding(start, name)
-    if encoding == "utf-8":
-        yield from _byte_lines(file, name)
-        return
-    lines = io.TextIOWrapper(file, encoding, newline="\n")
-    count = 0
+    errors = "surrogateescape" if encoding == "utf-8" else "strict"
+    lines = io.TextIOWrapper(file, encoding, errors, newline="\n")
+    count = bad = first_bad = 0
     try:
         for line in lines:
             count += 1
-            yield Text(line.removesuffix("\n").removesuffix("\r").encode())
+            text = line.removesuffix("\n").removesuffix("\r").encode("utf-8", errors)
+            if not decodes(text, "utf-8"):
+                bad, first_bad = bad + 1, first_bad or count
+            yield Text(text)
     except UnicodeError as error:
         raise UserError(
             f"line {count + 1} of {name} or one near it is not {encoding.upper()}; name its "
@@ -206,20 +207,11 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
         ) from error
     finally:
         lines.detach()
-
-
-def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
-    """Yields lines of bytes, and logs the number of lines that are not UTF-8."""
-    bad, first = 0, 0
-    for number, line in enumerate(file, start=1):
-        if not decodes(line, "utf-8"):
-            bad, first = bad + 1, first or number
-        yield Text(line.removesuffix(b"\n").removesuffix(b"\r"))
     if bad:
         _log.warning(
             "%d lines of %s are not UTF-8, the first is line %d; name the encoding, such as "
             "--encoding=cp1252",
             bad,
             name,
-            first,
+            first_bad,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -92,4 +93,4 @@ class SoftLabels:
             ) from error
         if labels.shape != examples.labels.shape:
             raise RunError(f"{self._path} has {len(labels)} labels for {len(examples)} examples")
-        return examples.with_labels(labels)
+        return dataclasses.replace(examples, labels=labels)
