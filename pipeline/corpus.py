@@ -136,21 +136,16 @@ class Corpus:
         return frozenset({"validation"} if self._is_partial("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Returns the number of examples per label and split, without reading the test split.
+        """Returns the number of examples per label, ordered as `label_names`, of each split.
 
-        Returns:
-            The counts by split, in the order of the data set's `label_names`. The test split is
-            included only for a FileDataset, which has its counts already.
+        The test split is included only for a FileDataset, which has its counts already.
         """
         if isinstance(self.dataset, FileDataset):
             splits = ("train", "validation", "test")
             return {split: self.dataset.class_counts(split) for split in splits}
-        counts = {}
-        for split in ("train", "validation"):
-            labels = self.texts(split).labels
-            numbers = range(len(self.dataset.label_names))
-            counts[split] = [int((labels == number).sum()) for number in numbers]
-        return counts
+        labels = {split: self.texts(split).labels for split in ("train", "validation")}
+        numbers = range(len(self.dataset.label_names))
+        return {split: [int((of == n).sum()) for n in numbers] for split, of in labels.items()}
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""
@@ -158,24 +153,16 @@ class Corpus:
             self.dataset.log_findings()
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
-        """Returns the texts at some positions of a split, before standardization.
-
-        Args:
-            split: `train`, `validation` or `test`.
-            positions: <int64>[N], positions in the result of `examples`.
-        """
+        """Returns the texts before standardization, at positions <int64>[N] of `examples`."""
         if self._is_partial(split):
             positions = np.flatnonzero(self._mask(split, self._source_texts(split)))[positions]
         return self.dataset.texts_at(self._source(split), positions)
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
-        """Returns the SHA-256 of all texts and labels in their order, to detect changed data.
+        """Returns the SHA-256 of all texts and labels of splits in their order.
 
         A FileDataset has one SHA-256, under the key `files`, which also covers the split of each
         row. A NamedDataset has one per source split, so that training need not read the test split.
-
-        Args:
-            splits: The splits to hash: `train`, `validation`, `test` or `unsupervised`.
         """
         if isinstance(self.dataset, FileDataset):
             return {"files": self.dataset.fingerprint}
@@ -209,12 +196,10 @@ class Corpus:
 
     def _select(self, split: str, source: Examples) -> Examples:
         """Selects the examples of a split from those of a source split."""
-        return source[self._mask(split, source)]
+        return source[self._mask(split, source)] if self._is_partial(split) else source
 
     def _mask(self, split: str, source: Examples) -> np.ndarray:
-        """Returns a mask <bool>[N] of the examples of a source split that are in a split."""
-        if not self._is_partial(split):
-            return np.ones(len(source), bool)
+        """Returns a mask <bool>[N] of the source examples of a partial split that are in it."""
         fraction = self._validation_fraction
         is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
         return is_validation if split == "validation" else ~is_validation
@@ -226,7 +211,7 @@ class Corpus:
         """Returns the standardized texts of a source split, and the SHA-256 of the originals."""
 
         def make(folder: Path) -> None:
-            total, content = self.dataset.size(source), hashlib.sha256()
+            content = hashlib.sha256()
             with translate_dataset_errors(self.dataset):
                 batches = self.dataset.read(source).map(
                     self._standardize, num_parallel_calls=self._parallel_calls
@@ -234,7 +219,7 @@ class Corpus:
                 chunks = self._with_progress(
                     disable_autotune(batches.prefetch(1)).as_numpy_iterator(),
                     description="reading",
-                    total=total,
+                    total=self.dataset.size(source),
                     chunk_size=READ_BATCH,
                 )
                 write_examples(folder, _hash_originals(chunks, content.update))
@@ -269,11 +254,9 @@ class Corpus:
 
     def _in_chunks(self, texts: Examples, description: str) -> Iterator[Examples]:
         """Yields texts in chunks of READ_BATCH, and shows progress."""
+        chunks, total = texts.in_chunks(READ_BATCH), len(texts)
         return self._with_progress(
-            texts.in_chunks(READ_BATCH),
-            description=description,
-            total=len(texts),
-            chunk_size=READ_BATCH,
+            chunks, description=description, total=total, chunk_size=READ_BATCH
         )
 
 

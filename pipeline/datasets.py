@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import importlib
 import io
+import itertools
 import logging
 import os
 import shlex
@@ -85,12 +86,9 @@ class NamedDataset:
     def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the original texts at positions <int64>[N] of a split; reads the whole split."""
         wanted = set(positions.tolist())
-        found: dict[int, bytes] = {}
-        start = 0
-        for texts, _ in self.read(split).as_numpy_iterator():
-            for position in wanted.intersection(range(start, start + len(texts))):
-                found[position] = texts[position - start]
-            start += len(texts)
+        batches = (texts for texts, _ in self.read(split).as_numpy_iterator())
+        texts = enumerate(itertools.chain.from_iterable(batches))
+        found = {position: text for position, text in texts if position in wanted}
         return [found[position] for position in positions.tolist()]
 
 

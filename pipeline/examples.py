@@ -29,11 +29,8 @@ class Values(Protocol):
 class NumberFile:
     """An array of unsigned numbers in a file. Each slice reads from the file.
 
-    np.memmap would be shorter, but its pages count as memory of the process once they are read.
-
-    Args:
-        path: A file of raw numbers.
-        count: The length of the array. The file size determines the bytes per number.
+    np.memmap would be shorter, but its pages count as memory of the process once they are read. The
+    size of the file determines the bytes per number.
 
     Raises:
         ValueError: The size of the file does not fit.

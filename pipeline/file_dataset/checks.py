@@ -20,11 +20,7 @@ _SHOWN = 5  # labels that a message names
 def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: FileSettings) -> None:
     """Checks that there are usable rows with texts, and logs the rows that are skipped.
 
-    Args:
-        name: The data set, for messages.
-        files: The files, in the order of their numbers.
-        rows: The parsed rows.
-        settings: The settings for reading the files.
+    `name` is the data set, for messages; `files` are in the order of their numbers in `rows`.
 
     Raises:
         UserError: A row cannot be used, there is no row, or all texts are empty.
@@ -68,14 +64,9 @@ def choose_label_order(
     positive: str,
     expected: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    """Returns the two labels in the order of their numbers, 0 and 1.
+    """Returns the two labels in the order of their numbers, 0 and 1; see `check_rows`.
 
-    Args:
-        name: The data set, for messages.
-        files: The files, in the order of their numbers.
-        rows: The parsed rows.
-        positive: The label that becomes the second; empty: sorted by `order_labels`.
-        expected: The labels in the order of an existing run; None for a new run.
+    The order is that of an existing run, `expected`, or else that of `order_labels`.
 
     Raises:
         UserError: There are not two labels, or not the expected ones.
@@ -101,13 +92,7 @@ def choose_label_order(
 
 
 def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: bool) -> None:
-    """Checks that the train split has a row.
-
-    Args:
-        name: The data set, for messages.
-        rows: The parsed rows.
-        splits: The splits of the rows.
-        by_names: Whether splits come from file names.
+    """Checks that the train split has a row; `by_names`: splits come from file names.
 
     Raises:
         UserError: The train split is empty.
@@ -128,14 +113,7 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
 
 
 def log_findings(name: str, rows: ParsedRows, labels: Sequence[str], splits: Splits) -> None:
-    """Logs how splits were made, and warnings about rows and labels.
-
-    Args:
-        name: The data set, for messages.
-        rows: The parsed rows.
-        labels: The names of the labels.
-        splits: The splits of the rows.
-    """
+    """Logs how splits were made, and warnings about rows and labels."""
     _log_rows(name, rows)
     for one, other in lookalikes(labels):
         _log.warning(

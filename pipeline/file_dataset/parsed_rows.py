@@ -64,9 +64,7 @@ class ParsedRows:
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Writes rows to a folder; the texts are not kept in memory.
 
-    Args:
-        folder: The folder for the files.
-        rows: All rows. Rows that cannot be used are only counted.
+    Rows that cannot be used are only counted.
 
     Raises:
         UserError: There are too many distinct labels.
@@ -138,8 +136,8 @@ class _Collector:
             self._number_label(row)
             statistics["empty_texts"] += not row.text.strip()
             statistics["spaced_labels"] += row.has_spaced_label
-            split_columns.update(row.split_columns)
-            other_columns.update(row.other_columns)
+            for name, is_split in row.unused_columns.items():
+                (split_columns if is_split else other_columns).add(name)
             label = (row.label or "").encode()
             # With the lengths, different rows cannot hash the same bytes.
             sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()

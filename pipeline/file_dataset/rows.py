@@ -50,8 +50,7 @@ class Row:
         split: The split, from the split column or the file name.
         problem: Why the row cannot be used; empty if it can.
         has_spaced_label: Whether there are spaces around the label.
-        split_columns: Unused columns with a name such as `split` that contain a split here.
-        other_columns: Unused columns with a name such as `split` that contain something else.
+        unused_columns: Unused columns with a name such as `split`; whether they contain a split.
     """
 
     file: int
@@ -61,16 +60,13 @@ class Row:
     split: str = "train"
     problem: str = ""
     has_spaced_label: bool = False
-    split_columns: tuple[str, ...] = ()
-    other_columns: tuple[str, ...] = ()
+    unused_columns: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 def read_rows(splits_of: Mapping[Path, str], settings: FileSettings) -> Iterator[Row]:
     """Yields all rows of files, including those that cannot be used.
 
-    Args:
-        splits_of: The split of each file.
-        settings: The settings for reading the files.
+    `splits_of` has the split of each file.
 
     Raises:
         UserError: A file lacks a column.
@@ -110,22 +106,15 @@ def _make_row(
     if label is None and split != "unsupervised":
         return Row(file, line, problem=f"no label in {label_column}")
     has_spaced_label = written != (label or "")
-    unused = _unused_splits(record, settings)
-    return Row(file, line, text.encode(), label, split, "", has_spaced_label, *unused)
+    unused = {} if settings.split_column else _unused_columns(record, settings)
+    return Row(file, line, text.encode(), label, split, "", has_spaced_label, unused)
 
 
-def _unused_splits(
-    record: Record, settings: FileSettings
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns `Row.split_columns` and `Row.other_columns` of a record."""
-    if settings.split_column:
-        return (), ()
-    with_split: list[str] = []
-    without: list[str] = []
-    for name, value in record.items():
-        if name is None or name.lower() not in _SPLIT_COLUMNS:
-            continue
-        if name not in (settings.text_column, settings.label_column):
-            is_split = isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
-            (with_split if is_split else without).append(name)
-    return tuple(with_split), tuple(without)
+def _unused_columns(record: Record, settings: FileSettings) -> dict[str, bool]:
+    """Returns `Row.unused_columns` of a record."""
+    return {
+        name: isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
+        for name, value in record.items()
+        if name is not None and name.lower() in _SPLIT_COLUMNS
+        if name not in (settings.text_column, settings.label_column)
+    }

@@ -84,13 +84,7 @@ def open_decompressed(path: Path) -> IO[bytes]:
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
-    """Opens a file as text, without its byte order mark; line ends are not translated.
-
-    Args:
-        path: The file.
-        encoding: A codec.
-        newline: As in `open`.
-    """
+    """Opens a file as text, without its byte order mark; `newline` is as in `open`."""
     file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
     if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
         file.seek(0)
@@ -100,9 +94,7 @@ def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapp
 def scan_file(path: Path, file_format: FileFormat) -> FileScan:
     """Detects the encoding of a file, and decodes all of it to check this encoding.
 
-    Args:
-        path: The file.
-        file_format: Contains the encoding; `auto` means that of the byte order mark, else UTF-8.
+    If the encoding of the format is `auto`, it is that of the byte order mark, else UTF-8.
 
     Raises:
         UserError: The file is not text, or is not in this encoding.
@@ -131,9 +123,7 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
 def guess_encoding(start: bytes, name: str) -> str:
     """Returns the encoding of the byte order mark, or UTF-8 if there is none.
 
-    Args:
-        start: The first bytes.
-        name: The name of the file in messages.
+    `start` are the first bytes of a file; `name` is its name in messages.
 
     Raises:
         UserError: The bytes are not text, or are UTF-16 or UTF-32 without a mark.
@@ -147,11 +137,7 @@ def guess_encoding(start: bytes, name: str) -> str:
 
 
 def check_not_binary(start: bytes, name: str) -> None:
-    """Checks that the first bytes are not those of a known binary format.
-
-    Args:
-        start: The first bytes.
-        name: The name of the file in messages.
+    """Checks that the first bytes are not those of a known binary format; see `guess_encoding`.
 
     Raises:
         UserError: The file is in such a format.

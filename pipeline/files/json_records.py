@@ -22,11 +22,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def read_objects(path: Path, scan: FileScan) -> Iterator[tuple[int, Record | None]]:
     r"""Yields the first line and the object of each JSON value of a file; None for a non-object.
 
-    Unpaired surrogates (`\ud83d` alone) become U+FFFD; a warning counts them.
-
-    Args:
-        path: A file with one object per line, or with one array of objects.
-        scan: The scan of the file.
+    The file has one object per line, or one array of objects. Unpaired surrogates (`\ud83d` alone)
+    become U+FFFD; a warning counts them.
 
     Raises:
         UserError: A .json file has neither form.

@@ -20,7 +20,6 @@ COLUMN_FLAGS = ("text_column", "label_column", "split_column")
 _log = logging.getLogger(__name__)
 
 DELIMITERS = (",", "\t", ";", "|")
-_DELIMITER_NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[\r\n]*')  # Excel's, before the header
 
 csv.field_size_limit(sys.maxsize)
@@ -106,14 +105,9 @@ def detect_table(
     file_format: FileFormat,
     flags: Sequence[str],
 ) -> Table:
-    """Detects the format of a table by reading all of it.
+    """Detects the format of a table by reading all of it; with the suffix .tsv, tries a tab first.
 
-    Args:
-        path: The file; with the suffix .tsv, a tab is tried first.
-        scan: The scan of the file.
-        needed: The columns that the table must have.
-        file_format: The user's settings.
-        flags: The flags that name columns, for messages.
+    The table must have the needed columns. Messages name the flags, which name columns.
 
     Raises:
         UserError: A needed column is missing or occurs twice, or a quoted field does not end.
@@ -229,7 +223,7 @@ def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
     """Logs an unusual delimiter, and a choice of quoting that changes the texts."""
     table = chosen.table
     if table.delimiter != usual.delimiter or table.skipped:
-        name = _DELIMITER_NAMES.get(table.delimiter, f"'{table.delimiter}'")
+        name = "tab" if table.delimiter == "\t" else f"'{table.delimiter}'"
         _log.info("%s: the delimiter is %s", table.path, name)
     if file_format.quoting != "auto" or not table.scan.has_quotes:
         return
