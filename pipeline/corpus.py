@@ -95,7 +95,7 @@ class Corpus:
         texts = self.texts("train")
 
         def make(folder: Path) -> None:
-            chunks = self._in_chunks(texts, "counting tokens")
+            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "counting tokens", len(texts))
             tokens = vocabulary.most_frequent(
                 (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
             )
@@ -216,12 +216,8 @@ class Corpus:
                 batches = self.dataset.read(source).map(
                     self._standardize, num_parallel_calls=self._parallel_calls
                 )
-                chunks = self._with_progress(
-                    disable_autotune(batches.prefetch(1)).as_numpy_iterator(),
-                    description="reading",
-                    total=self.dataset.size(source),
-                    chunk_size=READ_BATCH,
-                )
+                batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
+                chunks = self._show_progress(batches, "reading", self.dataset.size(source))
                 write_examples(folder, _hash_originals(chunks, content.update))
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
@@ -231,12 +227,7 @@ class Corpus:
         return self._cache.get("texts", self._identity | {"split": source}, make=make, read=read)
 
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Standardizes a batch of texts.
-
-        Returns:
-            The original texts, joined; their lengths; the standardized texts, joined; their
-            lengths; the labels; hash buckets.
-        """
+        """Standardizes a batch of texts; returns the elements that `_hash_originals` reads."""
         standard = standardize(texts, punctuation=self._punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
@@ -246,15 +237,15 @@ class Corpus:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
-            chunks = self._in_chunks(self._standardized(source)[0], "vectorizing")
+            texts = self._standardized(source)[0]
+            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
             write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
 
         key = self._identity | {"split": source, "vectorizer": vectorizer.identity}
         return self._cache.get("tokens", key, make=make, read=read_examples)
 
-    def _in_chunks(self, texts: Examples, description: str) -> Iterator[Examples]:
-        """Yields texts in chunks of READ_BATCH, and shows progress."""
-        chunks, total = texts.in_chunks(READ_BATCH), len(texts)
+    def _show_progress(self, chunks: Iterator[_T], description: str, total: int) -> Iterator[_T]:
+        """Yields chunks of READ_BATCH texts and shows progress."""
         return self._with_progress(
             chunks, description=description, total=total, chunk_size=READ_BATCH
         )

@@ -109,7 +109,7 @@ def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
 
 
 def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
-    """Returns a mask of the train examples that belong to the validation split.
+    """Returns a mask <bool>[N] of the train examples that belong to the validation split.
 
     The choice depends only on the hash of the text. It needs no list of examples, is the same in
     every run, and puts all copies of a text in one split. The hash has no salt, so that the
@@ -119,9 +119,6 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     Args:
         buckets: <int64>[N], from `hash_buckets`.
         validation_fraction: Fraction of the train split.
-
-    Returns:
-        <bool>[N].
     """
     return buckets < round(validation_fraction * HASH_BUCKETS)
 

@@ -46,7 +46,6 @@ class NumberFile:
         self.dtype = np.dtype(_UNSIGNED[width])
 
     def __getitem__(self, section: slice, /) -> np.ndarray:
-        """Reads a section; `section` has a start and a stop."""
         width = self.dtype.itemsize
         length = section.stop - section.start
         data = os.pread(self._file, length * width, section.start * width)
@@ -150,7 +149,7 @@ def read_examples(folder: Path) -> Examples:
         ValueError: A file is damaged.
         OSError: A file is missing.
     """
-    arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+    arrays = {name: np.load(folder / f"{name}.npy") for name in _ARRAYS}
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError("its arrays have different lengths")
     lengths = arrays["lengths"]

@@ -44,18 +44,13 @@ class Vectorizer:
         punctuation: str = "drop",
     ) -> None:
         self.tokens = list(tokens)
-        self.vocabulary_size = self.size_of(tokens)
+        self.vocabulary_size = len(self.tokens) + FIRST_TOKEN_ID
         self.layer = keras.layers.TextVectorization(
             vocabulary=self.tokens, standardize=None, ragged=True
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
         self._punctuation = punctuation
-
-    @staticmethod
-    def size_of(tokens: Sequence[str]) -> int:
-        """Returns the number of token ids of a vocabulary."""
-        return len(tokens) + FIRST_TOKEN_ID
 
     @property
     def identity(self) -> list[object]:
@@ -133,8 +128,8 @@ def load(path: Path) -> list[str]:
     try:
         tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        problem = f"{error.reason} at byte {error.start}"
-        raise RunError(f"{path} is not UTF-8 text ({problem})") from error
+        reason = f"{error.reason} at byte {error.start}"
+        raise RunError(f"{path} is not UTF-8 text ({reason})") from error
     if not all(tokens):
         raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
     if _OOV_TOKEN in tokens:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError
 from pipeline.examples import Examples
-from pipeline.vocabulary import Vectorizer, fingerprint, save
+from pipeline.vocabulary import FIRST_TOKEN_ID, Vectorizer, fingerprint, save
 from trainer.agreement import check_same_examples
 from trainer.artifacts.checkpoints import Checkpoints
 from trainer.artifacts.run_record import RunRecord
@@ -207,7 +207,7 @@ def make_loop(
     config = record.config
     devices.check_precision(config.precision, record.precision, str(model_dir))
     with replicas.scope():
-        size = Vectorizer.size_of(vocabulary)
+        size = len(vocabulary) + FIRST_TOKEN_ID
         model = build_model(config, size, record.precision, record.branches)
         optimizer = build_optimizer(config, model, last_step(config, training))
     objective = build_objective(model, replicas)

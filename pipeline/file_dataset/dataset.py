@@ -94,11 +94,8 @@ class FileDataset:
     @property
     def identity(self) -> dict[str, object]:
         """Returns a cache key: the content of the files and the settings for reading them."""
-        return {
-            **self._rows_key,
-            "labels": self.label_names,
-            "split_settings": dataclasses.asdict(self._split_settings),
-        }
+        split_settings = dataclasses.asdict(self._split_settings)
+        return self._rows_key | {"labels": self.label_names, "split_settings": split_settings}
 
     @property
     def splits(self) -> set[str]:

@@ -23,25 +23,15 @@ _SHOWN_ROWS = 5
 
 
 class Statistics(TypedDict):
-    """Statistics of rows, in JSON types.
+    """Statistics of rows, in JSON types."""
 
-    Attributes:
-        labels: Each label with the file number and the line of its first row.
-        bad_rows: The number of rows that cannot be used.
-        first_bad_rows: The file number, the line and the problem of the first few.
-        empty_texts: The number of empty texts.
-        spaced_labels: The number of labels with spaces around them.
-        split_columns: Unused columns in which each row has the name of a split.
-        sha256: The SHA-256 of all texts, labels and splits, in their order.
-    """
-
-    labels: list[tuple[str, int, int]]
-    bad_rows: int
-    first_bad_rows: list[tuple[int, int, str]]
+    labels: list[tuple[str, int, int]]  # with the file number and the line of its first row
+    bad_rows: int  # that cannot be used
+    first_bad_rows: list[tuple[int, int, str]]  # file number, line and problem of the first few
     empty_texts: int
-    spaced_labels: int
-    split_columns: list[str]
-    sha256: str
+    spaced_labels: int  # labels with spaces around them
+    split_columns: list[str]  # unused columns in which each row has the name of a split
+    sha256: str  # of all texts, labels and splits, in their order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +88,7 @@ def read_rows(folder: Path) -> ParsedRows:
         OSError: A file is missing.
     """
     examples = read_examples(folder)
-    splits, hashes = (
-        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("splits", "hashes")
-    )
+    splits, hashes = (np.load(folder / f"{name}.npy") for name in ("splits", "hashes"))
     if not len(splits) == len(hashes) == len(examples):
         raise ValueError("its arrays have different lengths")
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))

@@ -40,26 +40,16 @@ class FileSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file.
+    """A row of a file."""
 
-    Attributes:
-        file: The number of the file, in the order of reading.
-        line: The line number for messages: the last line of a table row, the first of an object.
-        text: The text, in UTF-8.
-        label: The label; None in the unsupervised split.
-        split: The split, from the split column or the file name.
-        problem: Why the row cannot be used; empty if it can.
-        has_spaced_label: Whether there are spaces around the label.
-        unused_columns: Unused columns with a name such as `split`; whether they contain a split.
-    """
-
-    file: int
-    line: int
-    text: bytes = b""
-    label: str | None = None
-    split: str = "train"
-    problem: str = ""
-    has_spaced_label: bool = False
+    file: int  # the number of the file, in the order of reading
+    line: int  # for messages: the last line of a table row, the first of an object
+    text: bytes = b""  # in UTF-8
+    label: str | None = None  # None in the unsupervised split
+    split: str = "train"  # from the split column or the file name
+    problem: str = ""  # why the row cannot be used; empty if it can
+    has_spaced_label: bool = False  # whether there are spaces around the label
+    # Unused columns with a name such as `split`, and whether they contain a split here.
     unused_columns: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 

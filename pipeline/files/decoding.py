@@ -59,17 +59,11 @@ _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a
 
 @dataclasses.dataclass(frozen=True)
 class FileScan:
-    r"""The results of decoding a whole file.
+    """The results of decoding a whole file."""
 
-    Attributes:
-        encoding: The codec that decodes the whole file.
-        has_quotes: Whether the file contains a `"`.
-        line_end: `\r` if the file has `\r` but no `\n`, else `\n`.
-    """
-
-    encoding: str
-    has_quotes: bool
-    line_end: str
+    encoding: str  # the codec that decodes the whole file
+    has_quotes: bool  # whether the file contains a "
+    line_end: str  # "\r" if the file has "\r" but no "\n", else "\n"
 
 
 def open_decompressed(path: Path) -> IO[bytes]:
@@ -86,8 +80,12 @@ def open_decompressed(path: Path) -> IO[bytes]:
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
     """Opens a file as text, without its byte order mark; `newline` is as in `open`."""
     file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
-    if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
-        file.seek(0)
+    try:
+        if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
+            file.seek(0)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
@@ -103,7 +101,11 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
         start = file.read(1 << 16)
     check_not_binary(start, str(path))
     is_given = file_format.encoding != "auto"
-    encoding = _normalize(file_format.encoding) if is_given else guess_encoding(start, str(path))
+    if is_given:
+        encoding = codecs.lookup(file_format.encoding).name
+        encoding = "utf-8-sig" if encoding == "utf-8" else encoding  # a mark is allowed
+    else:
+        encoding = guess_encoding(start, str(path))
     try:
         scan = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
@@ -178,12 +180,6 @@ def _guess_by_lines(start: bytes) -> str | None:
     return None
 
 
-def _normalize(encoding: str) -> str:
-    """Returns Python's name of an encoding; UTF-8 may begin with a byte order mark."""
-    name = codecs.lookup(encoding).name
-    return "utf-8-sig" if name == "utf-8" else name
-
-
 def _decode(path: Path, encoding: str) -> FileScan:
     """Decodes a whole file, and returns its properties; raises UnicodeError if it cannot."""
     has_quotes = has_feed = has_return = False
@@ -202,49 +198,37 @@ def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
     if error := _not_utf8_error(start, str(path), share=0.02):
         return error
-    lines = _survey_lines(path)
-    if lines.has_utf8:
+    return _bad_lines_error(path)
+
+
+def _bad_lines_error(path: Path) -> UserError:
+    """Returns the error for a file with lines that are not UTF-8, with a guess of its encoding."""
+    bad = first_bad = non_latin = 0
+    first_line, has_utf8, is_windows = b"", False, True
+    with open_decompressed(path) as file:
+        for number, line in enumerate(file, start=1):
+            if decodes(line, "utf-8"):
+                has_utf8 |= not line.removeprefix(codecs.BOM_UTF8).isascii()
+                continue
+            if not bad:
+                first_bad, first_line = number, line
+            bad += 1
+            is_windows &= decodes(line, "cp1252")
+            non_latin += bool(_NON_LATIN.search(line))
+    if has_utf8:
         advice = ", but other lines are; save the whole file as UTF-8"
-    elif 2 * lines.non_latin >= lines.bad:
+    elif 2 * non_latin >= bad:
         advice = (
             "; save it as UTF-8, or name its encoding by --encoding, such as cp1251 (Cyrillic), "
             "gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 (Western Europe)"
         )
     else:
-        name = "cp1252" if lines.is_windows else "latin-1"
+        name = "cp1252" if is_windows else "latin-1"
         advice = f"; save it as UTF-8, or name its encoding, such as --encoding={name}"
     return UserError(
-        f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
-        f"{quote(lines.first_bytes)}{advice}"
+        f"{bad} lines of {path} are not UTF-8, the first is line {first_bad}: "
+        f"{quote(first_line)}{advice}"
     )
-
-
-@dataclasses.dataclass
-class _LineSurvey:
-    """Statistics of the lines of a file that is not UTF-8."""
-
-    bad: int = 0  # lines that are not UTF-8
-    first_bad: int = 0  # the number of the first bad line
-    first_bytes: bytes = b""  # of the first bad line
-    non_latin: int = 0  # bad lines that are probably not in the Latin script
-    is_windows: bool = True  # whether all bad lines can be decoded as cp1252
-    has_utf8: bool = False  # whether other lines have UTF-8 characters that are not ASCII
-
-
-def _survey_lines(path: Path) -> _LineSurvey:
-    """Collects the statistics of a file that is not UTF-8."""
-    survey = _LineSurvey()
-    with open_decompressed(path) as file:
-        for number, line in enumerate(file, start=1):
-            if decodes(line, "utf-8"):
-                survey.has_utf8 |= not line.removeprefix(codecs.BOM_UTF8).isascii()
-                continue
-            if not survey.bad:
-                survey.first_bad, survey.first_bytes = number, line
-            survey.bad += 1
-            survey.is_windows &= decodes(line, "cp1252")
-            survey.non_latin += bool(_NON_LATIN.search(line))
-    return survey
 
 
 def decodes(line: bytes, encoding: str) -> bool:

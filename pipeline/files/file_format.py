@@ -32,7 +32,6 @@ class FileFormat:
     quoting: str = "auto"
 
     def __post_init__(self) -> None:
-        """Checks all values."""
         if self.encoding != "auto" and not _is_encoding(self.encoding):
             raise UserError(
                 f"--encoding={quote(self.encoding)} is unknown; choose auto, utf-8, cp1252, "

@@ -40,9 +40,6 @@ def find_files(name: str) -> list[Path]:
     In folders and patterns, hidden files and the folders of runs are skipped. Links to folders are
     followed, but each folder is read once.
 
-    Args:
-        name: A file, a folder or a pattern.
-
     Raises:
         UserError: There is no file, or a file is neither a table nor JSON.
     """
@@ -68,9 +65,7 @@ def find_files(name: str) -> list[Path]:
 
 
 def read_records(
-    path: Path,
-    needed: Sequence[str],
-    file_format: FileFormat = AUTO,
+    path: Path, needed: Sequence[str], file_format: FileFormat = AUTO
 ) -> Iterator[tuple[int, Record | None]]:
     """Yields the line numbers and records of a file; None for a JSON value other than an object.
 

@@ -27,21 +27,13 @@ csv.field_size_limit(sys.maxsize)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV or TSV file and its format.
-
-    Attributes:
-        path: The file.
-        scan: The scan of the file.
-        delimiter: The character between columns.
-        is_quoted: Whether quotes enclose fields; if not, they belong to the text.
-        skipped: The number of lines before the header.
-    """
+    """A CSV or TSV file and its format."""
 
     path: Path
     scan: FileScan
     delimiter: str
-    is_quoted: bool
-    skipped: int
+    is_quoted: bool  # whether quotes enclose fields; if not, they belong to the text
+    skipped: int  # lines before the header
 
     def rows(self) -> Generator[tuple[int, list[str]], None, None]:
         """Yields the last line number and the fields of each row, header included, without blanks.
@@ -99,11 +91,7 @@ class _Survey:
 
 
 def detect_table(
-    path: Path,
-    scan: FileScan,
-    needed: Sequence[str],
-    file_format: FileFormat,
-    flags: Sequence[str],
+    path: Path, scan: FileScan, needed: Sequence[str], file_format: FileFormat, flags: Sequence[str]
 ) -> Table:
     """Detects the format of a table by reading all of it; with the suffix .tsv, tries a tab first.
 

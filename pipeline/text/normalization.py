@@ -110,11 +110,7 @@ def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
-    """Composes decomposed code points <int32>[B, (T)] to texts <string>[B].
-
-    Each pass of the loop composes each starter (a character of combining class 0) with at most one
-    mark.
-    """
+    """Composes decomposed code points <int32>[B, (T)] to texts <string>[B]."""
     count = codes.nrows(tf.int32)
     values, rows = codes.flat_values, tf.cast(codes.value_rowids(), tf.int32)
     any_length = tf.TensorShape([None])
@@ -131,7 +127,7 @@ def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
 def _compose_once(
     codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes each starter with the first mark that fits; also returns whether any did."""
+    """Composes each starter (of class 0) with the first mark that fits; returns whether any did."""
     del is_changed
     classes = _combining_classes(codes)
     is_starter = classes == 0
