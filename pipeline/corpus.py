@@ -39,12 +39,7 @@ class WithProgress(Protocol):
     """A function that wraps an iterable of chunks to show progress."""
 
     def __call__(
-        self,
-        chunks: Iterable[_T],
-        *,
-        description: str,
-        total: int | None = None,
-        chunk_size: int = 1,
+        self, chunks: Iterable[_T], *, description: str, total: int, chunk_size: int
     ) -> Iterator[_T]:
         """Yields the chunks and shows progress; may raise an exception to stop the work."""
 
@@ -143,9 +138,11 @@ class Corpus:
         if isinstance(self.dataset, FileDataset):
             splits = ("train", "validation", "test")
             return {split: self.dataset.class_counts(split) for split in splits}
-        labels = {split: self.texts(split).labels for split in ("train", "validation")}
-        numbers = range(len(self.dataset.label_names))
-        return {split: [int((of == n).sum()) for n in numbers] for split, of in labels.items()}
+        counts, numbers = {}, range(len(self.dataset.label_names))
+        for split in ("train", "validation"):
+            labels = self.texts(split).labels
+            counts[split] = [int((labels == number).sum()) for number in numbers]
+        return counts
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""

@@ -152,7 +152,7 @@ def check_not_binary(start: bytes, name: str) -> None:
 
 
 def _not_utf8_error(start: bytes, name: str, *, share: float) -> UserError | None:
-    """Returns an error for UTF-16 and UTF-32, and if a larger share are control characters."""
+    """Returns an error for UTF-16, UTF-32 and binary data: a larger share of control characters."""
     controls = len(start) - len(start.translate(None, _CONTROL_BYTES))
     has_many = controls > max(share * len(start), _MAX_CONTROLS)
     wide = _guess_by_zeros(start) or (_guess_by_lines(start) if has_many else None)
@@ -196,9 +196,7 @@ def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
     """Returns the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
-    if error := _not_utf8_error(start, str(path), share=0.02):
-        return error
-    return _bad_lines_error(path)
+    return _not_utf8_error(start, str(path), share=0.02) or _bad_lines_error(path)
 
 
 def _bad_lines_error(path: Path) -> UserError:
