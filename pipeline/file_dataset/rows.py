@@ -86,15 +86,15 @@ def _make_row(
             problem = f"{quote(word)} in {quote(settings.split_column)} is not a split"
             return Row(file, line, problem=problem)
         split = SPLIT_WORDS[word]
-    label_column = quote(settings.label_column)
     raw = record.get(settings.label_column)
     if isinstance(raw, list | dict) and split != "unsupervised":
         kind = "list" if isinstance(raw, list) else "JSON object"
-        return Row(file, line, problem=f"a {kind} in {label_column} is not a label")
+        problem = f"a {kind} in {quote(settings.label_column)} is not a label"
+        return Row(file, line, problem=problem)
     written = "" if raw is None or split == "unsupervised" else str(raw)
     label = written.strip() or None
     if label is None and split != "unsupervised":
-        return Row(file, line, problem=f"no label in {label_column}")
+        return Row(file, line, problem=f"no label in {quote(settings.label_column)}")
     has_spaced_label = written != (label or "")
     unused = {} if settings.split_column else _unused_columns(record, settings)
     return Row(file, line, text.encode(), label, split, "", has_spaced_label, unused)
