@@ -78,9 +78,7 @@ def training_batches(
         the label PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-    return _gather(
-        examples, [_local_shards(batch, batch_size, shards, local) for batch in order[first_batch:]]
-    )
+    return _gather(examples, order[first_batch:], batch_size, shards, local)
 
 
 def evaluation_order(lengths: np.ndarray) -> np.ndarray:
@@ -91,20 +89,10 @@ def evaluation_order(lengths: np.ndarray) -> np.ndarray:
 def evaluation_batches(
     examples: Examples, *, batch_size: int, shards: int = 1, local: range = range(1)
 ) -> tf.data.Dataset:
-    """Returns batches with every example once, in `evaluation_order`.
-
-    Args:
-        examples: Any split.
-        batch_size: Examples per batch, over all shards.
-        shards: The number of shards that each batch is split into.
-        local: The indices of the shards that this process reads.
-
-    Returns:
-        Batches like those of `training_batches`.
-    """
+    """Returns batches with every example once, in `evaluation_order`; see `training_batches`."""
     by_length = evaluation_order(examples.lengths)
     order = np.split(by_length, range(batch_size, len(by_length), batch_size))
-    return _gather(examples, [_local_shards(batch, batch_size, shards, local) for batch in order])
+    return _gather(examples, order, batch_size, shards, local)
 
 
 def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range) -> np.ndarray:
@@ -116,8 +104,11 @@ def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range)
     return filled[size * local.start : size * local.stop]
 
 
-def _gather(examples: Examples, order: list[np.ndarray]) -> tf.data.Dataset:
-    """Returns a tf.data pipeline that reads and pads the examples of each batch."""
+def _gather(
+    examples: Examples, order: list[np.ndarray], batch_size: int, shards: int, local: range
+) -> tf.data.Dataset:
+    """Returns a tf.data pipeline that reads and pads the local shards of each batch."""
+    order = [_local_shards(batch, batch_size, shards, local) for batch in order]
     positions = tf.RaggedTensor.from_row_lengths(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )

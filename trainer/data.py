@@ -11,12 +11,11 @@ import numpy as np
 
 from pipeline import DATASETS
 from pipeline.cache import Cache
-from pipeline.corpus import Corpus, code_hash
-from pipeline.datasets import Dataset, open_dataset
-from pipeline.errors import UserError, quote, translate_disk_full
+from pipeline.corpus import Corpus, Dataset
+from pipeline.datasets import open_dataset
+from pipeline.errors import UserError, quote
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
-from pipeline.file_dataset.rows import Columns
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
@@ -51,8 +50,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
             label_names=label_names,
         )
     else:
-        with translate_disk_full("the cache", cache.root):
-            dataset = _open_files(config, cache, label_names)
+        dataset = _open_files(config, cache, label_names)
     return make_corpus(config, dataset, cache=cache)
 
 
@@ -85,7 +83,9 @@ def _open_files(
     return FileDataset(
         config.dataset,
         FileSettings(
-            Columns(config.text_column, config.label_column, config.split_column),
+            config.text_column,
+            config.label_column,
+            config.split_column,
             skip_bad_rows=config.skip_bad_rows,
             splits_from_names=config.splits_from_names,
             positive_label=config.positive_label,
@@ -93,7 +93,6 @@ def _open_files(
         ),
         SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates),
         cache=cache,
-        code=code_hash(),
         label_names=label_names,
         with_progress=functools.partial(with_progress, description=f"parsing {config.dataset}"),
     )

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipeline.batches import batches_per_epoch, training_batches
 from pipeline.errors import RunError
 from pipeline.examples import Examples
-from pipeline.vocabulary import Vectorizer
+from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.artifacts.checkpoints import Checkpoints
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState, sample
@@ -90,7 +90,7 @@ class TrainingLoop:
         self._is_compiled = False
         devices.check_precision(config.precision, record.precision, str(model_dir))
         with replicas.strategy.scope():
-            size = Vectorizer.size_of(vocabulary)
+            size = len(vocabulary) + FIRST_TOKEN_ID
             model = build_model(config, size, record.precision, record.branches)
             optimizer = build_optimizer(config, model, self._last_step)
         self._objective = Classification(model, replicas)

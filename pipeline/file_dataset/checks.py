@@ -1,4 +1,4 @@
-"""Checks the parsed rows of the user's files, and orders their labels."""
+"""Checks the parsed rows of the user's files, orders their labels, and logs warnings about them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ _SHOWN = 5  # labels that a message names
 def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: FileSettings) -> None:
     """Checks that there are usable rows with texts, and logs the rows that are skipped.
 
-    Args:
-        name: The data set, for messages.
-        files: The files, in the order of their numbers.
-        rows: The parsed rows.
-        settings: The settings for reading the files.
+    `name` is the data set, for messages; `files` are in the order of their numbers in `rows`.
 
     Raises:
         UserError: A row cannot be used, there is no row, or all texts are empty.
@@ -34,13 +30,13 @@ def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: Fil
     if not count and rows.statistics["bad_rows"]:
         raise UserError(
             f"{name}: --skip_bad_rows skips all rows; are --text_column="
-            f"{settings.columns.text} and --label_column={settings.columns.label} right?"
+            f"{settings.text_column} and --label_column={settings.label_column} right?"
         )
     if not count:
         raise UserError(f"{name} has no rows; name files with a text and a label in each row")
     if rows.statistics["empty_texts"] == count:
         raise UserError(
-            f"all {count} texts of {name} are empty, in the column {quote(settings.columns.text)}; "
+            f"all {count} texts of {name} are empty, in the column {quote(settings.text_column)}; "
             "is --text_column right?"
         )
 
@@ -68,14 +64,9 @@ def choose_label_order(
     positive: str,
     expected: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    """Returns the two labels in the order of their numbers, 0 and 1.
+    """Returns the two labels in the order of their numbers, 0 and 1; see `check_rows`.
 
-    Args:
-        name: The data set, for messages.
-        files: The files, in the order of their numbers.
-        rows: The parsed rows.
-        positive: The label that becomes the second; empty: sorted by `order_labels`.
-        expected: The labels in the order of an existing run; None for a new run.
+    The order is that of an existing run, `expected`, or else that of `order_labels`.
 
     Raises:
         UserError: There are not two labels, or not the expected ones.
@@ -101,13 +92,7 @@ def choose_label_order(
 
 
 def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: bool) -> None:
-    """Checks that the train split has a row.
-
-    Args:
-        name: The data set, for messages.
-        rows: The parsed rows.
-        splits: The splits of the rows.
-        by_names: Whether splits come from file names.
+    """Checks that the train split has a row; `by_names`: splits come from file names.
 
     Raises:
         UserError: The train split is empty.
@@ -125,6 +110,65 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
     dropped = ", since --drop_duplicates dropped the others" if splits.dropped else ""
     hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""
     raise UserError(f"{name} has no row to train on: {found or 'no rows'}{dropped}{hint}")
+
+
+def log_findings(name: str, rows: ParsedRows, labels: Sequence[str], splits: Splits) -> None:
+    """Logs how splits were made, and warnings about rows and labels."""
+    _log_rows(name, rows)
+    for one, other in lookalikes(labels):
+        _log.warning(
+            "%s: the labels %s and %s look alike, but are two labels; if they mean the same, "
+            "write them the same way",
+            name,
+            quote(one),
+            quote(other),
+        )
+    _log_splits(name, splits)
+
+
+def _log_rows(name: str, rows: ParsedRows) -> None:
+    """Logs an unused split column, empty texts, and spaces around labels."""
+    statistics = rows.statistics
+    for column in statistics["split_columns"][:1]:
+        _log.warning(
+            "%s has a column %s with names of splits, which is not used; to use it: "
+            "--split_column=%s",
+            name,
+            quote(column),
+            column,
+        )
+    if empty := statistics["empty_texts"]:
+        _log.warning("%s: %d of %d texts are empty", name, empty, len(rows.splits))
+    if spaced := statistics["spaced_labels"]:
+        _log.info("%s: ignored spaces around the label of %d rows", name, spaced)
+
+
+def _log_splits(name: str, splits: Splits) -> None:
+    """Logs how splits were made, and texts that are in two splits or have two labels."""
+    for split in sorted(splits.derived_splits):
+        _log.info("%s: the %s split is taken from the train split", name, split)
+    if splits.dropped:
+        _log.info("%s: --drop_duplicates dropped %d examples", name, splits.dropped)
+    if splits.unlabelled_dropped:
+        _log.info(
+            "%s: dropped %d unlabelled texts that are also in validation or test",
+            name,
+            splits.unlabelled_dropped,
+        )
+    if splits.copies:
+        counts = (f"{n} of {one} in {other}" for (one, other), n in splits.copies.items())
+        _log.warning(
+            "%s: some texts are in two splits, so results will look too good: %s; to drop them "
+            "from the first split: --drop_duplicates",
+            name,
+            ", ".join(counts),
+        )
+    if splits.contradictions:
+        _log.warning(
+            "%s: rows with the same text have different labels, for %d texts",
+            name,
+            splits.contradictions,
+        )
 
 
 def _join(labels: Sequence[str]) -> str:

@@ -14,21 +14,23 @@ import tensorflow as tf
 from pipeline.cache import Cache
 from pipeline.datasets import READ_BATCH
 from pipeline.errors import RunError
-from pipeline.file_dataset import findings
 from pipeline.file_dataset import parsed_rows as parsed
-from pipeline.file_dataset.checks import check_rows, check_train_split, choose_label_order
-from pipeline.file_dataset.parsed_rows import ParsedRows
+from pipeline.file_dataset.checks import (
+    check_rows,
+    check_train_split,
+    choose_label_order,
+    log_findings,
+)
 from pipeline.file_dataset.rows import FileSettings, Row, read_rows
 from pipeline.file_dataset.split_names import FileSplit, log_file_splits, split_of_file
 from pipeline.file_dataset.splitting import SplitSettings, make_splits
 from pipeline.files.records import find_files, translate_read_errors
 
 _HASH_BLOCK = 1 << 20  # bytes to read at once
-_WithProgress = Callable[[Iterator[Row]], Iterator[Row]]
 
 
 class FileDataset:
-    """A data set in the user's files, with the interface `Dataset`.
+    """A data set in the user's files, with the interface of `NamedDataset`.
 
     The files are parsed once, into a cache entry. A test or validation split that the files lack is
     taken from the train split; see `make_splits`.
@@ -38,7 +40,6 @@ class FileDataset:
         settings: The settings for reading the files.
         split_settings: The settings for the splits that the files lack.
         cache: Stores the parsed rows; None: a temporary cache.
-        code: A hash of the code, for cache keys.
         label_names: The labels in the order of an existing run; None: sorted by `order_labels`.
         with_progress: Wraps the rows while they are parsed, to show progress.
 
@@ -60,25 +61,31 @@ class FileDataset:
         split_settings: SplitSettings,
         *,
         cache: Cache | None = None,
-        code: str = "",
         label_names: Sequence[str] | None = None,
-        with_progress: _WithProgress | None = None,
+        with_progress: Callable[[Iterator[Row]], Iterator[Row]] = iter,
     ) -> None:
         self.name = name
         self._settings = settings
         self._split_settings = split_settings
-        self._code = code
         self._files = _find_file_splits(name, settings)
-        before = _stats(self._files)
-        self._contents = [_sha256(path) for path in self._files]
-        self._rows = self._parse(cache or Cache(None), with_progress, before)
+        versions = _versions(self._files)
+        self._rows_key = self._make_rows_key()
+
+        def make(folder: Path) -> None:
+            splits_of = {path: found.split for path, found in self._files.items()}
+            parsed.write_rows(folder, with_progress(read_rows(splits_of, settings)))
+            if _versions(self._files) != versions:
+                raise RunError(f"{name} changed while it was read; run the command again")
+
+        cache = cache or Cache(None)
+        self._rows = cache.get("rows", self._rows_key, make=make, read=parsed.read_rows)
         paths = list(self._files)
         check_rows(name, paths, self._rows, settings)
         self.label_names = choose_label_order(
             name, paths, self._rows, positive=settings.positive_label, expected=label_names
         )
         self._splits = make_splits(self._rows, split_settings)
-        by_names = self._has_splits_from_names() and not settings.columns.split
+        by_names = self._has_splits_from_names() and not settings.split_column
         check_train_split(name, self._rows, self._splits, by_names=by_names)
         self._positions = {split: self._splits.positions(split) for split in parsed.SPLIT_NAMES}
         self.derived_splits = self._splits.derived_splits
@@ -87,11 +94,8 @@ class FileDataset:
     @property
     def identity(self) -> dict[str, object]:
         """Returns a cache key: the content of the files and the settings for reading them."""
-        return {
-            **self._rows_key(),
-            "labels": self.label_names,
-            "split_settings": dataclasses.asdict(self._split_settings),
-        }
+        split_settings = dataclasses.asdict(self._split_settings)
+        return self._rows_key | {"labels": self.label_names, "split_settings": split_settings}
 
     @property
     def splits(self) -> set[str]:
@@ -109,7 +113,7 @@ class FileDataset:
         return [int((labels == number).sum()) for number in range(len(self.label_names))]
 
     def read(self, split: str) -> tf.data.Dataset:
-        """Reads a split in the order of its rows; see `Dataset.read`."""
+        """Reads a split in the order of its rows; see `NamedDataset.read`."""
         signature = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int64))
         return tf.data.Dataset.from_generator(
             lambda: self._batches(split), output_signature=signature
@@ -122,45 +126,19 @@ class FileDataset:
     def log_findings(self) -> None:
         """Logs the splits of the files, and warnings about their rows and labels."""
         is_unclear = len(self._files) > 1 or self._has_splits_from_names()
-        if is_unclear and not self._settings.columns.split:
+        if is_unclear and not self._settings.split_column:
             log_file_splits(self._files)
-        findings.log_rows(self.name, self._rows)
-        findings.log_labels(self.name, self.label_names)
-        findings.log_splits(self.name, self._splits)
+        log_findings(self.name, self._rows, self.label_names, self._splits)
 
-    def _rows_key(self) -> dict[str, object]:
+    def _make_rows_key(self) -> dict[str, object]:
         # The key has the splits of the file names, but not the names: files that were copied, moved
         # or touched are the same data.
-        splits = [found.split for found in self._files.values()]
+        settings = self._settings
         return {
-            "files": list(map(list, zip(self._contents, splits, strict=True))),
-            "columns": dataclasses.astuple(self._settings.columns),
-            "format": dataclasses.astuple(self._settings.file_format),
-            "code": self._code,
+            "files": [[_sha256(path), found.split] for path, found in self._files.items()],
+            "columns": [settings.text_column, settings.label_column, settings.split_column],
+            "format": dataclasses.astuple(settings.file_format),
         }
-
-    def _parse(
-        self, cache: Cache, with_progress: _WithProgress | None, before: list[tuple[int, int]]
-    ) -> ParsedRows:
-        """Parses the files, or reads their rows from the cache.
-
-        Args:
-            cache: The cache.
-            with_progress: Wraps the rows while they are parsed, to show progress.
-            before: The `_stats` of the files before their content was hashed.
-
-        Raises:
-            RunError: A file changed while it was read.
-        """
-        splits_of = {path: found.split for path, found in self._files.items()}
-
-        def make(folder: Path) -> None:
-            rows = read_rows(splits_of, self._settings.columns, self._settings.file_format)
-            parsed.write_rows(folder, with_progress(rows) if with_progress else rows)
-            if _stats(self._files) != before:
-                raise RunError(f"{self.name} changed while it was read; run the command again")
-
-        return cache.get("rows", self._rows_key(), make=make, read=parsed.read_rows)
 
     def _has_splits_from_names(self) -> bool:
         """Returns whether the name of a file assigns it to a split other than train."""
@@ -200,6 +178,6 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _stats(paths: Iterable[Path]) -> list[tuple[int, int]]:
+def _versions(paths: Iterable[Path]) -> list[tuple[int, int]]:
     """Returns the size and the modification time of each file, to detect changes."""
     return [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in paths)]

@@ -18,31 +18,20 @@ from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.rows import Row
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
-_NUMBERS = {name: number for number, name in enumerate(SPLIT_NAMES)}
 _MAX_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
 _SHOWN_ROWS = 5
 
 
 class Statistics(TypedDict):
-    """Statistics of rows, in JSON types.
+    """Statistics of rows, in JSON types."""
 
-    Attributes:
-        labels: Each label with the file number and the line of its first row.
-        bad_rows: The number of rows that cannot be used.
-        first_bad_rows: The file number, the line and the problem of the first few.
-        empty_texts: The number of empty texts.
-        spaced_labels: The number of labels with spaces around them.
-        split_columns: Unused columns in which each row has the name of a split.
-        sha256: The SHA-256 of all texts, labels and splits, in their order.
-    """
-
-    labels: list[tuple[str, int, int]]
-    bad_rows: int
-    first_bad_rows: list[tuple[int, int, str]]
+    labels: list[tuple[str, int, int]]  # with the file number and the line of its first row
+    bad_rows: int  # that cannot be used
+    first_bad_rows: list[tuple[int, int, str]]  # file number, line and problem of the first few
     empty_texts: int
-    spaced_labels: int
-    split_columns: list[str]
-    sha256: str
+    spaced_labels: int  # labels with spaces around them
+    split_columns: list[str]  # unused columns in which each row has the name of a split
+    sha256: str  # of all texts, labels and splits, in their order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +54,7 @@ class ParsedRows:
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Writes rows to a folder; the texts are not kept in memory.
 
-    Args:
-        folder: The folder for the files.
-        rows: All rows. Rows that cannot be used are only counted.
+    Rows that cannot be used are only counted.
 
     Raises:
         UserError: There are too many distinct labels.
@@ -79,9 +66,9 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
         usable = collector.usable(rows)
         while chunk := list(itertools.islice(usable, READ_BATCH)):
             texts = [row.text for row in chunk]
-            splits.append(np.array([_NUMBERS[row.split] for row in chunk], np.uint8))
+            splits.append(np.array([SPLIT_NAMES.index(row.split) for row in chunk], np.uint8))
             hashes.append(np.array([_hash(text) for text in texts], np.uint64))
-            labels = np.array([collector.number(row.label) for row in chunk])
+            labels = np.array([collector.numbers[row.label] for row in chunk])
             lengths = np.array([len(text) for text in texts])
             buckets = hash_buckets(np.array(texts, object)).numpy()
             yield np.frombuffer(b"".join(texts), np.uint8), lengths, labels, buckets
@@ -89,7 +76,7 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     write_examples(folder, chunks())
     np.save(folder / "splits.npy", np.concatenate(splits), allow_pickle=False)
     np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
-    content = json.dumps(collector.statistics())
+    content = json.dumps(collector.statistics)
     (folder / "statistics.json").write_text(content, encoding="utf-8")
 
 
@@ -101,9 +88,7 @@ def read_rows(folder: Path) -> ParsedRows:
         OSError: A file is missing.
     """
     examples = read_examples(folder)
-    splits, hashes = (
-        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("splits", "hashes")
-    )
+    splits, hashes = (np.load(folder / f"{name}.npy") for name in ("splits", "hashes"))
     if not len(splits) == len(hashes) == len(examples):
         raise ValueError("its arrays have different lengths")
     statistics = json.loads((folder / "statistics.json").read_text(encoding="utf-8"))
@@ -111,62 +96,55 @@ def read_rows(folder: Path) -> ParsedRows:
 
 
 class _Collector:
-    """Collects statistics of rows while they are read."""
+    """Numbers the labels of rows and collects the statistics while the rows are read."""
 
     def __init__(self) -> None:
-        self._labels: dict[
-            str, tuple[int, int, int]
-        ] = {}  # number of the label; file and line of its first row
-        self._bad_rows = self._empty_texts = self._spaced_labels = 0
-        self._first_bad_rows: list[tuple[int, int, str]] = []
-        self._split_columns: set[str] = set()
-        self._other_columns: set[str] = set()
-        self._content = hashlib.sha256()
+        self.numbers: dict[str | None, int] = {None: -1}
+        self.statistics: Statistics = {
+            "labels": [],
+            "bad_rows": 0,
+            "first_bad_rows": [],
+            "empty_texts": 0,
+            "spaced_labels": 0,
+            "split_columns": [],
+            "sha256": "",
+        }
 
     def usable(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Yields the rows that can be used, and adds all rows to the statistics."""
+        statistics, content = self.statistics, hashlib.sha256()
+        split_columns: set[str] = set()
+        other_columns: set[str] = set()
         for row in rows:
             if row.problem:
-                self._bad_rows += 1
-                if len(self._first_bad_rows) < _SHOWN_ROWS:
-                    self._first_bad_rows.append((row.file, row.line, row.problem))
+                statistics["bad_rows"] += 1
+                if statistics["bad_rows"] <= _SHOWN_ROWS:
+                    statistics["first_bad_rows"].append((row.file, row.line, row.problem))
                 continue
-            self._add(row)
+            self._number_label(row)
+            statistics["empty_texts"] += not row.text.strip()
+            statistics["spaced_labels"] += row.has_spaced_label
+            for name, is_split in row.unused_columns.items():
+                (split_columns if is_split else other_columns).add(name)
+            label = (row.label or "").encode()
+            # With the lengths, different rows cannot hash the same bytes.
+            sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()
+            content.update(sizes + row.text + label)
             yield row
+        statistics["split_columns"] = sorted(split_columns - other_columns)
+        statistics["sha256"] = content.hexdigest()
 
-    def number(self, label: str | None) -> int:
-        """Returns the number of a label, in the order of first occurrence; -1 for None."""
-        return -1 if label is None else self._labels[label][0]
-
-    def statistics(self) -> Statistics:
-        """Returns the statistics."""
-        return {
-            "labels": [(name, file, line) for name, (_, file, line) in self._labels.items()],
-            "bad_rows": self._bad_rows,
-            "first_bad_rows": self._first_bad_rows,
-            "empty_texts": self._empty_texts,
-            "spaced_labels": self._spaced_labels,
-            "split_columns": sorted(self._split_columns - self._other_columns),
-            "sha256": self._content.hexdigest(),
-        }
-
-    def _add(self, row: Row) -> None:
-        """Adds a usable row to the statistics."""
-        if row.label is not None and row.label not in self._labels:
-            self._labels[row.label] = (len(self._labels), row.file, row.line)
-            if len(self._labels) > _MAX_LABELS:
-                raise UserError(
-                    f"there are more than {_MAX_LABELS} different labels, such as "
-                    f"{quote(row.label)}; is --label_column right?"
-                )
-        self._empty_texts += not row.text.strip()
-        self._spaced_labels += row.has_spaced_label
-        self._split_columns.update(row.split_columns)
-        self._other_columns.update(row.other_columns)
-        label = b"" if row.label is None else row.label.encode("utf-8", "surrogateescape")
-        # With the lengths, different rows cannot hash the same bytes.
-        sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()
-        self._content.update(sizes + row.text + label)
+    def _number_label(self, row: Row) -> None:
+        if row.label is None or row.label in self.numbers:
+            return
+        labels = self.statistics["labels"]
+        self.numbers[row.label] = len(labels)
+        labels.append((row.label, row.file, row.line))
+        if len(labels) > _MAX_LABELS:
+            raise UserError(
+                f"there are more than {_MAX_LABELS} different labels, such as {quote(row.label)}; "
+                "is --label_column right?"
+            )
 
 
 def _hash(text: bytes) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.files.decoding import COMPRESSED
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +29,8 @@ SPLIT_WORDS = {
 _SHOWN = 5  # files that a log line names
 
 
-@dataclasses.dataclass(frozen=True)
-class FileSplit:
-    """The split of a file.
-
-    Attributes:
-        split: The split.
-        reason: The reason, for the log.
-    """
+class FileSplit(NamedTuple):
+    """The split of a file, and the reason for the log."""
 
     split: str
     reason: str
@@ -47,14 +43,13 @@ def split_of_file(path: Path, root: Path) -> FileSplit:
     split, `hotels_of_val_thorens.csv` does not. The file is in the train split if these two words
     name different splits, or if no name has a word for a split.
     """
-    for name in reversed(path.relative_to(root).parts):
+    file = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    folders = [folder.name for folder in path.relative_to(root).parents]
+    for name, place in [(file.stem, "name"), *((name, f"folder {name}") for name in folders)]:
         words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
-        if name == path.name:
-            words = words[: len(words) - _count_suffixes(name)]
         ends = {SPLIT_WORDS[word]: word for word in (words[-1:] + words[:1]) if word in SPLIT_WORDS}
         if len(ends) == 1:
             split, word = ends.popitem()
-            place = "name" if name == path.name else f"folder {name}"
             return FileSplit(split, f"its {place} has the word {word!r}")
         if ends:
             return FileSplit("train", f"its name has words for two splits: {', '.join(ends)}")
@@ -67,17 +62,7 @@ def log_file_splits(splits: Mapping[Path, FileSplit]) -> None:
     for path, found in splits.items():
         by_split.setdefault(found.split, []).append(f"{path.name} ({found.reason})")
     for split, files in by_split.items():
-        _log.info("split %s: %s", split, _join(files))
+        more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        _log.info("split %s: %s%s", split, ", ".join(files[:_SHOWN]), more)
     if set(by_split) != {"train"}:
         _log.info("to ignore the names of files and folders: --splits_from_names=false")
-
-
-def _count_suffixes(name: str) -> int:
-    """Returns the number of suffixes of a file: 1 for a.csv, 2 for a.csv.gz."""
-    parts = name.lower().split(".")
-    return min(len(parts) - 1, 2 if parts[-1] in ("gz", "bz2", "xz") else 1)
-
-
-def _join(files: Sequence[str]) -> str:
-    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-    return ", ".join(files[:_SHOWN]) + more

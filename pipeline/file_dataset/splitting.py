@@ -32,25 +32,14 @@ class SplitSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The split of each row, and statistics for the log.
+    """The split of each row, and statistics for the log."""
 
-    Attributes:
-        numbers: <uint8>[N], an index into SPLIT_NAMES, or a larger number for a dropped row.
-        derived_splits: The names of the splits that were taken from the train split.
-        copies: The number of rows of one split whose text is also in another, by (split, other
-            split).
-        dropped: The number of labelled rows that `drop_duplicates` dropped.
-        unlabelled_dropped: The number of unlabelled rows that were dropped because their text is in
-            validation or test.
-        contradictions: The number of texts that have rows with different labels.
-    """
-
-    numbers: np.ndarray
-    derived_splits: frozenset[str]
-    copies: dict[tuple[str, str], int]
-    dropped: int
-    unlabelled_dropped: int
-    contradictions: int
+    numbers: np.ndarray  # <uint8>[N], an index into SPLIT_NAMES; larger for a dropped row
+    derived_splits: frozenset[str]  # the names of the splits that were taken from the train split
+    copies: dict[tuple[str, str], int]  # rows of one split whose text is also in the other
+    dropped: int  # labelled rows that `drop_duplicates` dropped
+    unlabelled_dropped: int  # unlabelled rows whose text is in validation or test
+    contradictions: int  # texts that have rows with different labels
 
     def positions(self, split: str) -> np.ndarray:
         """Returns the positions <int64>[N] of the rows of a split."""
@@ -87,16 +76,7 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
 def _move_from_train(
     number: int, numbers: np.ndarray, rows: ParsedRows, settings: SplitSettings, *, keep: int
 ) -> None:
-    """Moves a fraction of the train rows to a missing split.
-
-    Args:
-        number: The missing split.
-        numbers: <uint8>[N], the splits of the rows; changed in place.
-        rows: The rows.
-        settings: The fractions.
-        keep: Number of different texts of each class that stay in the train split, if there are
-            enough.
-    """
+    """Moves a fraction of the train rows to a missing split; changes `numbers` <uint8>[N]."""
     is_train = numbers == _TRAIN
     # The two splits need independent hashes. With one hash, the rows of the validation range would
     # already be in the test split. Validation uses the hash of `in_validation`, as a NamedDataset
@@ -114,17 +94,9 @@ def _move_from_train(
 def _choose(
     ranks: np.ndarray, hashes: np.ndarray, labels: np.ndarray, *, fraction: float, keep: int
 ) -> np.ndarray:
-    """Chooses the rows to move to another split.
+    """Returns a mask <bool>[N] of the rows to move: those with a rank, 0 to 1, below the fraction.
 
-    Args:
-        ranks: <float64>[N], from 0 to 1; rows below the fraction are chosen.
-        hashes: <uint64>[N], of the texts.
-        labels: <float32>[N].
-        fraction: The fraction to choose.
-        keep: Number of different texts of each class that are not chosen, if there are enough.
-
-    Returns:
-        <bool>[N].
+    If a class has enough different texts, at least one of them is chosen, and `keep` are not.
     """
     unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     ranks, labels = ranks[first], labels[first]
@@ -143,12 +115,7 @@ def _choose(
 def _drop_copies(numbers: np.ndarray, hashes: np.ndarray) -> int:
     """Drops train rows with a text of validation or test, and validation rows with a text of test.
 
-    Args:
-        numbers: <uint8>[N], the splits of the rows; changed in place.
-        hashes: <uint64>[N], of the texts.
-
-    Returns:
-        The number of dropped rows.
+    Changes `numbers` <uint8>[N], and returns the number of dropped rows.
     """
     test, validation = (hashes[numbers == number] for number in (_TEST, _VALIDATION))
     is_copy = (numbers == _VALIDATION) & np.isin(hashes, test)

@@ -50,6 +50,8 @@ _BINARY_FORMATS = (
     (b"7z\xbc\xaf", "a 7-Zip archive"),
     (b"\x1f\x8b", "compressed twice"),
 )
+# UTF-16 and UTF-32 by the zeros in four bytes of ASCII text.
+_BY_ZEROS = {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 _MAX_CONTROLS = 8  # a text may have this many control characters
 _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a row are rare
@@ -57,17 +59,11 @@ _NON_LATIN = re.compile(rb"[\x80-\xff]{3}")  # three accented Latin letters in a
 
 @dataclasses.dataclass(frozen=True)
 class FileScan:
-    r"""The results of decoding a whole file.
+    """The results of decoding a whole file."""
 
-    Attributes:
-        encoding: The codec that decodes the whole file.
-        has_quotes: Whether the file contains a `"`.
-        line_end: `\r` if the file has `\r` but no `\n`, else `\n`.
-    """
-
-    encoding: str
-    has_quotes: bool
-    line_end: str
+    encoding: str  # the codec that decodes the whole file
+    has_quotes: bool  # whether the file contains a "
+    line_end: str  # "\r" if the file has "\r" but no "\n", else "\n"
 
 
 def open_decompressed(path: Path) -> IO[bytes]:
@@ -82,13 +78,7 @@ def open_decompressed(path: Path) -> IO[bytes]:
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:
-    """Opens a file as text, without its byte order mark; line ends are not translated.
-
-    Args:
-        path: The file.
-        encoding: A codec.
-        newline: As in `open`.
-    """
+    """Opens a file as text, without its byte order mark; `newline` is as in `open`."""
     file = io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
     try:
         if encoding.endswith(("-le", "-be")) and file.read(1) != "\ufeff":
@@ -102,9 +92,7 @@ def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapp
 def scan_file(path: Path, file_format: FileFormat) -> FileScan:
     """Detects the encoding of a file, and decodes all of it to check this encoding.
 
-    Args:
-        path: The file.
-        file_format: Contains the encoding; `auto` means that of the byte order mark, else UTF-8.
+    If the encoding of the format is `auto`, it is that of the byte order mark, else UTF-8.
 
     Raises:
         UserError: The file is not text, or is not in this encoding.
@@ -113,13 +101,19 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
         start = file.read(1 << 16)
     check_not_binary(start, str(path))
     is_given = file_format.encoding != "auto"
-    encoding = _normalize(file_format.encoding) if is_given else guess_encoding(start, str(path))
+    if is_given:
+        encoding = codecs.lookup(file_format.encoding).name
+        encoding = "utf-8-sig" if encoding == "utf-8" else encoding  # a mark is allowed
+    else:
+        encoding = guess_encoding(start, str(path))
     try:
         scan = _decode(path, encoding)
     except (UnicodeError, LookupError) as error:
         if is_given:
+            surrogates = "it contains surrogates"
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else surrogates
             raise UserError(
-                f"{path} cannot be read as --encoding={file_format.encoding} ({_reason(error)}); "
+                f"{path} cannot be read as --encoding={file_format.encoding} ({reason}); "
                 "omit --encoding, or name another one"
             ) from error
         raise _wrong_encoding_error(path, encoding, start) from error
@@ -131,9 +125,7 @@ def scan_file(path: Path, file_format: FileFormat) -> FileScan:
 def guess_encoding(start: bytes, name: str) -> str:
     """Returns the encoding of the byte order mark, or UTF-8 if there is none.
 
-    Args:
-        start: The first bytes.
-        name: The name of the file in messages.
+    `start` are the first bytes of a file; `name` is its name in messages.
 
     Raises:
         UserError: The bytes are not text, or are UTF-16 or UTF-32 without a mark.
@@ -141,31 +133,13 @@ def guess_encoding(start: bytes, name: str) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return encoding
-    if wide := _guess_by_zeros(start):
-        raise _wide_encoding_error(name, wide)
-    if _has_controls(start, share=0.1):
-        raise _many_controls_error(name, start)
+    if error := _not_utf8_error(start, name, share=0.1):
+        raise error
     return "utf-8"
 
 
-def _many_controls_error(name: str, start: bytes) -> UserError:
-    """Returns the error for a file with many control characters: UTF-16, or not text at all."""
-    if wide := _guess_by_lines(start):
-        return _wide_encoding_error(name, wide)
-    return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
-
-
-def _wide_encoding_error(name: str, encoding: str) -> UserError:
-    """Returns the error for UTF-16 or UTF-32 without a byte order mark."""
-    return UserError(f"{name} looks like {encoding.upper()}; if it is, add --encoding={encoding}")
-
-
 def check_not_binary(start: bytes, name: str) -> None:
-    """Checks that the first bytes are not those of a known binary format.
-
-    Args:
-        start: The first bytes.
-        name: The name of the file in messages.
+    """Checks that the first bytes are not those of a known binary format; see `guess_encoding`.
 
     Raises:
         UserError: The file is in such a format.
@@ -177,19 +151,23 @@ def check_not_binary(start: bytes, name: str) -> None:
             )
 
 
-def _has_controls(start: bytes, *, share: float) -> bool:
-    """Returns whether more than `share` of the bytes, and more than 8, are control characters."""
+def _not_utf8_error(start: bytes, name: str, *, share: float) -> UserError | None:
+    """Returns an error for UTF-16, UTF-32 and binary data: a larger share of control characters."""
     controls = len(start) - len(start.translate(None, _CONTROL_BYTES))
-    return controls > max(share * len(start), _MAX_CONTROLS)
+    has_many = controls > max(share * len(start), _MAX_CONTROLS)
+    wide = _guess_by_zeros(start) or (_guess_by_lines(start) if has_many else None)
+    if wide:
+        return UserError(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
+    if has_many:
+        return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
+    return None
 
 
 def _guess_by_zeros(start: bytes) -> str | None:
     """Guesses UTF-16 or UTF-32 from the positions of zero bytes; returns None for neither."""
     count = max(len(start) // 4, 1)
     zeros = "".join("0" if start[i::4].count(0) / count > 0.7 else "x" for i in range(4))
-    return {"x0x0": "utf-16-le", "0x0x": "utf-16-be", "x000": "utf-32-le", "000x": "utf-32-be"}.get(
-        zeros
-    )
+    return _BY_ZEROS.get(zeros)
 
 
 def _guess_by_lines(start: bytes) -> str | None:
@@ -200,12 +178,6 @@ def _guess_by_lines(start: bytes) -> str | None:
         if is_text and "\n" in text:
             return encoding
     return None
-
-
-def _normalize(encoding: str) -> str:
-    """Returns Python's name of an encoding; UTF-8 may begin with a byte order mark."""
-    name = codecs.lookup(encoding).name
-    return "utf-8-sig" if name == "utf-8" else name
 
 
 def _decode(path: Path, encoding: str) -> FileScan:
@@ -224,73 +196,43 @@ def _wrong_encoding_error(path: Path, encoding: str, start: bytes) -> UserError:
     """Returns the error for a file that cannot be decoded, with a guess of its encoding."""
     if encoding not in ("utf-8", "utf-8-sig"):
         return UserError(f"{path} begins as {encoding.upper()}, but is damaged; save it again")
-    if _has_controls(start, share=0.02):
-        return _many_controls_error(str(path), start)
-    lines = _survey_lines(path)
-    problem = (
-        f"{lines.bad} lines of {path} are not UTF-8, the first is line {lines.first_bad}: "
-        f"{quote(lines.first_bytes)}"
-    )
-    if lines.has_utf8:
-        return UserError(f"{problem}, but other lines are; save the whole file as UTF-8")
-    if 2 * lines.non_latin >= lines.bad:
-        return UserError(
-            f"{problem}; save it as UTF-8, or name its encoding by --encoding, such as cp1251 "
-            "(Cyrillic), gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 "
-            "(Western Europe)"
-        )
-    name = "cp1252" if lines.is_windows else "latin-1"
-    return UserError(
-        f"{problem}; save it as UTF-8, or name its encoding, such as --encoding={name}"
-    )
+    return _not_utf8_error(start, str(path), share=0.02) or _bad_lines_error(path)
 
 
-@dataclasses.dataclass
-class _LineSurvey:
-    """Statistics of the lines of a file that is not UTF-8.
-
-    Attributes:
-        bad: The number of bad lines, which are not UTF-8.
-        first_bad: The number of the first bad line.
-        first_bytes: The bytes of the first bad line.
-        non_latin: The number of bad lines that are probably not in the Latin script.
-        is_windows: Whether all bad lines can be decoded as cp1252.
-        has_utf8: Whether other lines have UTF-8 characters that are not ASCII.
-    """
-
-    bad: int = 0
-    first_bad: int = 0
-    first_bytes: bytes = b""
-    non_latin: int = 0
-    is_windows: bool = True
-    has_utf8: bool = False
-
-
-def _survey_lines(path: Path) -> _LineSurvey:
-    """Collects the statistics of a file that is not UTF-8."""
-    survey = _LineSurvey()
+def _bad_lines_error(path: Path) -> UserError:
+    """Returns the error for a file with lines that are not UTF-8, with a guess of its encoding."""
+    bad = first_bad = non_latin = 0
+    first_line, has_utf8, is_windows = b"", False, True
     with open_decompressed(path) as file:
         for number, line in enumerate(file, start=1):
-            try:
-                is_ascii = line.decode().removeprefix("\ufeff").isascii()
-                survey.has_utf8 = survey.has_utf8 or not is_ascii
-            except UnicodeDecodeError:
-                if not survey.bad:
-                    survey.first_bad, survey.first_bytes = number, line
-                survey.bad += 1
-                survey.is_windows = survey.is_windows and _decodes(line, "cp1252")
-                survey.non_latin += bool(_NON_LATIN.search(line))
-    return survey
+            if decodes(line, "utf-8"):
+                has_utf8 |= not line.removeprefix(codecs.BOM_UTF8).isascii()
+                continue
+            if not bad:
+                first_bad, first_line = number, line
+            bad += 1
+            is_windows &= decodes(line, "cp1252")
+            non_latin += bool(_NON_LATIN.search(line))
+    if has_utf8:
+        advice = ", but other lines are; save the whole file as UTF-8"
+    elif 2 * non_latin >= bad:
+        advice = (
+            "; save it as UTF-8, or name its encoding by --encoding, such as cp1251 (Cyrillic), "
+            "gb18030 (Chinese), shift_jis (Japanese), euc-kr (Korean) or cp1252 (Western Europe)"
+        )
+    else:
+        name = "cp1252" if is_windows else "latin-1"
+        advice = f"; save it as UTF-8, or name its encoding, such as --encoding={name}"
+    return UserError(
+        f"{bad} lines of {path} are not UTF-8, the first is line {first_bad}: "
+        f"{quote(first_line)}{advice}"
+    )
 
 
-def _decodes(line: bytes, encoding: str) -> bool:
+def decodes(line: bytes, encoding: str) -> bool:
+    """Returns whether a line can be decoded."""
     try:
         line.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    """Returns why a file could not be decoded."""
-    return error.reason if isinstance(error, UnicodeDecodeError) else "it contains surrogates"

@@ -32,9 +32,12 @@ class FileFormat:
     quoting: str = "auto"
 
     def __post_init__(self) -> None:
-        """Checks all values."""
-        self._check_encoding()
-        if not self._has_delimiter():
+        if self.encoding != "auto" and not _is_encoding(self.encoding):
+            raise UserError(
+                f"--encoding={quote(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
+                "latin-1, utf-16 or another of Python's text encodings"
+            )
+        if self.delimiter not in ("auto", *_NAMED_DELIMITERS) and not _is_delimiter(self.delimiter):
             raise UserError(
                 f"--delimiter={quote(self.delimiter)} is not a delimiter; write one character such "
                 "as --delimiter=';', or --delimiter=tab, or auto"
@@ -51,26 +54,17 @@ class FileFormat:
             return None
         return _NAMED_DELIMITERS.get(self.delimiter, self.delimiter)
 
-    def _has_delimiter(self) -> bool:
-        if self.delimiter == "auto" or self.delimiter in _NAMED_DELIMITERS:
-            return True
-        is_usable = self.delimiter not in "\r\n\"'\0" and not self.delimiter.isalnum()
-        return len(self.delimiter) == 1 and is_usable
 
-    def _check_encoding(self) -> None:
-        """Checks that Python knows the encoding."""
-        if self.encoding == "auto":
-            return
-        try:
-            "".encode(self.encoding)  # raises LookupError for codecs that do not encode text
-            is_known = bool(self.encoding)
-        except (LookupError, UnicodeError, ValueError):
-            is_known = False
-        if not is_known:
-            raise UserError(
-                f"--encoding={quote(self.encoding)} is unknown; choose auto, utf-8, cp1252, "
-                "latin-1, utf-16 or another of Python's text encodings"
-            )
+def _is_delimiter(text: str) -> bool:
+    return len(text) == 1 and text not in "\r\n\"'\0" and not text.isalnum()
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)  # raises LookupError for codecs that do not encode text
+    except (LookupError, ValueError):
+        return False
+    return bool(name)
 
 
 AUTO = FileFormat()

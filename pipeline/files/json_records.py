@@ -16,17 +16,14 @@ from pipeline.files.file_format import Record
 _log = logging.getLogger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NOT_SPACE = re.compile(r"[^ \t\r\n]|\Z")
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def read_objects(path: Path, scan: FileScan) -> Iterator[tuple[int, Record | None]]:
     r"""Yields the first line and the object of each JSON value of a file; None for a non-object.
 
-    Unpaired surrogates (`\ud83d` alone) become U+FFFD; a warning counts them.
-
-    Args:
-        path: A file with one object per line, or with one array of objects.
-        scan: The scan of the file.
+    The file has one object per line, or one array of objects. Unpaired surrogates (`\ud83d` alone)
+    become U+FFFD; a warning counts them.
 
     Raises:
         UserError: A .json file has neither form.
@@ -73,35 +70,29 @@ def _elements(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
     with open_text(path, scan.encoding) as file:
         text = file.read()
     decoder = json.JSONDecoder(parse_constant=_parse_constant)
-    position, line = text.index("[") + 1, 1
-    counted = 0  # line breaks are counted up to here
-    is_first = True
-    while True:
-        position = _skip_space(text, position)
-        line, counted = line + text.count("\n", counted, position), position
-        if text[position : position + 1] == "]" and is_first:
-            break
+    position = _skip_space(text, text.index("[") + 1)
+    line = 1 + text.count("\n", 0, position)
+    separator = text[position : position + 1]
+    while separator != "]":
         try:
-            value, position = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             raise RunError(f"{path}:{line}: the JSON array is damaged here") from error
         yield line, value
-        is_first = False
-        position = _skip_space(text, position)
+        start, position = position, _skip_space(text, end)
         separator = text[position : position + 1]
-        if separator == "]":
-            break
-        if separator != ",":
+        if separator not in ("]", ","):
             raise RunError(f"{path}:{line}: the JSON array is damaged after this element")
-        position += 1
+        if separator == ",":
+            position = _skip_space(text, position + 1)
+            line += text.count("\n", start, position)
     if text[position + 1 :].strip():
         raise RunError(f"{path}: more follows the end of the JSON array in line {line}")
 
 
 def _skip_space(text: str, position: int) -> int:
     """Returns the position of the next character that is not white space, or of the end."""
-    match = _NOT_SPACE.search(text, position)
-    return match.start() if match else len(text)
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]  # also matches nothing
 
 
 def _parse(line: str) -> Any:  # noqa: ANN401 JSON has any type

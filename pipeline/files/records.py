@@ -6,6 +6,7 @@ import contextlib
 import csv
 import functools
 import glob
+import itertools
 import json
 import logging
 import lzma
@@ -39,9 +40,6 @@ def find_files(name: str) -> list[Path]:
     In folders and patterns, hidden files and the folders of runs are skipped. Links to folders are
     followed, but each folder is read once.
 
-    Args:
-        name: A file, a folder or a pattern.
-
     Raises:
         UserError: There is no file, or a file is neither a table nor JSON.
     """
@@ -67,11 +65,7 @@ def find_files(name: str) -> list[Path]:
 
 
 def read_records(
-    path: Path,
-    needed: Sequence[str],
-    file_format: FileFormat = AUTO,
-    *,
-    flags: Sequence[str] = COLUMN_FLAGS,
+    path: Path, needed: Sequence[str], file_format: FileFormat = AUTO
 ) -> Iterator[tuple[int, Record | None]]:
     """Yields the line numbers and records of a file; None for a JSON value other than an object.
 
@@ -82,46 +76,37 @@ def read_records(
         path: CSV, TSV, JSON Lines or JSON, by its suffix.
         needed: The columns that a table must have; empty names are ignored.
         file_format: The format of the file.
-        flags: The flags that name columns, for messages.
 
     Raises:
         UserError: The file has another format, encoding or quoting, or lacks a needed column.
         RunError: The file cannot be read.
     """
     with translate_read_errors(path):
-        scan, table = detect_format(path, needed, file_format, flags=flags)
-        if table:
-            yield from table.records()
-        else:
-            yield from read_objects(path, scan)
+        scan, table = detect_format(path, needed, file_format, COLUMN_FLAGS)
+    yield from records_of(path, scan, table)
 
 
 def detect_format(
-    path: Path, needed: Sequence[str], file_format: FileFormat, *, flags: Sequence[str]
+    path: Path, needed: Sequence[str], file_format: FileFormat, flags: Sequence[str]
 ) -> tuple[FileScan, Table | None]:
-    """Detects the format of a file; caches it until the file changes. See `read_records`.
+    """Detects the format of a file by reading all of it; see `read_records`.
 
     Returns:
         The scan of the file, and its format as a table; None for JSON and lines of text.
     """
-    stat = path.stat()
-    version = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    columns = tuple(dict.fromkeys(filter(None, needed)))
-    return _detect_format_of_version(path, version, columns, file_format, tuple(flags))
-
-
-@functools.lru_cache(maxsize=256)
-def _detect_format_of_version(
-    path: Path,
-    version: tuple[int, ...],  # noqa: ARG001 part of the cache key
-    needed: tuple[str, ...],
-    file_format: FileFormat,
-    flags: tuple[str, ...],
-) -> tuple[FileScan, Table | None]:
-    """Detects the format of a version of a file; see `detect_format`."""
     scan = scan_file(path, file_format)
-    is_table = data_suffix(path) in _TABLES
-    return scan, detect_table(path, scan, needed, file_format, flags) if is_table else None
+    if data_suffix(path) not in _TABLES:
+        return scan, None
+    columns = list(dict.fromkeys(filter(None, needed)))
+    return scan, detect_table(path, scan, columns, file_format, flags)
+
+
+def records_of(
+    path: Path, scan: FileScan, table: Table | None
+) -> Iterator[tuple[int, Record | None]]:
+    """Yields the records of a file with a detected format; see `read_records`."""
+    with translate_read_errors(path):
+        yield from table.records() if table else read_objects(path, scan)
 
 
 @contextlib.contextmanager
@@ -184,7 +169,8 @@ def _list_folder(folder: Path) -> list[Path]:
 
 def _expand(pattern: str) -> list[Path]:
     """Returns the files that match a pattern, without hidden files and files of runs."""
-    fixed = Path(*_before_wildcards(Path(pattern).parts))
+    parts = Path(pattern).parts
+    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
     # Path.glob accepts no absolute pattern. glob skips hidden names.
     found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
     files = [file for file in found if not file.is_dir()]
@@ -198,14 +184,6 @@ def _expand(pattern: str) -> list[Path]:
     for folder in sorted(set(runs.values())):
         _log_run(folder)
     return [file for file in files if file not in runs]
-
-
-def _before_wildcards(parts: Sequence[str]) -> Iterator[str]:
-    """Yields the components of a path before the first wildcard."""
-    for part in parts:
-        if glob.has_magic(part):
-            return
-        yield part
 
 
 def _files_below(root: Path) -> Iterator[Path]:

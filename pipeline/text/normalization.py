@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import unicodedata
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,27 +31,16 @@ _PAIR = 1 << 21  # code points have 21 bits
 
 
 class _Tables(NamedTuple):
-    """Unicode data in arrays; the keys of each table are sorted.
+    """Unicode data in arrays; the keys of each table are sorted."""
 
-    Attributes:
-        pattern: A regular expression for texts that normalization may change.
-        decomposed: Code points with a decomposition, <int32>[D].
-        starts: Where each decomposition starts in `characters`, and the end, <int32>[D + 1].
-        characters: The decompositions, concatenated, <int32>[P].
-        marks: Code points with a combining class, <int32>[M].
-        classes: The combining classes of `marks`, <int32>[M].
-        pairs: Pairs that have a composite, first code point x 2^21 + second, <int64>[C].
-        composites: The composites of `pairs`, <int32>[C].
-    """
-
-    pattern: str
-    decomposed: np.ndarray
-    starts: np.ndarray
-    characters: np.ndarray
-    marks: np.ndarray
-    classes: np.ndarray
-    pairs: np.ndarray
-    composites: np.ndarray
+    pattern: str  # a regular expression for texts that normalization may change
+    decomposed: np.ndarray  # <int32>[D], code points with a decomposition
+    starts: np.ndarray  # <int32>[D + 1], where each starts in `characters`, and the end
+    characters: np.ndarray  # <int32>[P], the decompositions, concatenated
+    marks: np.ndarray  # <int32>[M], code points with a combining class
+    classes: np.ndarray  # <int32>[M], the combining classes of `marks`
+    pairs: np.ndarray  # <int64>[C], pairs with a composite: first code point x 2^21 + second
+    composites: np.ndarray  # <int32>[C], the composites of `pairs`
 
 
 def may_change(texts: tf.Tensor) -> tf.Tensor:
@@ -122,11 +110,7 @@ def _in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
 
 def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
-    """Composes decomposed code points <int32>[B, (T)] to texts <string>[B].
-
-    Each pass of the loop composes each starter (a character of combining class 0) with at most one
-    mark.
-    """
+    """Composes decomposed code points <int32>[B, (T)] to texts <string>[B]."""
     count = codes.nrows(tf.int32)
     values, rows = codes.flat_values, tf.cast(codes.value_rowids(), tf.int32)
     any_length = tf.TensorShape([None])
@@ -143,7 +127,7 @@ def _compose(codes: tf.RaggedTensor) -> tf.Tensor:
 def _compose_once(
     codes: tf.Tensor, rows: tf.Tensor, is_changed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Composes each starter with the first mark that fits; also returns whether any did."""
+    """Composes each starter (of class 0) with the first mark that fits; returns whether any did."""
     del is_changed
     classes = _combining_classes(codes)
     is_starter = classes == 0
@@ -252,16 +236,6 @@ def _pattern(decompositions: dict[int, str], classes: dict[int, int], pairs: dic
     composites = set(pairs.values())
     changing = {code for code in decompositions if code not in composites}
     seconds = {pair % _PAIR for pair in pairs}
-    ranges = _ranges(changing | seconds | set(classes) | hangul)
-    return "(?s).*[" + "".join(rf"\x{{{a:X}}}-\x{{{b:X}}}" for a, b in ranges) + "].*"
-
-
-def _ranges(codes: Iterable[int]) -> list[tuple[int, int]]:
-    """Returns the first and the last number of each run of consecutive numbers."""
-    ranges: list[tuple[int, int]] = []
-    for code in sorted(codes):
-        if ranges and code == ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], code)
-        else:
-            ranges.append((code, code))
-    return ranges
+    codes = np.array(sorted(changing | seconds | set(classes) | hangul))
+    runs = np.split(codes, np.flatnonzero(np.diff(codes) > 1) + 1)  # of consecutive numbers
+    return "(?s).*[" + "".join(rf"\x{{{run[0]:X}}}-\x{{{run[-1]:X}}}" for run in runs) + "].*"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import corpus, examples
+from pipeline import cache, examples
 from pipeline.cache import Cache
 from pipeline.datasets import open_dataset
 from trainer.data import make_vectorizer, open_corpus
@@ -113,7 +113,7 @@ def test_other_code_or_another_keras_uses_other_entries(small_config, tmp_path, 
     """Everything that an entry depends on is in its key."""
 
     def tokens():
-        corpus.code_hash.cache_clear()
+        cache.code_hash.cache_clear()
         config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
         open_corpus(config).vocabulary()
         return len(entries(tmp_path))
@@ -130,4 +130,4 @@ def test_other_code_or_another_keras_uses_other_entries(small_config, tmp_path, 
                 lambda path: read_bytes(path) + b"#" * path.as_posix().endswith(changed),
             )
         assert tokens() == 2 * before
-    corpus.code_hash.cache_clear()
+    cache.code_hash.cache_clear()

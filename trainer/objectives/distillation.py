@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -73,4 +74,4 @@ def apply_soft_labels(model_dir: Path, examples: Examples) -> Examples:
         ) from error
     if labels.shape != examples.labels.shape:
         raise RunError(f"{path} has {len(labels)} labels for {len(examples)} examples")
-    return examples.with_labels(labels)
+    return dataclasses.replace(examples, labels=labels)

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.datasets import translate_dataset_errors
+from pipeline.corpus import translate_dataset_errors
 from pipeline.errors import RunError, UserError
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
-from pipeline.file_dataset.rows import Columns
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
 
-NAMES = Columns(text="text", label="label", split="")
+NAMES = ("text", "label", "")
 
 
 ROWS = [(f"review {number}, with a comma", ("bad", "fine")[number % 2]) for number in range(200)]
@@ -39,7 +38,7 @@ def write_jsonl(path, rows=ROWS):
 
 
 def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
-    settings = FileSettings(columns, skip_bad_rows=skip)
+    settings = FileSettings(*columns, skip_bad_rows=skip)
     return FileDataset(str(path), settings, SplitSettings(0.2, test_fraction))
 
 
@@ -105,7 +104,7 @@ def test_a_column_sets_the_splits(tmp_path):
         for number in range(40)
     ]
     path = write_csv(tmp_path / "a.csv", rows, header=("review", "stars", "part"))
-    files = opened(path, Columns("review", "stars", "part"))
+    files = opened(path, ("review", "stars", "part"))
     for number, split in enumerate(("train", "validation", "test", "unsupervised")):
         found = read(files, split)
         assert [text for text, _ in found] == [f"text {n}" for n in range(number, 40, 4)]
@@ -142,7 +141,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
     cuts = SplitSettings(0.2, 0.001)
     files, other = (
-        FileDataset(str(path), FileSettings(NAMES, file_format=form), cuts) for form in forms
+        FileDataset(str(path), FileSettings(*NAMES, file_format=form), cuts) for form in forms
     )
     assert sorted(all_texts(files)) == ['"caf\u00e9'.encode(), b'vu"']
     assert files.identity != other.identity

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import RunError, UserError
 from pipeline.files.file_format import FileFormat
-from pipeline.files.texts import TextFile, read_lines
+from pipeline.files.texts import read_lines, read_texts
 
 
 def write(path, content):
@@ -20,9 +20,7 @@ def write(path, content):
 
 
 def texts(path, **options):
-    file = TextFile(path, "text", **options)
-    file.check()
-    return [text.text.decode() for text in file.read()]
+    return [text.text.decode() for text in read_texts(path, "text", **options)]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.log", "a.txt.gz", "a.txt.bz2"])
@@ -89,18 +87,18 @@ def test_bad_rows_are_errors_with_their_line_or_skipped_and_counted(tmp_path, ca
 
 def test_columns_are_kept(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text,date,x\n1,one,"a\tb",y\n2,two,,z\n')
-    kept = [text.kept for text in TextFile(path, "text", ("date", "id")).read()]
+    kept = [text.kept for text in read_texts(path, "text", ("date", "id"))]
     assert kept == [{"date": "a\tb", "id": "1"}, {"date": "", "id": "2"}]
     with pytest.raises(UserError, match=r"no column 'name'.*--text_column, --keep_columns"):
-        TextFile(path, "text", ("name",)).check()
+        read_texts(path, "text", ("name",))
     lines = [{"text": "one", "id": 1}, {"text": "two", "id": [None, 2]}, {"text": "three"}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     with pytest.raises(UserError, match=r"a.jsonl:3: no 'id', which --keep_columns names"):
-        list(TextFile(path, "text", ("id",)).read())
-    found = TextFile(path, "text", ("id",), skip_bad_rows=True).read()
+        list(read_texts(path, "text", ("id",)))
+    found = read_texts(path, "text", ("id",), skip_bad_rows=True)
     assert [text.kept["id"] for text in found] == [1, [None, 2]]
     with pytest.raises(UserError, match="has no columns"):
-        TextFile(write(tmp_path / "a.txt", "one"), "text", ("id",)).check()
+        read_texts(write(tmp_path / "a.txt", "one"), "text", ("id",))
 
 
 def test_a_pipe_is_read_as_lines(tmp_path):
