@@ -25,7 +25,6 @@ from scripts.cli.flags import (
     get_local_path,
     get_model_dir,
 )
-from scripts.cli.parsing import check_no_arguments
 
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
@@ -43,9 +42,8 @@ def define_flags() -> None:
     define_setting_flags("cache_dir", "cache_gb")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Evaluates, and prints the metrics: names and values with a tab between them, or JSON."""
-    check_no_arguments(arguments)
     model_dir = get_model_dir()
     with streams.quiet_stderr():
         from trainer.artifacts.trained_run import load

@@ -26,7 +26,6 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.cli.parsing import check_no_arguments
 from scripts.dev.measurements import overhead, scaling, speed
 from scripts.dev.measurements.workload import Measure, Measurement
 from scripts.dev.processes import measure_in_process, peak_megabytes, set_threads
@@ -69,9 +68,8 @@ def define_flags() -> None:
     define_setting_flags()
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Runs the measurements, and prints medians and ratios."""
-    check_no_arguments(arguments)
     config = get_settings()
     if FLAGS.measure:
         if FLAGS.measure != "startup":  # which times the imports first

@@ -23,7 +23,6 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.cli.parsing import check_no_arguments
 from scripts.dev.baselines import BASELINES, DETERMINISTIC, Predict, import_for
 from scripts.dev.measurements.workload import open_named_dataset
 from scripts.dev.processes import measure_in_process, set_threads
@@ -53,9 +52,8 @@ def define_flags() -> None:
     define_setting_flags()
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Measures each method with each seed, and prints a table."""
-    check_no_arguments(arguments)
     if FLAGS.measure:
         config = get_settings()
         set_threads(config)

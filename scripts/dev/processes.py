@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RunError
-from scripts.cli import streams
-from scripts.cli.running import running_command
+from scripts.cli import commands, streams
 from trainer.config import TrainConfig
 
 
@@ -31,7 +30,7 @@ def measure_in_process(
     Raises:
         RunError: The process failed; its own message is on stderr.
     """
-    command = [sys.executable, "-m", running_command().name, *arguments]
+    command = [sys.executable, "-m", commands.running_command().name, *arguments]
     variables = os.environ | dict(environment or {})
     try:
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True)

@@ -23,7 +23,6 @@ from absl import flags
 from pipeline.errors import RunError, UserError
 from scripts.cli import commands
 from scripts.cli.flags import FLAGS, get_local_path
-from scripts.cli.parsing import check_no_arguments
 
 _PAGES = ("scalars", "text", "pr_curves", "hparams")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -44,9 +43,8 @@ def define_flags() -> None:
     flags.DEFINE_string("size", "1600,900", "width and height in pixels")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Takes the screenshots, and prints their paths."""
-    check_no_arguments(arguments)
     logdir, output_dir = get_local_path("logdir"), get_local_path("output_dir")
     browser = _find_browser()
     if not logdir.is_dir():

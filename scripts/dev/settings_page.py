@@ -15,7 +15,6 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands
 from scripts.cli.flags import FLAGS
-from scripts.cli.parsing import check_no_arguments
 from trainer.config import GROUPS, TrainConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -41,9 +40,8 @@ def define_flags() -> None:
     flags.DEFINE_boolean("check", False, "only check that the page is up to date")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Writes the page, or checks it."""
-    check_no_arguments(arguments)
     page = format_page()
     if not FLAGS.check:
         PAGE.write_text(page, encoding="utf-8")
