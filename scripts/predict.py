@@ -13,7 +13,8 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from absl import flags
@@ -30,13 +31,11 @@ from scripts.cli.flags import (
     get_model_dir,
 )
 from scripts.cli.output import Output
+from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.files.texts import Text
     from trainer.artifacts.trained_run import TrainedRun
-    from trainer.config import TrainConfig
 
 TAKES_TEXTS = True  # the arguments are texts, which may begin with a dash
 _CHUNK = 1024  # texts that are read, scored and written together
@@ -74,31 +73,28 @@ def main(*texts: str) -> None:
     if texts and FLAGS.input:
         raise UserError(f"give texts or --input={FLAGS.input}, not both")
     is_stdin = not texts and FLAGS.input in ("", "-")
-    if is_stdin and streams.was_closed(0):
+    if is_stdin and 0 in streams.closed:
         raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
     if FLAGS.keep_columns and (texts or is_stdin):
         raise UserError("--keep_columns needs a file with columns: add --input=FILE.csv")
     output = Output(FLAGS.output)
     with streams.quiet_stderr():
+        from pipeline.files.texts import Text
         from trainer.artifacts.trained_run import load
     if texts:
-        inputs = _encode(texts)
+        inputs: Iterator[Text] = (Text(os.fsencode(text)) for text in texts)
     else:
         inputs = _read_stdin() if is_stdin else _read_input_file(model_dir, output)
     run = load(model_dir)
     is_typed = is_stdin and sys.stdin.isatty()
     chunk_size = 1 if is_typed or FLAGS.explain else _CHUNK
-    format_row = _row_format(output)
-    with output.open() as file, tqdm(unit=" texts", leave=False, disable=not _shows_bar()) as bar:
+    shows_rows = output.is_stdout and sys.stdout.isatty()
+    shows_bar = sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
+    format_row = _row_format(shows_rows=shows_rows)
+    with output.open() as file, tqdm(unit=" texts", leave=False, disable=not shows_bar) as bar:
         while chunk := list(itertools.islice(inputs, chunk_size)):
             _write_rows(file, run, chunk, format_row)
             bar.update(len(chunk))
-
-
-def _encode(texts: Iterable[str]) -> Iterator[Text]:
-    from pipeline.files.texts import Text
-
-    return (Text(os.fsencode(text)) for text in texts)
 
 
 def _read_stdin() -> Iterator[Text]:
@@ -141,18 +137,11 @@ def _input_format(config: TrainConfig, path: Path) -> FileFormat:
     return FileFormat(**values)
 
 
-def _row_format(output: Output) -> Callable[..., bytes]:
+def _row_format(*, shows_rows: bool) -> Callable[..., bytes]:
     if FLAGS.format == "jsonl":
         return predictions.format_json
-    is_terminal = output.is_stdout and sys.stdout.isatty()
-    use_colors = is_terminal and not os.environ.get("NO_COLOR")
+    use_colors = shows_rows and not os.environ.get("NO_COLOR")
     return functools.partial(predictions.format_tsv, use_colors=use_colors)
-
-
-def _shows_bar() -> bool:
-    """Returns whether to show a progress bar: on a terminal that does not show the rows too."""
-    shows_rows = sys.stdout.isatty() and FLAGS.output in ("", "-")
-    return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
 
 
 def _write_rows(

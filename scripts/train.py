@@ -26,11 +26,7 @@ def define_flags() -> None:
 
 
 def main() -> int:
-    """Trains, and prints the content of results.json.
-
-    Returns:
-        The exit code: 0, or 128 + n after signal n.
-    """
+    """Trains, and prints the content of results.json. Returns 0, or 128 + n after signal n."""
     config, model_dir = get_settings(), get_model_dir()
     with streams.quiet_stderr():
         from trainer.run import train

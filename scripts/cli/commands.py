@@ -20,8 +20,6 @@ from scripts.cli.flags import FLAGS
 from scripts.cli.parsing import format_help, parse_flags
 from trainer.monitoring.progress import ProgressHandler
 
-_PACKAGES = ("pipeline", "model", "trainer", "scripts")
-
 Main = Callable[..., int | None]
 
 
@@ -58,16 +56,7 @@ def run(main: Main, define_flags: Callable[[], None]) -> None:
 
 
 def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
-    """Runs a command in this process; may be called repeatedly.
-
-    Args:
-        main: As for `run`.
-        define_flags: As for `run`.
-        arguments: The command-line arguments after the command's name.
-
-    Returns:
-        The exit code.
-    """
+    """As `run`, but takes the arguments and returns the exit code; may be called repeatedly."""
     with _start_command(define_flags, arguments):
         try:
             rest = _parse_or_exit([running_command().name, *arguments])
@@ -80,10 +69,8 @@ def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str])
 def _start_command(define_flags: Callable[[], None], arguments: Sequence[str]) -> Iterator[None]:
     """Defines a command's flags, and removes them at the end, so that the next may define them."""
     module = sys.modules[define_flags.__module__]
-    # A file that was run as a script has no __spec__.
-    name = (
-        module.__spec__.name if module.__spec__ else f"scripts.{Path(module.__file__ or '').stem}"
-    )
+    spec, file = module.__spec__, Path(module.__file__ or "")
+    name = spec.name if spec else f"scripts.{file.stem}"  # a file run as a script has no spec
     _running.append(RunningCommand(module, name, list(arguments)))
     before = set(FLAGS)
     try:
@@ -109,7 +96,7 @@ def _parse_or_exit(argv: list[str]) -> list[str]:
     try:
         return parse_flags(argv, takes_texts=getattr(module, "TAKES_TEXTS", False))
     except UserError as error:
-        _print_error(error)
+        streams.print_message(f"error: {error}")
         sys.exit(1)
 
 
@@ -130,7 +117,7 @@ def _run_main(main: Main, arguments: list[str]) -> int:
         if expected is None:
             raise
         code, message = expected
-        _print_error(message)
+        streams.print_message(f"error: {message}")
         return code
 
 
@@ -152,15 +139,10 @@ def _translate_error(error: Exception) -> tuple[int, str] | None:
     return None
 
 
-def _print_error(message: object) -> None:
-    streams.print_message(f"error: {message}")
-
-
 class _OneLineFormatter(logging.Formatter):
     """Formats a message as one line; control characters, as in file names, are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's own name
-        """Formats the message without a traceback."""
         return escape(super().formatMessage(record))
 
 
@@ -172,7 +154,7 @@ def _set_up_logging() -> None:
         absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.ERROR)
     handler = ProgressHandler()
     handler.setFormatter(_OneLineFormatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
-    for package in _PACKAGES:
+    for package in ("pipeline", "model", "trainer", "scripts"):
         logger = logging.getLogger(package)
         logger.setLevel(level)
         logger.handlers = [handler]

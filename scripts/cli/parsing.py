@@ -20,7 +20,7 @@ _RECIPES = Path(__file__).parents[1] / "recipes"
 _FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
 _MARK = "\0"  # before a text that begins with a dash; no argument of a process contains it
 _HELP_COLUMN = 34
-_HELP_WIDTHS = (80, 120)  # minimum and maximum
+_MIN_HELP_WIDTH, _MAX_HELP_WIDTH = 80, 120
 _MAX_ERROR_LENGTH = 200
 
 
@@ -40,7 +40,7 @@ def parse_flags(argv: list[str], *, takes_texts: bool) -> list[str]:
     try:
         rest = FLAGS(_mark_dashed_texts(argv) if takes_texts else argv)
     except flags.CantOpenFlagFileError as error:
-        raise UserError(_describe_flagfile_error(argv, error)) from error
+        raise UserError(_describe_flagfile_error(error)) from error
     except flags.Error as error:
         message = shorten(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
         hint = "; put -- before a text that begins with a dash" if takes_texts else ""
@@ -68,8 +68,7 @@ def _format_flag(name: str, default: object, help_text: str) -> str:
     """Formats a flag with its default, and its help text in the next column."""
     value = ",".join(default) if isinstance(default, list) else default
     start = f"  --{name}={'' if value is None else value}"
-    narrowest, widest = _HELP_WIDTHS
-    width = min(max(shutil.get_terminal_size().columns, narrowest), widest)
+    width = min(max(shutil.get_terminal_size().columns, _MIN_HELP_WIDTH), _MAX_HELP_WIDTH)
     indent = " " * _HELP_COLUMN
     column = textwrap.fill(help_text, width, initial_indent=indent, subsequent_indent=indent)
     if len(start) > _HELP_COLUMN - 2:
@@ -77,17 +76,15 @@ def _format_flag(name: str, default: object, help_text: str) -> str:
     return start + column[len(start) :]
 
 
-def _describe_flagfile_error(argv: Sequence[str], error: flags.CantOpenFlagFileError) -> str:
-    """Returns the error message for a flag file that cannot be read, and suggests a recipe."""
+def _describe_flagfile_error(error: flags.CantOpenFlagFileError) -> str:
+    """Returns the error message for a flag file that cannot be opened, and suggests a recipe."""
     cause = error.__context__
-    given = [argument.partition("=")[2] for argument in argv if "flagfile=" in argument]
-    name = str(getattr(cause, "filename", None) or "".join(given[-1:]))
-    reason = getattr(cause, "strerror", None) or "not found"
+    assert isinstance(cause, OSError)
     folder = _RECIPES.relative_to(Path.cwd()) if _RECIPES.is_relative_to(Path.cwd()) else _RECIPES
     recipes = {path.stem: str(folder / path.name) for path in sorted(_RECIPES.glob("*.flags"))}
-    recipe = recipes.get(Path(name).stem)
+    recipe = recipes.get(Path(cause.filename).stem)
     hint = f"did you mean {recipe}?" if recipe else f"recipes: {', '.join(recipes.values())}"
-    return f"--flagfile={name:.80}: {reason}; {hint}"
+    return f"--flagfile={cause.filename:.80}: {cause.strerror}; {hint}"
 
 
 def _mark_dashed_texts(argv: Sequence[str]) -> list[str]:

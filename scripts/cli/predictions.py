@@ -69,7 +69,7 @@ def format_json(
     if explanation:
         content["baseline"] = explanation.baseline
         pairs = zip(explanation.words, explanation.weights.tolist(), strict=True)
-        content["words"] = [list(pair) for pair in pairs]
+        content["words"] = list(pairs)
     return json.dumps(content, ensure_ascii=False).encode(errors="replace")
 
 

@@ -62,15 +62,10 @@ def format_page() -> str:
 
 
 def _format_row(field: dataclasses.Field[Any]) -> str:
+    default, values = _format_code(field.default), _format_values(field)
     may_change = "yes" if field.metadata["may_change"] else ""
-    cells = (
-        f"`--{field.name}`",
-        _format_code(field.default),
-        _format_values(field),
-        may_change,
-        field.metadata["help"].replace("|", r"\|"),
-    )
-    return f"| {' | '.join(cells)} |"
+    help_text = field.metadata["help"].replace("|", r"\|")
+    return f"| `--{field.name}` | {default} | {values} | {may_change} | {help_text} |"
 
 
 def _format_values(field: dataclasses.Field[Any]) -> str:
@@ -83,8 +78,8 @@ def _format_values(field: dataclasses.Field[Any]) -> str:
     if minimum is None:
         return {str: "text", int: "integer", float: "number"}[type(field.default)]
     if maximum is None:
-        return f"at least {_format_number(minimum)}"
-    return f"{_format_number(minimum)} to {_format_number(maximum)}"
+        return f"at least {minimum:,.10g}"
+    return f"{minimum:,.10g} to {maximum:,.10g}"
 
 
 def _format_code(value: object) -> str:
@@ -94,10 +89,6 @@ def _format_code(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _format_number(value: float) -> str:
-    return f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
 
 
 if __name__ == "__main__":
