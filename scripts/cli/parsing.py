@@ -41,6 +41,8 @@ def parse_flags(argv: list[str], *, takes_texts: bool) -> list[str]:
         rest = FLAGS(_mark_dashed_texts(argv) if takes_texts else argv)
     except flags.CantOpenFlagFileError as error:
         raise UserError(_describe_flagfile_error(error)) from error
+    except UnicodeDecodeError as error:
+        raise UserError("a --flagfile is not text in UTF-8; name a file with flags") from error
     except flags.Error as error:
         message = shorten(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
         hint = "; put -- before a text that begins with a dash" if takes_texts else ""
