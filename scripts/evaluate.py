@@ -11,8 +11,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -25,10 +23,7 @@ from scripts.cli.flags import (
     get_local_path,
     get_model_dir,
 )
-from scripts.cli.parsing import check_no_arguments
-
-if TYPE_CHECKING:
-    from trainer.config import TrainConfig
+from trainer.config import TrainConfig
 
 
 def define_flags() -> None:
@@ -43,20 +38,21 @@ def define_flags() -> None:
     define_setting_flags("cache_dir", "cache_gb")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Evaluates, and prints the metrics: names and values with a tab between them, or JSON."""
-    check_no_arguments(arguments)
     model_dir = get_model_dir()
     with streams.quiet_stderr():
         from trainer.artifacts.trained_run import load
         from trainer.data import open_corpus
     run = load(model_dir)
     config = _data_settings(run.config)
-    report_dir = _make_report_dir(model_dir)
+    report_dir = model_dir / "evaluation" / FLAGS.split
+    if FLAGS.report_dir:
+        report_dir = get_local_path("report_dir")
+        report_dir.mkdir(parents=True, exist_ok=True)  # before the work, to find errors
     with _hide_flags_of_train():
         corpus = open_corpus(config, label_names=run.label_names)
-    metrics = run.evaluate(corpus, FLAGS.split, report_dir=report_dir)
-    _print_metrics(metrics)
+    _print_metrics(run.evaluate(corpus, FLAGS.split, report_dir=report_dir))
 
 
 def _data_settings(config: TrainConfig) -> TrainConfig:
@@ -72,15 +68,6 @@ def _data_settings(config: TrainConfig) -> TrainConfig:
         cache_dir=FLAGS.cache_dir,
         cache_gb=FLAGS.cache_gb,
     )
-
-
-def _make_report_dir(model_dir: Path) -> Path:
-    """Returns the folder of the report; creates --report_dir before the work, to find errors."""
-    if not FLAGS.report_dir:
-        return model_dir / "evaluation" / FLAGS.split
-    report_dir = get_local_path("report_dir")
-    report_dir.mkdir(parents=True, exist_ok=True)
-    return report_dir
 
 
 @contextlib.contextmanager
@@ -104,8 +91,7 @@ def _print_metrics(metrics: Mapping[str, object]) -> None:
         print(json.dumps(metrics, indent=2))
         return
     for name, value in metrics.items():
-        is_scalar = isinstance(value, (str, int, float))
-        print(name, value if is_scalar else json.dumps(value), sep="\t")
+        print(name, value if isinstance(value, str | float) else json.dumps(value), sep="\t")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_model_dir_flag, get_local_path, get_model_dir
-from scripts.cli.parsing import check_no_arguments
 
 
 def define_flags() -> None:
@@ -20,9 +19,8 @@ def define_flags() -> None:
     flags.DEFINE_string("export_dir", "", "folder to write to; empty: MODEL_DIR/export")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Exports the model, and prints the folder."""
-    check_no_arguments(arguments)
     model_dir = get_model_dir()
     export_dir = get_local_path("export_dir") if FLAGS.export_dir else model_dir / "export"
     if not FLAGS.export_dir and export_dir.is_symlink():

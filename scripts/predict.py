@@ -13,7 +13,8 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from absl import flags
@@ -26,19 +27,15 @@ from scripts.cli.flags import (
     FLAGS,
     define_model_dir_flag,
     define_setting_flags,
-    get_flag,
     get_local_path,
     get_model_dir,
-    is_given,
 )
 from scripts.cli.output import Output
+from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.files.texts import Text
     from trainer.artifacts.trained_run import TrainedRun
-    from trainer.config import TrainConfig
 
 TAKES_TEXTS = True  # the arguments are texts, which may begin with a dash
 _CHUNK = 1024  # texts that are read, scored and written together
@@ -70,43 +67,34 @@ def define_flags() -> None:
     define_setting_flags("text_column", "skip_bad_rows", *_FORMAT_SETTINGS)
 
 
-def main(arguments: list[str]) -> None:
+def main(*texts: str) -> None:
     """Writes one row per text."""
     model_dir = get_model_dir()
-    if arguments and FLAGS.input:
+    if texts and FLAGS.input:
         raise UserError(f"give texts or --input={FLAGS.input}, not both")
-    is_stdin = not arguments and FLAGS.input in ("", "-")
-    _check_input(is_stdin=is_stdin, is_file=not arguments and not is_stdin)
+    is_stdin = not texts and FLAGS.input in ("", "-")
+    if is_stdin and 0 in streams.closed:
+        raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
+    if FLAGS.keep_columns and (texts or is_stdin):
+        raise UserError("--keep_columns needs a file with columns: add --input=FILE.csv")
     output = Output(FLAGS.output)
     with streams.quiet_stderr():
+        from pipeline.files.texts import Text
         from trainer.artifacts.trained_run import load
-    if arguments:
-        texts = _encode_texts(arguments)
-    elif is_stdin:
-        texts = _read_stdin()
+    if texts:
+        inputs: Iterator[Text] = (Text(os.fsencode(text)) for text in texts)
     else:
-        texts = _read_input_file(model_dir, output)
+        inputs = _read_stdin() if is_stdin else _read_input_file(model_dir, output)
     run = load(model_dir)
     is_typed = is_stdin and sys.stdin.isatty()
     chunk_size = 1 if is_typed or FLAGS.explain else _CHUNK
-    format_row = _row_format(output)
-    with output.open() as file, tqdm(unit=" texts", leave=False, disable=not _shows_bar()) as bar:
-        for chunk in _split_chunks(texts, chunk_size):
+    shows_rows = output.is_stdout and sys.stdout.isatty()
+    shows_bar = sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
+    format_row = _row_format(shows_rows=shows_rows)
+    with output.open() as file, tqdm(unit=" texts", leave=False, disable=not shows_bar) as bar:
+        while chunk := list(itertools.islice(inputs, chunk_size)):
             _write_rows(file, run, chunk, format_row)
             bar.update(len(chunk))
-
-
-def _check_input(*, is_stdin: bool, is_file: bool) -> None:
-    if is_stdin and streams.was_closed(0):
-        raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
-    if FLAGS.keep_columns and not is_file:
-        raise UserError("--keep_columns needs a file with columns: add --input=FILE.csv")
-
-
-def _encode_texts(arguments: list[str]) -> Iterator[Text]:
-    from pipeline.files.texts import Text
-
-    return (Text(os.fsencode(text)) for text in arguments)
 
 
 def _read_stdin() -> Iterator[Text]:
@@ -125,7 +113,7 @@ def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
 
     config = read_record(model_dir).config
     path = get_local_path("input")
-    text_column = FLAGS.text_column if is_given("text_column") else config.text_column
+    text_column = FLAGS.text_column if FLAGS["text_column"].present else config.text_column
     predictions.check_keep_columns(FLAGS.keep_columns, text_column)
     if output.is_same_file(path):
         raise UserError(f"--output={output.name} is the --input; name another file")
@@ -143,31 +131,20 @@ def _input_format(config: TrainConfig, path: Path) -> FileFormat:
     values: dict[str, str] = {}
     from_run = []
     for name in _FORMAT_SETTINGS:
-        values[name] = get_flag(name) if is_given(name) else getattr(config, name)
-        if not is_given(name) and values[name] != getattr(AUTO, name):
+        is_given = FLAGS[name].present
+        values[name] = getattr(FLAGS if is_given else config, name)
+        if not is_given and values[name] != getattr(AUTO, name):
             from_run.append(f"--{name}={values[name]}")
     if from_run:
         _log.info("reading %s with the settings of the run: %s", path, " ".join(from_run))
     return FileFormat(**values)
 
 
-def _row_format(output: Output) -> Callable[..., bytes]:
+def _row_format(*, shows_rows: bool) -> Callable[..., bytes]:
     if FLAGS.format == "jsonl":
         return predictions.format_json
-    use_colors = predictions.supports_colors(is_stdout=output.is_stdout)
+    use_colors = shows_rows and not os.environ.get("NO_COLOR")
     return functools.partial(predictions.format_tsv, use_colors=use_colors)
-
-
-def _shows_bar() -> bool:
-    """Returns whether to show a progress bar: on a terminal that does not show the rows too."""
-    shows_rows = sys.stdout.isatty() and FLAGS.output in ("", "-")
-    return sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
-
-
-def _split_chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
-    texts = iter(texts)
-    while chunk := list(itertools.islice(texts, size)):
-        yield chunk
 
 
 def _write_rows(

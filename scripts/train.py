@@ -17,8 +17,6 @@ from scripts.cli.flags import (
     get_model_dir,
     get_settings,
 )
-from scripts.cli.parsing import check_no_arguments
-from scripts.cli.running import running_command
 
 
 def define_flags() -> None:
@@ -27,13 +25,8 @@ def define_flags() -> None:
     define_setting_flags()
 
 
-def main(arguments: list[str]) -> int:
-    """Trains, and prints the content of results.json.
-
-    Returns:
-        The exit code: 0, or 128 + n after signal n.
-    """
-    check_no_arguments(arguments)
+def main() -> int:
+    """Trains, and prints the content of results.json. Returns 0, or 128 + n after signal n."""
     config, model_dir = get_settings(), get_model_dir()
     with streams.quiet_stderr():
         from trainer.run import train
@@ -42,7 +35,7 @@ def main(arguments: list[str]) -> int:
         with StopSignals():
             results = train(config, model_dir)
     except Interrupted as interrupted:
-        command = running_command()
+        command = commands.running_command()
         resume = shlex.join([sys.executable, "-m", command.name, *command.arguments])
         streams.print_message(f"{interrupted}, everything is saved; to resume: {resume}")
         return 128 + interrupted.signal

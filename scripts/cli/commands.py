@@ -1,10 +1,14 @@
-"""Runs a command: parses its flags, sets up logging, and turns errors into exit codes."""
+"""Runs a command: its flags exist while it runs, and its errors become exit codes."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 
 from absl import app
 from absl import logging as absl_logging
@@ -13,13 +17,27 @@ from absl.logging import converter
 from pipeline.errors import RunError, UserError, escape, shorten
 from scripts.cli import streams
 from scripts.cli.flags import FLAGS
-from scripts.cli.parsing import format_help, is_help, parse_flags
-from scripts.cli.running import running_command, start_command
+from scripts.cli.parsing import format_help, parse_flags
 from trainer.monitoring.progress import ProgressHandler
 
-_PACKAGES = ("pipeline", "model", "trainer", "scripts")
+Main = Callable[..., int | None]
 
-Main = Callable[[list[str]], int | None]
+
+@dataclasses.dataclass(frozen=True)
+class RunningCommand:
+    """A running command: its module, its name after `python -m`, and the arguments after that."""
+
+    module: ModuleType
+    name: str
+    arguments: list[str]
+
+
+_running: list[RunningCommand] = []
+
+
+def running_command() -> RunningCommand:
+    """Returns the running command."""
+    return _running[-1]
 
 
 def run(main: Main, define_flags: Callable[[], None]) -> None:
@@ -29,26 +47,17 @@ def run(main: Main, define_flags: Callable[[], None]) -> None:
     signal n. An error is one line on stderr.
 
     Args:
-        main: Takes the arguments that are not flags; may return an exit code.
+        main: Takes texts if its module sets TAKES_TEXTS, else nothing; may return an exit code.
         define_flags: Defines the command's flags.
     """
     streams.replace_closed_streams()
-    with start_command(define_flags, sys.argv[1:]):
+    with _start_command(define_flags, sys.argv[1:]):
         app.run(lambda argv: _run_main(main, argv[1:]), flags_parser=_parse_or_exit)
 
 
 def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
-    """Runs a command in this process; may be called repeatedly.
-
-    Args:
-        main: As for `run`.
-        define_flags: As for `run`.
-        arguments: The command-line arguments after the command's name.
-
-    Returns:
-        The exit code.
-    """
-    with start_command(define_flags, arguments):
+    """As `run`, but takes the arguments and returns the exit code; may be called repeatedly."""
+    with _start_command(define_flags, arguments):
         try:
             rest = _parse_or_exit([running_command().name, *arguments])
         except SystemExit as error:
@@ -56,16 +65,38 @@ def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str])
         return _run_main(main, rest[1:])
 
 
+@contextlib.contextmanager
+def _start_command(define_flags: Callable[[], None], arguments: Sequence[str]) -> Iterator[None]:
+    """Defines a command's flags, and removes them at the end, so that the next may define them."""
+    module = sys.modules[define_flags.__module__]
+    spec, file = module.__spec__, Path(module.__file__ or "")
+    name = spec.name if spec else f"scripts.{file.stem}"  # a file run as a script has no spec
+    _running.append(RunningCommand(module, name, list(arguments)))
+    before = set(FLAGS)
+    try:
+        define_flags()
+        defined = set(FLAGS) - before  # before the command imports libraries that define flags
+        yield
+    finally:
+        _running.pop()
+        for name in before:
+            if FLAGS[name].present:  # such as --verbosity
+                FLAGS[name].unparse()
+        for name in defined:
+            delattr(FLAGS, name)
+
+
 def _parse_or_exit(argv: list[str]) -> list[str]:
     """Parses the flags; exits with code 0 after --help, and 1 after an error in the flags."""
-    if is_help(argv):
+    module = running_command().module
+    if not {"-help", "--help"}.isdisjoint(argv[1:]):
         with streams.ignore_broken_pipe():
-            print(format_help(), flush=True)
+            print(format_help(module), flush=True)
         sys.exit(0)
     try:
-        return parse_flags(argv)
+        return parse_flags(argv, takes_texts=getattr(module, "TAKES_TEXTS", False))
     except UserError as error:
-        _print_error(error)
+        streams.print_message(f"error: {error}")
         sys.exit(1)
 
 
@@ -75,7 +106,7 @@ def _run_main(main: Main, arguments: list[str]) -> int:
     code = 0
     try:
         with streams.ignore_broken_pipe():
-            code = main(arguments) or 0
+            code = main(*arguments) or 0
             sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -86,7 +117,7 @@ def _run_main(main: Main, arguments: list[str]) -> int:
         if expected is None:
             raise
         code, message = expected
-        _print_error(message)
+        streams.print_message(f"error: {message}")
         return code
 
 
@@ -108,15 +139,10 @@ def _translate_error(error: Exception) -> tuple[int, str] | None:
     return None
 
 
-def _print_error(message: object) -> None:
-    streams.print_message(f"error: {message}")
-
-
 class _OneLineFormatter(logging.Formatter):
     """Formats a message as one line; control characters, as in file names, are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's own name
-        """Formats the message without a traceback."""
         return escape(super().formatMessage(record))
 
 
@@ -128,7 +154,7 @@ def _set_up_logging() -> None:
         absl_logging.get_absl_handler().addFilter(lambda record: record.levelno >= logging.ERROR)
     handler = ProgressHandler()
     handler.setFormatter(_OneLineFormatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
-    for package in _PACKAGES:
+    for package in ("pipeline", "model", "trainer", "scripts"):
         logger = logging.getLogger(package)
         logger.setLevel(level)
         logger.handlers = [handler]

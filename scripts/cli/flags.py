@@ -49,7 +49,7 @@ def get_settings() -> TrainConfig:
     Raises:
         UserError: A value is out of its range.
     """
-    values = {field.name: get_flag(field.name) for field in dataclasses.fields(TrainConfig)}
+    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(TrainConfig)}
     if not values["dataset"]:
         raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
     if values["dataset"] not in DATASETS:
@@ -77,20 +77,10 @@ def get_local_path(name: str) -> Path:
     Raises:
         UserError: The path is a URL. Locks and atomic renames need a local file system.
     """
-    value: str = get_flag(name)
+    value: str = getattr(FLAGS, name)
     if "://" in value:
         raise UserError(
             f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for "
             "example with gcsfuse, or copy it here (only --data_dir may be a URL)"
         )
     return Path(value).expanduser()
-
-
-def get_flag(name: str) -> Any:  # noqa: ANN401 a flag may have any type
-    """Returns the value of a flag."""
-    return FLAGS[name].value
-
-
-def is_given(name: str) -> bool:
-    """Returns whether a flag is on the command line or in a flag file."""
-    return bool(FLAGS[name].present)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import BinaryIO
 from pipeline.errors import UserError
 from scripts.cli import streams
 
-_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/(?:self|\d+)/fd/(\d+)")
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self|/proc/\d+)/fd/(\d+)")
+_NAMED_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _MAX_LINKS = 40
 
 
@@ -33,29 +33,27 @@ class Output:
     name: str
 
     def __post_init__(self) -> None:
-        """Checks that the destination can be written."""
         if self.is_stdout:
-            if streams.was_closed(1):
+            if 1 in streams.closed:
                 raise UserError("stdout is closed; name a file: --output=FILE")
             return
+        start = f"--output={self.name}"
         path = self._target()
         if path.is_dir() or self.name.endswith("/"):
-            raise UserError(
-                f"--output={self.name} is a folder; name a file in it, such as "
-                f"{Path(self.name) / 'predictions.tsv'}"
-            )
+            example = Path(self.name) / "predictions.tsv"
+            raise UserError(f"{start} is a folder; name a file in it, such as {example}")
         if (descriptor := _descriptor_number(path)) is not None:
-            self._check_open(descriptor)
-        elif _is_special(path):
-            self._check_writable(path)
-        elif not path.parent.is_dir():
-            raise UserError(
-                f"--output={self.name}: there is no folder {path.parent}; make it first"
-            )
-        else:
-            self._check_writable(path.parent)
-            if path.exists():
-                self._check_writable(path)
+            try:
+                os.fstat(descriptor)
+            except OSError as error:
+                raise UserError(f"{start} is not open; name a file") from error
+            return
+        if not path.parent.is_dir():
+            raise UserError(f"{start}: there is no folder {path.parent}; make it first")
+        replaced = [] if _is_special(path) else [path.parent]
+        for needed in [*replaced, path]:
+            if needed.exists() and not os.access(needed, os.W_OK):
+                raise UserError(f"{start}: {needed} is not writable; name another file")
 
     @property
     def is_stdout(self) -> bool:
@@ -102,32 +100,14 @@ class Output:
             path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
         raise UserError(f"--output={self.name} is a link that leads to itself; name a file")
 
-    def _check_open(self, descriptor: int) -> None:
-        try:
-            os.fstat(descriptor)
-        except OSError as error:
-            raise UserError(f"--output={self.name} is not open; name a file") from error
-
-    def _check_writable(self, path: Path) -> None:
-        if not os.access(path, os.W_OK):
-            raise UserError(f"--output={self.name}: {path} is not writable; name another file")
-
 
 def _is_special(path: Path) -> bool:
     """Returns whether a path is a pipe, a device or an open descriptor."""
-    if _descriptor_number(path) is not None:
-        return True
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+    return _descriptor_number(path) is not None or (path.exists() and not path.is_file())
 
 
 def _descriptor_number(path: Path) -> int | None:
     """Returns the file descriptor of a path such as /dev/stdout; None for other paths."""
-    found = _DESCRIPTOR.fullmatch(str(path))
-    if not found:
-        return None
-    if number := found[1] or found[2]:
-        return int(number)
-    return {"stdout": 1, "stderr": 2}[path.name]
+    if found := _DESCRIPTOR.fullmatch(str(path)):
+        return int(found[1])
+    return _NAMED_DESCRIPTORS.get(str(path))

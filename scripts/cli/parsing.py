@@ -8,65 +8,52 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 
 from pipeline.errors import UserError, quote, shorten
 from scripts.cli.flags import FLAGS
-from scripts.cli.running import running_command
 from trainer.config import GROUPS, TrainConfig
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
 _FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
+_MARK = "\0"  # before a text that begins with a dash; no argument of a process contains it
 _HELP_COLUMN = 34
-_HELP_WIDTHS = (80, 120)  # minimum and maximum
+_MIN_HELP_WIDTH, _MAX_HELP_WIDTH = 80, 120
 _MAX_ERROR_LENGTH = 200
 
 
-def is_help(argv: Sequence[str]) -> bool:
-    """Returns whether the command line contains --help."""
-    return any(argument in ("-help", "--help") for argument in argv[1:])
-
-
-def parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str], *, takes_texts: bool) -> list[str]:
     """Parses the flags.
 
     Args:
         argv: The name of the command and its arguments.
+        takes_texts: Whether there may be texts besides the flags.
 
     Returns:
-        The name and the arguments that are not flags.
+        The name and the texts.
 
     Raises:
-        UserError: A flag or a flag file cannot be used.
+        UserError: A flag or a flag file cannot be used, or an argument is neither flag nor text.
     """
-    takes_texts = getattr(running_command().module, "TAKES_TEXTS", False)
-    texts = _find_dashed_texts(argv) if takes_texts else {}
     try:
-        rest = FLAGS([texts.get(position, argument) for position, argument in enumerate(argv)])
+        rest = FLAGS(_mark_dashed_texts(argv) if takes_texts else argv)
     except flags.CantOpenFlagFileError as error:
-        raise UserError(_describe_flagfile_error(argv, error)) from error
+        raise UserError(_describe_flagfile_error(error)) from error
+    except UnicodeDecodeError as error:
+        raise UserError("a --flagfile is not text in UTF-8; name a file with flags") from error
     except flags.Error as error:
         message = shorten(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
         hint = "; put -- before a text that begins with a dash" if takes_texts else ""
         raise UserError(f"{message}; --help lists the flags{hint}") from error
-    originals = {placeholder: argv[position] for position, placeholder in texts.items()}
-    return [originals.get(argument, argument) for argument in rest]
+    if rest[1:] and not takes_texts:
+        raise UserError(f"{quote(rest[1])} is not a flag; write --name=value")
+    return [argument.removeprefix(_MARK) for argument in rest]
 
 
-def check_no_arguments(arguments: Sequence[str]) -> None:
-    """Checks that there are no arguments besides flags.
-
-    Raises:
-        UserError: There is such an argument.
-    """
-    if arguments:
-        raise UserError(f"{quote(arguments[0])} is not a flag; write --name=value")
-
-
-def format_help() -> str:
-    """Returns the help text of the running command, with its settings in groups."""
-    module = running_command().module
+def format_help(module: ModuleType) -> str:
+    """Returns the help text of a command, with its settings in groups."""
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
     defined = FLAGS.get_key_flags_for_module(module)
     lines = [(module.__doc__ or "").strip(), ""]
@@ -83,40 +70,28 @@ def _format_flag(name: str, default: object, help_text: str) -> str:
     """Formats a flag with its default, and its help text in the next column."""
     value = ",".join(default) if isinstance(default, list) else default
     start = f"  --{name}={'' if value is None else value}"
-    narrowest, widest = _HELP_WIDTHS
-    width = min(max(shutil.get_terminal_size().columns, narrowest), widest)
-    filled = textwrap.fill(help_text, width - _HELP_COLUMN)
-    column = textwrap.indent(filled, " " * _HELP_COLUMN)
+    width = min(max(shutil.get_terminal_size().columns, _MIN_HELP_WIDTH), _MAX_HELP_WIDTH)
+    indent = " " * _HELP_COLUMN
+    column = textwrap.fill(help_text, width, initial_indent=indent, subsequent_indent=indent)
     if len(start) > _HELP_COLUMN - 2:
         return f"{start}\n{column}"
     return start + column[len(start) :]
 
 
-def _describe_flagfile_error(argv: Sequence[str], error: flags.CantOpenFlagFileError) -> str:
-    """Returns the error message for a flag file that cannot be read, and suggests a recipe."""
+def _describe_flagfile_error(error: flags.CantOpenFlagFileError) -> str:
+    """Returns the error message for a flag file that cannot be opened, and suggests a recipe."""
     cause = error.__context__
-    given = [argument.partition("=")[2] for argument in argv if "flagfile=" in argument]
-    name = str(getattr(cause, "filename", None) or "".join(given[-1:]))
-    reason = getattr(cause, "strerror", None) or "not found"
-    recipes = {path.stem: _relative_path(path) for path in sorted(_RECIPES.glob("*.flags"))}
-    recipe = recipes.get(Path(name).stem)
+    assert isinstance(cause, OSError)
+    folder = _RECIPES.relative_to(Path.cwd()) if _RECIPES.is_relative_to(Path.cwd()) else _RECIPES
+    recipes = {path.stem: str(folder / path.name) for path in sorted(_RECIPES.glob("*.flags"))}
+    recipe = recipes.get(Path(cause.filename).stem)
     hint = f"did you mean {recipe}?" if recipe else f"recipes: {', '.join(recipes.values())}"
-    return f"--flagfile={name:.80}: {reason}; {hint}"
+    return f"--flagfile={cause.filename:.80}: {cause.strerror}; {hint}"
 
 
-def _relative_path(path: Path) -> str:
-    """Returns a path relative to the current folder, if it is inside."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _find_dashed_texts(argv: Sequence[str]) -> dict[int, str]:
-    """Finds arguments that begin with a dash but cannot be flags, such as "-1 out of 10".
-
-    Returns:
-        A placeholder for each such argument, by position. absl does not parse it as a flag, and its
-        zero byte distinguishes it from all real arguments.
-    """
-    placeholders = {}
+def _mark_dashed_texts(argv: Sequence[str]) -> list[str]:
+    """Marks arguments that begin with a dash but cannot be flags, such as "-1 out of 10"."""
+    marked = list(argv)
     for position, argument in enumerate(argv[1:], start=1):
         if argument == "--":
             break
@@ -124,5 +99,5 @@ def _find_dashed_texts(argv: Sequence[str]) -> dict[int, str]:
         name = previous.lstrip("-")
         is_value = previous.startswith("-") and name in FLAGS and not FLAGS[name].boolean
         if argument.startswith("-") and not is_value and not _FLAG.fullmatch(argument):
-            placeholders[position] = f"\0{position}"
-    return placeholders
+            marked[position] = _MARK + argument
+    return marked

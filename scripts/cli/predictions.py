@@ -7,8 +7,6 @@ written as two characters: `\\`, `\t`, `\n`, `\r`. All other bytes are unchanged
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +23,7 @@ _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
 
 def check_keep_columns(names: Sequence[str], text_column: str) -> None:
-    """Checks that the copied columns have no name that the output already uses.
-
-    Args:
-        names: The names in --keep_columns.
-        text_column: The column of the text.
+    """Checks the names in --keep_columns.
 
     Raises:
         UserError: The output already uses a name, or a name occurs twice.
@@ -75,13 +69,8 @@ def format_json(
     if explanation:
         content["baseline"] = explanation.baseline
         pairs = zip(explanation.words, explanation.weights.tolist(), strict=True)
-        content["words"] = [list(pair) for pair in pairs]
+        content["words"] = list(pairs)
     return json.dumps(content, ensure_ascii=False).encode(errors="replace")
-
-
-def supports_colors(*, is_stdout: bool) -> bool:
-    """Returns whether to show explanations as colours: on a terminal, without NO_COLOR."""
-    return is_stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _escape(text: bytes) -> bytes:

@@ -10,23 +10,17 @@ from collections.abc import Iterator
 
 from pipeline.errors import escape
 
-_closed: set[int] = set()
-
-
-def was_closed(descriptor: int) -> bool:
-    """Returns whether stdin (0), stdout (1) or stderr (2) was closed when the command started."""
-    return descriptor in _closed
+closed: set[int] = set()  # of stdin (0), stdout (1) and stderr (2), when the command started
 
 
 def replace_closed_streams() -> None:
-    """Opens /dev/null in place of each closed standard stream.
+    """Opens /dev/null for each closed stream.
 
-    Otherwise the next open file would get the descriptor of the stream, and libraries would print
-    into that file.
+    Otherwise libraries would print into the next file that is opened.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            _closed.add(descriptor)
+            closed.add(descriptor)
             opened = os.open(os.devnull, os.O_RDWR)
             if opened != descriptor:
                 os.dup2(opened, descriptor)

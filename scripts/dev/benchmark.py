@@ -16,40 +16,49 @@ alternate (A B A B). Progress goes to stderr, the report (Markdown tables) to st
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import operator
+import resource
 import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
-from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.cli.parsing import check_no_arguments
-from scripts.dev.measurements import overhead, scaling, speed
-from scripts.dev.measurements.workload import Measure, Measurement
-from scripts.dev.processes import measure_in_process, peak_megabytes, set_threads
+from scripts.dev.measuring import Measurement, check_names, format_table, measure_in_process
+from trainer.config import TrainConfig
 
+Medians = dict[str, float]
 Measurements = dict[str, list[Measurement]]
 
-_COMPARED = {"training": "fit", "evaluation": "evaluate", "prediction": "predict"}
-_DEFAULT_SECTIONS = (*_COMPARED, "input", "summaries", "startup")
+_DEFAULT_SECTIONS = ("training", "evaluation", "prediction", "input", "summaries", "startup")
 _SECTIONS = (*_DEFAULT_SECTIONS, "replicas", "scale")
 
-_MEASURES: dict[str, Measure] = {
-    "peak": speed.measure_peak,
-    "training": speed.measure_training,
-    "keras training": speed.measure_keras("fit", "train"),
-    "evaluation": speed.measure_scoring("evaluate"),
-    "keras evaluation": speed.measure_keras("evaluate", "test"),
-    "prediction": speed.measure_scoring("predict"),
-    "keras prediction": speed.measure_keras("predict", "test"),
-    "input": overhead.measure_input,
-    "summaries": overhead.measure_summaries,
-    "startup": overhead.measure_startup,
-    **{f"replicas {count}": scaling.measure_replicas(count) for count in scaling.REPLICAS},
-    **{f"scale {times}": scaling.measure_scale(times) for times in scaling.SCALES},
+# Each column of the report, from the medians of a measurement; a measurement without one of these
+# values has no such column.
+_COLUMNS: dict[str, Callable[[Medians], float]] = {
+    "seconds": operator.itemgetter("seconds"),
+    "texts/s": lambda m: m["examples"] / m["seconds"],
+    "tokens/s": lambda m: m["tokens"] / m["seconds"],
+    "relative to Keras": lambda m: m["seconds"] / m["seconds of Keras"],
+    "relative speed": lambda m: m["seconds of one replica"] / m["seconds"],
+    "share of peak, %": lambda m: 100 * m["gigaflops"] / m["seconds"] / m["peak"],
+    "waiting for a batch, %": lambda m: 100 * m["waited"] / m["seconds"],
+    "events for TensorBoard, %": lambda m: 100 * m["summaries"] / m["seconds"],
+    "imports, s": operator.itemgetter("imports"),
+    "examples, empty cache, s": operator.itemgetter("examples, empty cache"),
+    "examples, full cache, s": operator.itemgetter("examples, full cache"),
+    "model and first step, s": operator.itemgetter("model and first step"),
+    "from text to token ids, ms each": lambda m: 1000 * m["reading"] / m["examples"],
+    "100 steps, s": operator.itemgetter("100 steps"),
+    "memory, MB": operator.itemgetter("megabytes"),
+    "texts": operator.itemgetter("examples"),
 }
 
 
@@ -69,29 +78,39 @@ def define_flags() -> None:
     define_setting_flags()
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Runs the measurements, and prints medians and ratios."""
-    check_no_arguments(arguments)
     config = get_settings()
     if FLAGS.measure:
-        if FLAGS.measure != "startup":  # which times the imports first
-            set_threads(config)
-        print(json.dumps(_MEASURES[FLAGS.measure](config) | {"megabytes": peak_megabytes()}))
+        print(json.dumps(_measure(FLAGS.measure, config)))
         return
-    unknown = [name for name in FLAGS.sections if name not in _SECTIONS]
-    if unknown:
-        raise UserError(
-            f"--sections={','.join(unknown)} is unknown; choose from {','.join(_SECTIONS)}"
-        )
+    check_names("sections", _SECTIONS)
     measurements = _measure_all(FLAGS.sections, FLAGS.repeats)
     print(_format_report(measurements))
     if FLAGS.json:
         Path(FLAGS.json).write_text(json.dumps(measurements, indent=2) + "\n", encoding="utf-8")
 
 
+def _measure(name: str, config: TrainConfig) -> Measurement:
+    """Measures in this process; adds its peak memory in MiB."""
+    start = time.monotonic()
+    with streams.quiet_stderr():
+        from scripts.dev.measurements import MEASURES, devices
+    imports = {"imports": time.monotonic() - start} if name == "startup" else {}
+    devices.set_threads(config.batch_size)
+    values = imports | MEASURES[name](config)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return values | {"megabytes": peak // (1024 * 1024 if sys.platform == "darwin" else 1024)}
+
+
 def _measure_all(sections: list[str], repeats: int) -> Measurements:
-    names = [name for section in _SECTIONS if section in sections for name in _names_in(section)]
-    measurements: Measurements = {name: [] for name in ("peak", *names)}
+    with streams.quiet_stderr():
+        from scripts.dev.measurements import MEASURES, available_devices
+    names = [name for name in MEASURES if _section_of(name) in ("peak", *sections)]
+    if "replicas" in sections:
+        most = available_devices()
+        names = [n for n in names if _section_of(n) != "replicas" or int(n.split()[1]) <= most]
+    measurements: Measurements = {name: [] for name in names}
     for repeat in range(1, repeats + 1):
         for name, results in measurements.items():
             results.append(_measure_in_process(name))
@@ -99,12 +118,8 @@ def _measure_all(sections: list[str], repeats: int) -> Measurements:
     return measurements
 
 
-def _names_in(section: str) -> list[str]:
-    if section == "scale":
-        return [f"scale {times}" for times in scaling.SCALES]
-    if section == "replicas":
-        return [f"replicas {count}" for count in scaling.available_replicas()]
-    return [section, f"keras {section}"] if section in _COMPARED else [section]
+def _section_of(name: str) -> str:
+    return name.removeprefix("keras ").split()[0]
 
 
 def _measure_in_process(name: str) -> Measurement:
@@ -114,89 +129,35 @@ def _measure_in_process(name: str) -> Measurement:
 
 
 def _format_report(measurements: Measurements) -> str:
-    peak = _median(measurements, "peak", "gigaflops_per_second")
+    """Formats the medians; consecutive measurements with the same columns share a table."""
+    medians: dict[str, Medians] = {
+        name: {value: statistics.median(r[value] for r in results) for value in results[0]}
+        for name, results in measurements.items()
+    }
+    peak = medians.pop("peak")["gigaflops_per_second"]
     repeats = len(measurements["peak"])
-    lines = [f"Medians of {repeats}; matrix products reach {peak:.0f} GFLOP/s on this machine."]
-    lines += _format_comparison(measurements, peak)
-    if "input" in measurements:
-        share = _share(measurements, "input", "waited")
-        lines += ["", f"Waiting for a batch: {share:.2%} of training."]
-    if "summaries" in measurements:
-        share = _share(measurements, "summaries", "summaries")
-        lines += ["", f"Events for TensorBoard: {share:.2%} of an epoch and its validation."]
-    if "startup" in measurements:
-        lines += _format_startup(measurements)
-    if "replicas 1" in measurements:
-        lines += _format_replicas(measurements)
-    if f"scale {scaling.SCALES[0]}" in measurements:
-        lines += _format_scale(measurements)
-    return "\n".join(lines)
+    parts = [f"Medians of {repeats}; matrix products reach {peak:.0f} GFLOP/s on this machine."]
+    for name, values in medians.items():
+        values["peak"] = peak
+        if (keras := f"keras {_section_of(name)}") in medians:
+            values["seconds of Keras"] = medians[keras]["seconds"]
+        if name.startswith("replicas"):
+            values["seconds of one replica"] = medians["replicas 1"]["seconds"]
+    rows = [(name, _cells(values)) for name, values in medians.items()]
+    for titles, group in itertools.groupby(rows, key=lambda row: tuple(row[1])):
+        table = [[name, *cells.values()] for name, cells in group]
+        parts.append(format_table(["", *titles], table))
+    return "\n\n".join(parts)
 
 
-def _median(measurements: Measurements, name: str, value: str) -> float:
-    return statistics.median(result[value] for result in measurements[name])
-
-
-def _share(measurements: Measurements, name: str, value: str) -> float:
-    return _median(measurements, name, value) / _median(measurements, name, "seconds")
-
-
-def _format_comparison(measurements: Measurements, peak: float) -> list[str]:
-    """Formats the table that compares this project with Keras."""
-    compared = [section for section in _COMPARED if section in measurements]
-    if not compared:
-        return []
-    columns = "seconds | texts/s | tokens/s | relative to Keras | share of peak | memory, MB"
-    lines = ["", f"| | {columns} |", "|---|---|---|---|---|---|---|"]
-    for section in compared:
-        keras_name = f"keras {section}"
-        keras_seconds = _median(measurements, keras_name, "seconds")
-        titles = {section: section, keras_name: f"Keras `{_COMPARED[section]}`, padded"}
-        for name, title in titles.items():
-            seconds, texts, tokens, gigaflops, megabytes = (
-                _median(measurements, name, value)
-                for value in ("seconds", "examples", "tokens", "gigaflops", "megabytes")
-            )
-            lines.append(
-                f"| {title} | {seconds:.1f} | {texts / seconds:.0f} | {tokens / seconds:.0f} "
-                f"| {seconds / keras_seconds:.2f} | {gigaflops / seconds / peak:.0%} "
-                f"| {megabytes:.0f} |"
-            )
-    return lines
-
-
-def _format_startup(measurements: Measurements) -> list[str]:
-    laps = [name for name in measurements["startup"][0] if name != "megabytes"]
-    lines = ["", "| up to the end of the first step | seconds |", "|---|---|"]
-    return lines + [f"| {lap} | {_median(measurements, 'startup', lap):.1f} |" for lap in laps]
-
-
-def _format_replicas(measurements: Measurements) -> list[str]:
-    lines = ["", "| replicas | seconds | texts/s | relative speed |", "|---|---|---|---|"]
-    single = _median(measurements, "replicas 1", "seconds")
-    for name in measurements:
-        if name.startswith("replicas "):
-            seconds, texts = (_median(measurements, name, v) for v in ("seconds", "examples"))
-            lines.append(
-                f"| {name.split()[1]} | {seconds:.1f} | {texts / seconds:.0f} "
-                f"| {single / seconds:.2f} |"
-            )
-    return lines
-
-
-def _format_scale(measurements: Measurements) -> list[str]:
-    lines = ["", "| texts | from text to token ids, ms each | 100 steps, s | memory, MB |"]
-    lines.append("|---|---|---|---|")
-    for name in measurements:
-        if name.startswith("scale "):
-            texts, reading, steps, megabytes = (
-                _median(measurements, name, value)
-                for value in ("examples", "reading", "100 steps", "megabytes")
-            )
-            lines.append(
-                f"| {texts:.0f} | {1000 * reading / texts:.2f} | {steps:.1f} | {megabytes:.0f} |"
-            )
-    return lines
+def _cells(values: Medians) -> dict[str, str]:
+    """Returns the formatted values by column."""
+    cells = {}
+    for title, compute in _COLUMNS.items():
+        with contextlib.suppress(KeyError):
+            value = compute(values)
+            cells[title] = f"{value:.2f}" if value < 100 else f"{value:.0f}"
+    return cells
 
 
 if __name__ == "__main__":

@@ -23,12 +23,10 @@ from absl import flags
 from pipeline.errors import RunError, UserError
 from scripts.cli import commands
 from scripts.cli.flags import FLAGS, get_local_path
-from scripts.cli.parsing import check_no_arguments
 
 _PAGES = ("scalars", "text", "pr_curves", "hparams")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_START_SECONDS = 120  # maximum
-_SCREENSHOT_SECONDS = 120  # maximum
+_SECONDS = 120  # at most, to start TensorBoard and to take a screenshot
 
 
 def define_flags() -> None:
@@ -44,9 +42,8 @@ def define_flags() -> None:
     flags.DEFINE_string("size", "1600,900", "width and height in pixels")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Takes the screenshots, and prints their paths."""
-    check_no_arguments(arguments)
     logdir, output_dir = get_local_path("logdir"), get_local_path("output_dir")
     browser = _find_browser()
     if not logdir.is_dir():
@@ -62,9 +59,8 @@ def main(arguments: list[str]) -> None:
 def _find_browser() -> str:
     """Returns the path of --browser, or of the first known browser."""
     names = [FLAGS.browser] if FLAGS.browser else _BROWSERS
-    for name in names:
-        if path := shutil.which(name):
-            return path
+    if path := next(filter(None, map(shutil.which, names)), None):
+        return path
     raise UserError(
         f"no browser found as {' or '.join(names)}; install Chromium, or name it: --browser=PATH"
     )
@@ -85,7 +81,7 @@ def _serve(logdir: Path) -> Iterator[str]:
 
 def _wait_for_runs(server: subprocess.Popen[bytes], log: IO[str], logdir: Path) -> str:
     """Waits until TensorBoard lists the same runs twice in a row, and returns its address."""
-    runs, deadline = b"", time.monotonic() + _START_SECONDS
+    runs, deadline = b"", time.monotonic() + _SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         time.sleep(1)
         log.seek(0)
@@ -110,9 +106,7 @@ def _take_screenshot(browser: str, address: str, path: Path) -> None:
             address,
         ]
         path.unlink(missing_ok=True)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SCREENSHOT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     if not path.exists():
         reason = done.stderr.strip()[-500:] or "no reason"
         raise RunError(f"{browser} did not write {path}: {reason}")

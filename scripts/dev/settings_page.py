@@ -15,7 +15,6 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands
 from scripts.cli.flags import FLAGS
-from scripts.cli.parsing import check_no_arguments
 from trainer.config import GROUPS, TrainConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -41,9 +40,8 @@ def define_flags() -> None:
     flags.DEFINE_boolean("check", False, "only check that the page is up to date")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Writes the page, or checks it."""
-    check_no_arguments(arguments)
     page = format_page()
     if not FLAGS.check:
         PAGE.write_text(page, encoding="utf-8")
@@ -64,15 +62,10 @@ def format_page() -> str:
 
 
 def _format_row(field: dataclasses.Field[Any]) -> str:
+    default, values = _format_code(field.default), _format_values(field)
     may_change = "yes" if field.metadata["may_change"] else ""
-    cells = (
-        f"`--{field.name}`",
-        _format_code(field.default),
-        _format_values(field),
-        may_change,
-        field.metadata["help"].replace("|", r"\|"),
-    )
-    return f"| {' | '.join(cells)} |"
+    help_text = field.metadata["help"].replace("|", r"\|")
+    return f"| `--{field.name}` | {default} | {values} | {may_change} | {help_text} |"
 
 
 def _format_values(field: dataclasses.Field[Any]) -> str:
@@ -85,8 +78,8 @@ def _format_values(field: dataclasses.Field[Any]) -> str:
     if minimum is None:
         return {str: "text", int: "integer", float: "number"}[type(field.default)]
     if maximum is None:
-        return f"at least {_format_number(minimum)}"
-    return f"{_format_number(minimum)} to {_format_number(maximum)}"
+        return f"at least {minimum:,.10g}"
+    return f"{minimum:,.10g} to {maximum:,.10g}"
 
 
 def _format_code(value: object) -> str:
@@ -96,10 +89,6 @@ def _format_code(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _format_number(value: float) -> str:
-    return f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
 
 
 if __name__ == "__main__":

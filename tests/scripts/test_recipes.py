@@ -31,6 +31,14 @@ def test_an_unknown_flagfile_error_lists_all_recipes(call, capsys, monkeypatch, 
         assert str(ROOT / "scripts" / "recipes" / file) in line
 
 
+def test_a_flagfile_that_is_not_text_is_a_user_error(call, capsys, tmp_path):
+    (tmp_path / "a.flags").write_bytes(b"\x89PNG")
+    assert call("train", f"--flagfile={tmp_path / 'a.flags'}") == 1
+    assert capsys.readouterr().err == (
+        "error: a --flagfile is not text in UTF-8; name a file with flags\n"
+    )
+
+
 def test_each_recipe_has_only_existing_settings(run):
     for recipe in (ROOT / "scripts" / "recipes").glob("*.flags"):
         command = recipe.read_text().splitlines()[0]

@@ -29,7 +29,7 @@ def test_the_report_has_the_measurements(measured):
         assert tokens == pytest.approx(ours["tokens"] / ours["seconds"], abs=1)
         assert ratio == pytest.approx(ours["seconds"] / theirs["seconds"], abs=0.006)
     (waiting,) = results["input"]
-    share = re.search(r"Waiting for a batch: ([\d.]+)% of training", report)
+    share = re.search(r"waiting for a batch, % .*\n.*\n\| input \| [\d.]+ \| ([\d.]+) \|", report)
     assert float(share[1]) == pytest.approx(100 * waiting["waited"] / waiting["seconds"], abs=0.006)
 
 

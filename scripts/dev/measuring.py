@@ -1,0 +1,53 @@
+"""What benchmark and compare share: measurements in separate processes, and their tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import RunError, UserError
+from scripts.cli import commands
+from scripts.cli.flags import FLAGS
+
+Measurement = dict[str, Any]
+
+
+def check_names(flag: str, known: Collection[str]) -> None:
+    """Checks the names in a flag.
+
+    Raises:
+        UserError: A name is unknown.
+    """
+    if unknown := [name for name in getattr(FLAGS, flag) if name not in known]:
+        raise UserError(f"--{flag}={','.join(unknown)} is unknown; choose from {','.join(known)}")
+
+
+def measure_in_process(
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Measurement:
+    """Runs this command in a new process, and returns the JSON object that it prints.
+
+    Args:
+        arguments: All arguments of the new process.
+        environment: Environment variables to add to those of this process.
+
+    Raises:
+        RunError: The process failed; its own message is on stderr.
+    """
+    command = [sys.executable, "-m", commands.running_command().name, *arguments]
+    variables = os.environ | dict(environment or {})
+    try:
+        done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True)
+    except subprocess.CalledProcessError as error:
+        raise RunError(f"{' '.join(command)} failed with exit code {error.returncode}") from error
+    return dict(json.loads(done.stdout))
+
+
+def format_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Formats a Markdown table."""
+    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (titles, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(titles), *lines[1:]])

@@ -1,0 +1,156 @@
+"""The methods that scripts.dev.compare measures: baselines of other libraries, and recipes.
+
+A baseline is a function that returns a function of the texts, the labels, the seed and a folder for
+its files. That function fits a model, and returns a function that predicts labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from pipeline.datasets import NamedDataset
+from pipeline.errors import UserError
+from scripts.dev.measurements import open_named_dataset
+from trainer.artifacts.trained_run import load
+from trainer.config import TrainConfig
+from trainer.data import make_corpus
+from trainer.preparation import prepare_run
+from trainer.runtime import devices
+
+Predict = Callable[[Sequence[bytes]], np.ndarray]  # texts [N] to labels <bool>[N]
+Fit = Callable[[list[bytes], np.ndarray, int, Path], Predict]
+
+
+def _tf_idf(max_features: int | None, max_words: int) -> Fit:
+    """Returns logistic regression on TF-IDF of n-grams of up to `max_words` words."""
+
+    def fit(texts: list[bytes], labels: np.ndarray, *_: object) -> Predict:
+        vectorizer = TfidfVectorizer(
+            max_features=max_features, ngram_range=(1, max_words), min_df=2, sublinear_tf=True
+        )
+        classifier = LogisticRegression(C=10 if max_words > 1 else 1, max_iter=1000)
+        model = make_pipeline(vectorizer, classifier)
+        model.fit(texts, labels)
+        return lambda texts: model.predict(texts) == 1
+
+    return fit
+
+
+def _fit_nb_svm(texts: list[bytes], labels: np.ndarray, *_: object) -> Predict:
+    """Fits NB-SVM on n-grams of up to three words (Wang & Manning, 2012)."""
+    vectorizer = CountVectorizer(binary=True, ngram_range=(1, 3), token_pattern=r"\w+|[^\w\s]")
+    present = vectorizer.fit_transform(texts)
+    counts = [present[labels == label].sum(axis=0) + 1 for label in (0, 1)]
+    ratios = np.log(counts[1] / counts[1].sum()) - np.log(counts[0] / counts[0].sum())
+    model = LinearSVC(C=0.01).fit(present.multiply(ratios).tocsr(), labels)
+    return lambda texts: model.predict(vectorizer.transform(texts).multiply(ratios).tocsr()) == 1
+
+
+def _fast_text(max_words: int) -> Fit:
+    """Returns fastText with n-grams of up to `max_words` words."""
+    import fasttext  # an optional dependency
+
+    def fit(texts: list[bytes], labels: np.ndarray, seed: int, folder: Path) -> Predict:
+        lines = [
+            f"__label__{label} {text}\n"
+            for label, text in zip(labels, map(_prepare_for_fast_text, texts), strict=True)
+        ]
+        (folder / "train.txt").write_text("".join(lines), encoding="utf-8")
+        model = fasttext.train_supervised(
+            str(folder / "train.txt"), wordNgrams=max_words, lr=0.5, verbose=0, seed=seed
+        )
+
+        def predict(texts: Sequence[bytes]) -> np.ndarray:
+            predicted, _ = model.predict([_prepare_for_fast_text(text) for text in texts])
+            return np.array([names == ["__label__1"] for names in predicted])
+
+        return predict
+
+    return fit
+
+
+def _prepare_for_fast_text(text: bytes) -> str:
+    """Prepares a text as fastText's own tutorial does."""
+    without_tags = re.sub(r"<[^>]*>", " ", text.decode(errors="replace").lower())
+    return " ".join(re.sub(r"([.!?,'/()])", r" \1 ", without_tags).split())
+
+
+BASELINES: dict[str, Callable[[], Fit]] = {
+    "TF-IDF of words": partial(_tf_idf, 10_000, 1),
+    "TF-IDF of words and pairs": partial(_tf_idf, None, 2),
+    "NB-SVM": lambda: _fit_nb_svm,
+    "fastText": partial(_fast_text, 1),
+    "fastText of pairs": partial(_fast_text, 2),
+}
+
+
+def measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
+    """Fits a method, and returns the time in seconds and the accuracy on the test split.
+
+    Raises:
+        UserError: The method's library is not installed.
+    """
+    devices.set_threads(config.batch_size)
+    dataset = open_named_dataset(config)
+    if method in BASELINES:
+        try:
+            fit = BASELINES[method]()
+        except ImportError as error:
+            raise UserError(f"{method} needs {error.name}: pip install -e '.[peers]'") from error
+        texts, labels = _read_split(dataset, "train")
+        start = time.monotonic()
+        predict = fit(texts.tolist(), labels, config.seed, folder)
+    else:
+        in_memory = _load_into_memory(dataset, config)
+        start = time.monotonic()
+        predict = _train(in_memory, config, folder / method)
+    seconds = time.monotonic() - start
+    texts, labels = _read_split(dataset, "test")
+    accuracy = float((predict(texts.tolist()) == (labels == 1)).mean())
+    return {"seconds": seconds, "accuracy": accuracy}
+
+
+def _read_split(dataset: NamedDataset, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the texts <object>[N] and the labels <int64>[N] of a split."""
+    texts, labels = zip(*dataset.read(split).as_numpy_iterator(), strict=True)
+    return np.concatenate(texts), np.concatenate(labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _CachedDataset(NamedDataset):
+    cached: dict[str, tf.data.Dataset]
+
+    def read(self, split: str) -> tf.data.Dataset:
+        return self.cached[split]
+
+
+def _load_into_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDataset:
+    """Reads the splits that training needs, so that reading them is not timed."""
+    splits = ("train", "unsupervised") if config.teacher else ("train",)
+    cached = {split: dataset.read(split).cache() for split in splits}
+    for batches in cached.values():
+        for _ in batches:  # a full pass completes the cache
+            pass
+    return _CachedDataset(dataset.name, dataset.label_names, dataset.builder, cached)
+
+
+def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predict:
+    """Trains as scripts.train does, without the test split."""
+    config = dataclasses.replace(config, cache_dir=str(model_dir.parent / "cache"))
+    model_dir.mkdir()
+    loop = prepare_run(config, make_corpus(config, dataset), model_dir)
+    loop.fit()
+    run = load(model_dir)
+    return lambda texts: run.predict(texts) > 0.5
