@@ -19,7 +19,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and tolerances of these te
 os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as in the commands; otherwise the bits differ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tests.helpers import DUPLICATES, EXAMPLES, ROOT, SMALL, only_one_process
+from tests.small import DUPLICATES, EXAMPLES, ROOT, SMALL, only_one_process
 
 # A deadline would assert on time, which a busy machine decides.
 hypothesis.settings.register_profile("no_deadline", deadline=None)
@@ -228,6 +228,19 @@ def trained(train_process):
 
 
 @pytest.fixture(scope="session")
+def exported(shared, trained, run):
+    """The folder of a SavedModel of that run, in place of an earlier export."""
+
+    def make(folder):
+        for _ in range(2):
+            done = run("export", f"--model_dir={trained}", f"--export_dir={folder / 'here'}")
+            assert (done.returncode, done.stderr) == (0, b"")
+        assert {path.name for path in folder.iterdir()} == {"here"}
+
+    return shared("exports", make) / "here"
+
+
+@pytest.fixture(scope="session")
 def trained_with_ngrams(shared, run, flags):
     """The model_dir of a run with n-grams and an LSTM, and punctuation among the tokens."""
     settings = ["--ngrams=2", "--punctuation=keep", "--checkpoint_every=1000", "--epochs=1"]
@@ -247,6 +260,16 @@ def uninterrupted(shared, small_config, splits):
     return shared(
         "uninterrupted", lambda folder: make_small_loop(small_config, splits, folder).fit()
     )
+
+
+@pytest.fixture(scope="module")
+def small_ngram_tables():
+    """Makes the tables of n-grams small, for tests of something else than the tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.ngrams._HASH_BITS", 18)
+        patch.setattr("model.ngrams.RATIO_BUCKETS", 2**18)
+        patch.setattr("model.ngrams._WEIGHT_BUCKETS", 2**15)
+        yield
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """Helpers that tests share: small models and loops, interruptions, and files of runs."""
 
-import contextlib
 import csv
-import fcntl
 import hashlib
 import json
 import re
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -22,27 +19,11 @@ from trainer.loop import TrainingLoop
 from trainer.runtime.replicas import one_replica
 from trainer.runtime.signals import Interrupted, StopSignals
 
-ROOT = Path(__file__).parents[1]
-
-# Settings small enough for seconds, on the small data set of the fixture `data_dir`.
-SMALL = {
-    "dataset": "imdb_offline",
-    "vocab_size": 500,
-    "sequence_length": 40,
-    "embedding_dim": 8,
-    "batch_size": 16,
-    "epochs": 2,
-    "learning_rate": 0.005,
-    "summary_every": 5,
-    "checkpoint_every": 4,
-}
 # Examples for CSV files that a small model learns.
 FILE_LABELS = {"neg": "dull", "pos": "great"}
 FILE_ROWS = [
     (f"a {FILE_LABELS[label]} film {n}", label) for n in range(60) for label in FILE_LABELS
 ]
-EXAMPLES = 400  # of the small data set, in train and test
-DUPLICATES = 40  # texts of the small data set that occur twice
 NGRAM_LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
 
 
@@ -209,11 +190,3 @@ def assert_same_run(model_dir, other):
     assert (model_dir / "history.csv").read_bytes() == (other / "history.csv").read_bytes()
     assert read_curves(model_dir) == read_curves(other)
     assert read_results(model_dir) == read_results(other)
-
-
-@contextlib.contextmanager
-def only_one_process(path):
-    """Waits for the other processes that are in this context with the same path."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

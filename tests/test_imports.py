@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 
 PACKAGES = ("pipeline", "model", "trainer", "scripts")
 # A module may import from its own row and from the rows below it. In a row, packages at the same

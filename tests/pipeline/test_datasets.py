@@ -13,7 +13,7 @@ from pipeline import DATASETS
 from pipeline.datasets import NamedDataset, hash_buckets, in_validation, open_dataset
 from pipeline.errors import RunError, UserError
 from pipeline.imdb_offline import imdb_offline_dataset_builder as imdb_offline
-from tests.helpers import DUPLICATES, EXAMPLES
+from tests.small import DUPLICATES, EXAMPLES
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import SMALL
+from tests.small import SMALL
 
 
 @pytest.mark.slow

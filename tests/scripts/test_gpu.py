@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 
 pytestmark = pytest.mark.gpu
 

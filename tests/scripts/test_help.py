@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.config import TrainConfig
 
 

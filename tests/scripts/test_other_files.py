@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.helpers import SMALL
+from tests.small import SMALL
 
 
 def bystanders():

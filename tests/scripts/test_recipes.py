@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 
 
 def recipes():

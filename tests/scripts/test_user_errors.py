@@ -51,7 +51,14 @@ def test_user_errors_are_one_line_and_write_nothing(
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["--epochs=0"], 1), (["--dataset=imdb_reviews", "--nodownload", "--data_dir={}/no"], 2)],
+    [
+        (["--epochs=0"], 1),
+        pytest.param(
+            ["--dataset=imdb_reviews", "--nodownload", "--data_dir={}/no"],
+            2,
+            marks=pytest.mark.slow,  # it imports TensorFlow
+        ),
+    ],
 )
 def test_the_process_ends_with_exit_code_and_one_line(run_process, tmp_path, arguments, code):
     arguments = [argument.format(tmp_path) for argument in arguments]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import trainer
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.artifacts.run_record import RunRecord
 
 TEXTS = ["A good film.", "A bad film."]

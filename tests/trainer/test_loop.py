@@ -28,7 +28,7 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
     config = dataclasses.replace(
         small_config, epochs=50, learning_rate=0.05, early_stopping_patience=2
     )
-    loop = make_small_loop(config, splits, tmp_path)
+    loop = make_small_loop(config, splits, tmp_path, training=splits[1][:32])
     loop.fit()
     state = loop.state
     assert loop.is_finished()

@@ -7,10 +7,12 @@ import pytest
 import tensorflow as tf
 from scipy.special import logit
 
-from model.ngrams import RATIO_BUCKETS, ngram_features
+from model.ngrams import ngram_features
 from pipeline.errors import UserError
 from tests.helpers import StopAfterChecks, all_equal, make_small_loop, state_arrays
 from trainer.runtime.signals import Interrupted, use_stop
+
+pytestmark = pytest.mark.usefixtures("small_ngram_tables")
 
 
 def test_training_on_imbalanced_classes_starts_at_their_log_odds(wide_config, splits, tmp_path):
@@ -39,7 +41,7 @@ def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_pat
     loop = make_small_loop(wide_config, splits, tmp_path)
     loop.fit()
     ratios = loop.state.model.scorers[0].ratios.numpy()
-    seen = np.zeros(RATIO_BUCKETS, bool)
+    seen = np.zeros(len(ratios), bool)
     for position in range(len(training)):
         row = tf.constant(training.row(position)[np.newaxis], tf.int32)
         seen[ngram_features(row, 2)[1].numpy()] = True

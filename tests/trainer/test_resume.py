@@ -1,6 +1,7 @@
 """A resumed run has the same bits."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -19,16 +20,30 @@ from trainer.runtime.signals import Interrupted, use_stop
 slow = pytest.mark.slow
 
 
-def test_all_variables_are_restored(small_config, splits, tmp_path):
-    loop = make_small_loop(small_config, splits, tmp_path)
-    with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        loop.fit()
-    saved = state_arrays(loop.state)
+def stop(config, splits, folder, checks):
+    """Trains in the folder until a check for signals, one after each step; returns the state."""
+    loop = make_small_loop(config, splits, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)
+        with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
+            loop.fit()
+    return state_arrays(loop.state)
+
+
+@pytest.fixture(scope="module")
+def stopped(small_config, splits, tmp_path_factory):
+    """The folder of a run that was stopped in its first epoch, and its state then."""
+    folder = tmp_path_factory.mktemp("stopped")
+    return folder, stop(small_config, splits, folder, 6)
+
+
+def test_all_variables_are_restored(small_config, splits, tmp_path, stopped):
+    folder, saved = stopped
     fresh = state_arrays(make_small_loop(small_config, splits, tmp_path / "another").state)
     # Most variables have changed, so the restored values are not the initial ones.
     moved = [not np.array_equal(*pair) for pair in zip(saved, fresh, strict=True)]
     assert sum(moved) > 0.6 * len(moved)
-    assert all_equal(state_arrays(make_small_loop(small_config, splits, tmp_path).state), saved)
+    assert all_equal(state_arrays(make_small_loop(small_config, splits, folder).state), saved)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +51,14 @@ def test_all_variables_are_restored(small_config, splits, tmp_path):
     [pytest.param(0, marks=slow), 6, pytest.param(15, marks=slow), pytest.param(20, marks=slow)],
 )
 def test_a_resumed_run_has_the_same_bits(
-    small_config, splits, tmp_path, uninterrupted, checks, monkeypatch
+    small_config, splits, tmp_path, uninterrupted, checks, stopped
 ):
     """Stopped in the first epoch, in its validation, or in the second epoch."""
     folder = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
-        with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
-            make_small_loop(small_config, splits, folder).fit()
+    if checks == 6:
+        shutil.copytree(stopped[0], folder)
+    else:
+        stop(small_config, splits, folder, checks)
     resumed = make_small_loop(small_config, splits, folder)
     assert int(resumed.state.step) > 0
     resumed.fit()

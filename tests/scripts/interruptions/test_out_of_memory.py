@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 
 TRAIN_WITH_LITTLE_MEMORY = """
 import re, resource, runpy, sys

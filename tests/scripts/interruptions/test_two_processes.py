@@ -1,6 +1,8 @@
 """Two processes that use one model_dir at the same time."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -8,18 +10,41 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.helpers import read_scalars
+from tests.small import ROOT
+
+HOLD_THE_LOCK = """
+import pathlib, sys
+from trainer.runtime.lock import run_lock
+with run_lock(pathlib.Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
-def test_a_second_process_in_the_same_folder_is_refused(start_process, run, flags, tmp_path):
+def assert_refused(second, pid):
+    assert (second.returncode, second.stdout) == (1, b"")
+    (line,) = second.stderr.decode().splitlines()
+    assert line.startswith(f"error: process {pid} on ")
+
+
+def test_a_second_process_in_the_same_folder_is_refused(run, flags, tmp_path):
+    """The first process only holds the lock, so that it need not import TensorFlow."""
+    command = [sys.executable, "-c", HOLD_THE_LOCK, str(tmp_path / "run")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as first:
+        assert first.stdout.readline() == b"locked\n"
+        assert_refused(run("train", f"--model_dir={tmp_path / 'run'}", *flags), first.pid)
+    assert first.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_run_locks_its_folder_until_a_signal_ends_it(start_process, run, flags, tmp_path):
     train = ("train", f"--model_dir={tmp_path / 'run'}", *flags, "--epochs=200")
     first = start_process(*train)
     while not (tmp_path / "run" / "config.json").exists():
         assert first.poll() is None
         time.sleep(0.05)
-    second = run(*train)
-    assert (second.returncode, second.stdout) == (1, b"")
-    (line,) = second.stderr.decode().splitlines()
-    assert line.startswith(f"error: process {first.pid} on ")
+    assert_refused(run(*train), first.pid)
     first.send_signal(signal.SIGTERM)
     _, stderr = first.communicate(timeout=60)
     assert first.returncode == 143, stderr

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
 from trainer.run import train
@@ -38,8 +38,9 @@ def own(tmp_path_factory):
         dataset=str(folder / "a.csv"),
         text_column="body",
         encoding="cp1252",
-        encoder="none",
-        ngrams=2,
+        encoder="pooled_lstm",
+        units=4,
+        embedding_dim=4,
         epochs=1,
         vocab_size=200,
         cache_dir="",

@@ -17,17 +17,6 @@ from trainer.artifacts.trained_run import load
 TEXTS = [b"A good film.", b"", b"The worst, the very worst of all films!"]
 
 
-@pytest.fixture(scope="module")
-def exported(trained, run, tmp_path_factory):
-    """The folder of a SavedModel, in place of an earlier export."""
-    folder = tmp_path_factory.mktemp("exports") / "here"
-    for _ in range(2):
-        done = run("export", f"--model_dir={trained}", f"--export_dir={folder}")
-        assert (done.returncode, done.stderr) == (0, b"")
-    assert {path.name for path in folder.parent.iterdir()} == {"here"}
-    return folder
-
-
 def saved_model_cli(*arguments):
     program = Path(sys.executable).with_name("saved_model_cli")
     done = subprocess.run([program, *map(str, arguments)], capture_output=True, check=True)

@@ -5,8 +5,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from tests.helpers import ROOT
-from trainer.artifacts.export import export
+from tests.small import ROOT
 from trainer.artifacts.model_card import model_card
 from trainer.artifacts.run_record import RunRecord
 
@@ -23,12 +22,11 @@ def contents(folder):
             yield path, path.read_bytes()
 
 
-def test_an_export_contains_no_local_path(trained, tmp_path):
-    export(trained, tmp_path / "export")
+def test_an_export_contains_no_local_path(trained, exported):
     config = RunRecord.read(trained).config
     folders = (ROOT, Path.home(), config.data_dir, config.cache_dir, trained)
-    for path, content in contents(tmp_path / "export"):
-        for folder in (*folders, tmp_path):
+    for path, content in contents(exported):
+        for folder in (*folders, exported.parent):
             assert os.fsencode(folder) not in content, path
 
 

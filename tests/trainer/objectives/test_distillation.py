@@ -15,8 +15,10 @@ from trainer.data import make_corpus, open_corpus
 from trainer.preparation import prepare_run
 from trainer.runtime.signals import Interrupted, use_stop
 
+pytestmark = pytest.mark.usefixtures("small_ngram_tables")
+
 TEACHER = {"encoder": "none", "ngrams": 2, "epochs": 1}
-STUDENT = {"encoder": "pooled_lstm", "ngrams": 2, "epochs": 2}
+STUDENT = {"encoder": "pooled_lstm", "ngrams": 2, "epochs": 1}
 
 
 class WithUnlabelled(NamedDataset):

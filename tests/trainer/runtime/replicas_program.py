@@ -19,6 +19,7 @@ from pipeline.batches import training_batches
 from tests.helpers import make_small_loop
 from trainer import loop as trainer
 from trainer import run as runs
+from trainer.building import build_model
 from trainer.config import TrainConfig
 from trainer.data import make_vectorizer, open_corpus
 from trainer.evaluation.scoring import Evaluator
@@ -55,7 +56,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
         logits=Evaluator(state.model, replicas).logits(splits[1]),
         counts=[float(made.step.examples.result()), float(made.step.tokens.result())],
-        seeds=[replicas.strategy.experimental_local_results(v.value) for v in seeds(state.model)],
+        seeds=seeds(state.model, replicas),
     )
 
 
@@ -72,16 +73,29 @@ class StopAtCheckpoint(StopSignals):
             raise Interrupted(signal.SIGTERM)
 
 
-def seeds(model: keras.Model) -> list[keras.Variable]:
-    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+def seeds(model: keras.Model, replicas: Replicas) -> np.ndarray:
+    """Returns the state of each random generator in each replica, [generators, replicas, 2]."""
+    generators = [v for v in model.variables if v.name == "seed_generator_state"]
+    return np.array([replicas.strategy.experimental_local_results(v.value) for v in generators])
+
+
+def write_first_seeds(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
+    """Writes the state of the random generators before the first step."""
+    with replicas.strategy.scope():
+        model = build_model(config, 10, "float32")
+    replicas.offset_replica_seeds(model)
+    np.save(folder / "seeds.npy", seeds(model, replicas))
 
 
 def main(mode: str, count: int, config: TrainConfig, folder: Path) -> None:
-    """Takes single steps (`steps`), or trains a run to its end (`all`) or not (`some`)."""
+    """Takes 20 steps (`steps`) or none (`seeds`), or trains to the end (`all`) or not (`some`)."""
     if count > 1:
         (cpu,) = tf.config.list_physical_devices("CPU")
         logical = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, logical)
+    if mode == "seeds":
+        write_first_seeds(config, folder, open_replicas("mirrored"))
+        return
     if mode == "steps":
         for replicas in (one_replica(), open_replicas("mirrored")):
             take_steps(config, folder, replicas)

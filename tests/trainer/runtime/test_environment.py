@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RunError
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
 from trainer.data import open_corpus
@@ -24,7 +24,7 @@ WITHOUT_THREADS = {k: v for k, v in os.environ.items() if k != "TF_NUM_INTRAOP_T
 
 @pytest.fixture(scope="module")
 def config(small_config):
-    return dataclasses.replace(small_config, batch_size=64, epochs=1)
+    return dataclasses.replace(small_config, batch_size=64, epochs=1, encoder="pooled_lstm")
 
 
 def prepare(config, folder, *, cores):

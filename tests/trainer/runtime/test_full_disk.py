@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.helpers import ROOT, weights_sha256
+from tests.helpers import weights_sha256
+from tests.small import ROOT
 
 ON_A_SMALL_DISK = """
 set -e

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.runtime.lock import run_lock
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
 from pipeline.errors import UserError
 from pipeline.examples import unlabelled_examples
-from tests.helpers import ROOT
+from tests.small import ROOT
 from trainer.runtime.replicas import open_replicas
 
 
@@ -39,7 +39,7 @@ def program():
     return program
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[2, 4])
 def steps(request, program, small_config, tmp_path_factory):
     """The results of 20 steps of 1 and of several replicas; the last batch of an epoch is smaller.
 
@@ -71,9 +71,20 @@ def test_replicas_score_each_example_once(steps):
     assert np.ptp(steps[0]["logits"]) > 0.05
 
 
-def test_each_replica_draws_its_own_random_numbers(steps):
-    for seeds in steps[1]["seeds"]:
+def assert_distinct(seeds_of_replicas):
+    assert len(seeds_of_replicas)
+    for seeds in seeds_of_replicas:
         assert len({tuple(seed) for seed in seeds}) == len(seeds) > 1
+
+
+def test_each_replica_draws_its_own_random_numbers(program, small_config, tmp_path):
+    config = dataclasses.replace(small_config, encoder="pooled_lstm", units=4)
+    assert_distinct(np.load(program("seeds", 2, config, tmp_path) / "seeds.npy"))
+
+
+@pytest.mark.slow
+def test_replicas_still_differ_in_their_random_numbers_after_training(steps):
+    assert_distinct(steps[1]["seeds"])
 
 
 RENAMED = """
