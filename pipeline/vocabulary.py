@@ -124,7 +124,7 @@ def load(path: Path) -> list[str]:
         RunError: The file is not UTF-8, or has a line that `save` does not write.
     """
     if not path.is_file():
-        raise UserError(f"there is no vocabulary at {path}; train a model there first")
+        raise UserError(f"{path} is missing; restore it, or train a new run in another --model_dir")
     try:
         tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from absl import flags
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, escape
 from scripts.cli import commands, streams
 from scripts.cli.flags import (
     FLAGS,
@@ -91,7 +91,8 @@ def _print_metrics(metrics: Mapping[str, object]) -> None:
         print(json.dumps(metrics, indent=2))
         return
     for name, value in metrics.items():
-        print(name, value if isinstance(value, str | float) else json.dumps(value), sep="\t")
+        text = escape(value) if isinstance(value, str) else json.dumps(value)
+        print(name, text, sep="\t")
 
 
 if __name__ == "__main__":

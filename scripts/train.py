@@ -37,7 +37,9 @@ def main() -> int:
     except Interrupted as interrupted:
         command = commands.running_command()
         resume = shlex.join([sys.executable, "-m", command.name, *command.arguments])
-        streams.print_message(f"{interrupted}, everything is saved; to resume: {resume}")
+        is_saved = (model_dir / "config.json").exists()
+        hint = "everything is saved; to resume" if is_saved else "nothing is trained yet; to start"
+        streams.print_message(f"{interrupted}, {hint}: {resume}")
         return 128 + interrupted.signal
     if results:  # empty in a worker that is not the chief
         print(json.dumps(results, indent=2))

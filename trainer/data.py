@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from pipeline.errors import UserError, quote
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.splitting import SplitSettings
+from pipeline.files.paths import expand_home
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
@@ -99,7 +99,7 @@ def _open_files(
 
 
 def _open_cache(config: TrainConfig) -> Cache:
-    folder = Path(config.cache_dir).expanduser() if config.cache_dir else None
+    folder = expand_home(config.cache_dir) if config.cache_dir else None
     return Cache(folder, limit=int(config.cache_gb * 1e9))
 
 

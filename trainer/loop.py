@@ -67,7 +67,7 @@ class TrainingLoop:
         step: Takes the training steps.
 
     Raises:
-        RunError: No checkpoint of the run can be read, or the checkpoints are missing.
+        RunError: The checkpoints or the best model are missing or cannot be read.
     """
 
     def __init__(
@@ -102,11 +102,6 @@ class TrainingLoop:
     def _restore(self) -> None:
         """Restores the newest checkpoint, if there is one, and logs its step."""
         is_resumed = self._checkpoints.restore()
-        if not is_resumed and (self._model_dir / "history.csv").exists():
-            raise RunError(
-                f"{self._model_dir} has a history but no checkpoints to resume from; restore them, "
-                "or start a new run in another --model_dir"
-            )
         _log.info(
             "%s, %s, %d parameters; %s step %d",
             devices.describe(),

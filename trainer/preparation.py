@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.examples import Examples
+from pipeline.files.paths import expand_home
 from pipeline.vocabulary import Vectorizer, fingerprint, save
 from trainer.agreement import check_same_examples
 from trainer.artifacts.run_record import RunRecord
@@ -152,7 +153,7 @@ def _compute_soft_labels(
 
 
 def _load_teacher(config: TrainConfig) -> TrainedRun:
-    return load(Path(config.teacher).expanduser())
+    return load(expand_home(config.teacher))
 
 
 def _write_vocabulary(path: Path, vocabulary: list[str]) -> None:

@@ -83,8 +83,9 @@ def choose_label_order(
         quoted = [f"{quote(label)} ({files[file]}:{line})" for label, file, line in found]
         alike = lookalikes(labels[:_SHOWN])
         hint = f"; {quote(alike[0][0])} and {quote(alike[0][1])} look alike" if alike else ""
+        number = "one label" if len(labels) == 1 else f"{len(labels)} different labels"
         raise UserError(
-            f"{name} has {len(labels)} different labels, not two: "
+            f"{name} has {number}, not two: "
             f"{', '.join(quoted[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
             "is --label_column right?"
         )

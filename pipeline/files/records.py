@@ -20,6 +20,7 @@ from pipeline.errors import RunError, UserError, quote, shorten
 from pipeline.files.decoding import COMPRESSED, FileScan, scan_file
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.json_records import read_objects
+from pipeline.files.paths import expand_home
 from pipeline.files.tables import COLUMN_FLAGS, Table, detect_table
 
 _TABLES = (".csv", ".tsv")
@@ -43,7 +44,7 @@ def find_files(name: str) -> list[Path]:
     Raises:
         UserError: There is no file, or a file is neither a table nor JSON.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if path.is_dir():
         if _is_run(path):
             raise UserError(

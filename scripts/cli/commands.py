@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,14 @@ class RunningCommand:
     arguments: list[str]
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has arrived; temporary files are deleted on the way out."""
+
+
+def _raise_terminated(*_: object) -> None:
+    raise _Terminated
+
+
 _running: list[RunningCommand] = []
 
 
@@ -51,6 +60,7 @@ def run(main: Main, define_flags: Callable[[], None]) -> None:
         define_flags: Defines the command's flags.
     """
     streams.replace_closed_streams()
+    signal.signal(signal.SIGTERM, _raise_terminated)
     with _start_command(define_flags, sys.argv[1:]):
         app.run(lambda argv: _run_main(main, argv[1:]), flags_parser=_parse_or_exit)
 
@@ -109,9 +119,10 @@ def _run_main(main: Main, arguments: list[str]) -> int:
             code = main(*arguments) or 0
             sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        streams.print_message("stopped by SIGINT")
-        return 130
+    except KeyboardInterrupt as interrupt:
+        number = signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT
+        streams.print_message(f"stopped by {number.name}")
+        return 128 + number
     except Exception as error:
         expected = _translate_error(error)
         if expected is None:

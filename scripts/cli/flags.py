@@ -11,6 +11,7 @@ from absl import flags
 
 from pipeline import DATASETS
 from pipeline.errors import UserError, shorten
+from pipeline.files.paths import expand_home
 from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
@@ -83,4 +84,4 @@ def get_local_path(name: str) -> Path:
             f"--{name}={shorten(value)} is not in a file system of this machine; mount it, for "
             "example with gcsfuse, or copy it here (only --data_dir may be a URL)"
         )
-    return Path(value).expanduser()
+    return expand_home(value)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import UserError
+from pipeline.files.paths import expand_home
 from scripts.cli import streams
 
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self|/proc/\d+)/fd/(\d+)")
@@ -93,7 +94,7 @@ class Output:
 
     def _target(self) -> Path:
         """Follows links to a file or an open descriptor."""
-        path = Path(self.name).expanduser().absolute()
+        path = expand_home(self.name).absolute()
         for _ in range(_MAX_LINKS):
             if _descriptor_number(path) is not None or not path.is_symlink():
                 return path

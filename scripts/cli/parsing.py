@@ -37,6 +37,10 @@ def parse_flags(argv: list[str], *, takes_texts: bool) -> list[str]:
     Raises:
         UserError: A flag or a flag file cannot be used, or an argument is neither flag nor text.
     """
+    for argument in argv[1:]:
+        is_text = takes_texts and not argument.startswith("-")
+        if not is_text and argument.encode(errors="ignore").decode() != argument:
+            raise UserError(f"{quote(argument)} is not UTF-8; rename the file or folder")
     try:
         rest = FLAGS(_mark_dashed_texts(argv) if takes_texts else argv)
     except flags.CantOpenFlagFileError as error:

@@ -62,7 +62,7 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # not of a signal
             hidden.seek(0)
             os.write(stderr, hidden.read())
             raise

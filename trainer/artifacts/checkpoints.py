@@ -42,13 +42,28 @@ class Checkpoints:
         Falling back to an older state costs time, but the repeated steps have the same results.
 
         Raises:
-            RunError: There are checkpoints, but none can be read.
+            RunError: There are checkpoints, but none can be read; or there are none, although the
+                run has results; or the best model is missing.
             UserError: The checkpoint belongs to another vocabulary.
         """
         path = _restore_newest(self._latest.checkpoint, Path(self._latest.directory))
-        if path is not None:
-            _check_fingerprint(self._state.fingerprint, self._fingerprint, path)
-        return path is not None
+        if path is None:
+            self._check_is_new()
+            return False
+        _check_fingerprint(self._state.fingerprint, self._fingerprint, path)
+        if int(self._state.best_epoch) and not _list_checkpoints(Path(self._best.directory)):
+            raise _missing_best_error(Path(self._best.directory).parent)
+        return True
+
+    def _check_is_new(self) -> None:
+        """Checks that a run without checkpoints has nothing that a new start would replace."""
+        model_dir = Path(self._latest.directory).parent
+        for pattern in ("history.csv", "results.json", "best/ckpt-*.index"):
+            for path in model_dir.glob(pattern):
+                raise RunError(
+                    f"{model_dir} has {path.relative_to(model_dir)} but no checkpoints to resume "
+                    "from; restore them, or start a new run in another --model_dir"
+                )
 
     def save(self) -> None:
         """Saves the state; raises a RunError if the disk is full."""
@@ -69,16 +84,25 @@ def restore_best(model_dir: Path, model: keras.Model, *, fingerprint: str) -> tu
 
     Raises:
         UserError: No epoch has ended yet, or the weights belong to another vocabulary.
-        RunError: The weights cannot be read.
+        RunError: The weights are missing or cannot be read.
     """
     found, epoch, loss = (tf.Variable(value) for value in ("", np.int64(0), np.float64(0)))
     path = _restore_newest(_best_checkpoint(model, found, epoch, loss), model_dir / "best")
     if path is None:
+        if any((model_dir / name).exists() for name in ("history.csv", "results.json")):
+            raise _missing_best_error(model_dir)
         raise UserError(
             f"{model_dir} has no trained model yet, because its first epoch has not ended"
         )
     _check_fingerprint(found, fingerprint.encode(), path)
     return int(epoch), float(loss)
+
+
+def _missing_best_error(model_dir: Path) -> RunError:
+    return RunError(
+        f"the best model is missing from {model_dir / 'best'}; restore it, or train again in "
+        "another --model_dir"
+    )
 
 
 def _best_checkpoint(
@@ -146,7 +170,7 @@ def _restore_newest(checkpoint: tf.train.Checkpoint, folder: Path) -> Path | Non
         try:
             _restore(checkpoint, path)
         except RunError as error:
-            _log.warning("%s; restoring the checkpoint before it", error)
+            _log.warning("%s", error)
         else:
             return path
     if paths:

@@ -92,10 +92,11 @@ def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
 
 def _training(record: RunRecord, content: Mapping[str, Any]) -> str:
     """Describes the training, with the device, commit and versions of a config.json."""
-    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    versions = content.get("versions") or {"TensorFlow": "unknown"}
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"Precision: {record.precision}. Device: {content['device']}. Commit: "
-        f"{content['commit'] or 'unknown'}. Versions: {versions}.\n\n"
+        f"Precision: {record.precision}. Device: {content.get('device', 'unknown')}. Commit: "
+        f"{content.get('commit') or 'unknown'}. Versions: {listed}.\n\n"
         f"{_settings(record.config)}"
     )
 

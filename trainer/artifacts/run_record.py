@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ _FORMAT = 1  # the format of config.json; this code cannot read later formats
 _EXACT_LIBRARIES = ("tensorflow", "keras")  # exact results depend on their kernels and layers
 _LIBRARIES = (*_EXACT_LIBRARIES, "tensorflow-datasets", "tensorboard", "numpy")
 _PROGRAM = "text-sentiment"
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
 # which cannot be compared with the uncalibrated loss of later versions.
 _UNVERSIONED = "0.1.0"
@@ -97,14 +98,16 @@ class RunRecord:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             _check_format(content, path)
+            config = _read_config(content, path)
+            _check_values(content, config)
             return cls(
-                config=_read_config(content, path),
+                config=config,
                 precision=content["precision"],
                 label_names=tuple(content["label_names"]),
                 fingerprint=content["vocabulary_sha256"],
                 sizes=content["reviews"],
                 data=content.get("data_sha256", {}),
-                branches=_check_branches(content.get("branches")),
+                branches=content.get("branches"),
                 environment=_recorded_environment(content),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -143,6 +146,8 @@ def _recorded_environment(content: Mapping[str, Any]) -> dict[str, str]:
 
 def _check_format(content: Mapping[str, Any], path: Path) -> None:
     found = content.get("format_version", 0)
+    if type(found) is not int:
+        raise ValueError(f"format_version is {str(found)[:50]!r}")
     if found > _FORMAT:
         raise RunError(
             f"{path} has format {found}, but this version of the program, {__version__}, reads "
@@ -172,10 +177,24 @@ def _writer(content: Mapping[str, Any]) -> str:
     return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
 
 
-def _check_branches(recorded: object) -> int | None:
-    if recorded is None or (type(recorded) is int and recorded > 0):
-        return recorded
-    raise ValueError(f"branches is {str(recorded)[:80]!r}")
+def _check_values(content: Mapping[str, Any], config: TrainConfig) -> None:
+    """Checks the types and ranges of the values; raises a ValueError."""
+    labels, branches = content["label_names"], content.get("branches")
+    are_valid = {
+        "precision": content["precision"] in _PRECISIONS,
+        "label_names": isinstance(labels, list) and len(labels) == 2 and _have_type(labels, str),
+        "vocabulary_sha256": isinstance(content["vocabulary_sha256"], str),
+        "reviews": _have_type(content["reviews"].values(), int),
+        "data_sha256": _have_type(content.get("data_sha256", {}).values(), str),
+        "branches": branches is None or branches in range(1, config.batch_size + 1),
+    }
+    for name, is_valid in are_valid.items():
+        if not is_valid:
+            raise ValueError(f"{name} is {str(content[name])[:50]!r}")
+
+
+def _have_type(values: Iterable[object], expected: type) -> bool:
+    return all(type(value) is expected for value in values)
 
 
 def _commit() -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shorten
 
 # The package `filelock` does not name the process that holds a lock, accepts any existing file as
 # the lock file, and leaves it behind.
@@ -25,10 +25,16 @@ def run_lock(model_dir: Path) -> Iterator[None]:
 
     Raises:
         UserError: Another process holds the lock, and the message names it; or `lock` is a file of
-            another program.
+            another program; or the folder cannot be created.
     """
-    is_new = not model_dir.exists()
-    model_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        is_new = not model_dir.exists()
+        model_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--model_dir={shorten(str(model_dir))} cannot be created: {error.strerror}; name "
+            "another folder"
+        ) from error
     path = model_dir / "lock"
     with _open_locked(path) as file:
         file.truncate(0)

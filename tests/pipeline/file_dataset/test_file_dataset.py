@@ -167,7 +167,7 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
             lambda p: write_csv(p / "a.csv", header=("review", "label")),
             "no column 'text', but 'rev",
         ),
-        (lambda p: write_csv(p / "a.csv", ROWS[:1]), "1 different labels, not two: 'bad'"),
+        (lambda p: write_csv(p / "a.csv", ROWS[:1]), "one label, not two: 'bad'"),
         (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
         (
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),

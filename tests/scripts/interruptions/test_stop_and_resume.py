@@ -68,3 +68,19 @@ def test_a_signal_ends_training_after_saving(run, flags, tmp_path, number):
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith(f"stopped by {number.name}, everything is saved; to resume: ")
     assert not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_a_stopped_export_leaves_no_files(trained, start_process, tmp_path):
+    export = start_process(
+        "export", f"--model_dir={trained}", f"--export_dir={tmp_path / 'export'}"
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.iterdir()):  # the temporary folder
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    export.send_signal(signal.SIGTERM)
+    _, stderr = export.communicate(timeout=120)
+    assert export.returncode == 128 + signal.SIGTERM
+    assert stderr.decode() == "stopped by SIGTERM\n"
+    assert list(tmp_path.iterdir()) == []

@@ -31,10 +31,58 @@ def test_unfinished_checkpoints_of_a_killed_process_are_removed(
 def test_a_run_without_its_checkpoints_does_not_start_again(small_config, tmp_path, trained):
     folder = copy_run(trained, tmp_path)
     shutil.rmtree(folder / "checkpoints")
-    before = (folder / "history.csv").read_bytes()
-    with pytest.raises(RunError, match="a history but no checkpoints to resume from"):
-        runs.train(dataclasses.replace(small_config, epochs=3), folder)
-    assert (folder / "history.csv").read_bytes() == before
+    before = (folder / "results.json").read_bytes()
+    for lost in ("history.csv", "results.json", "best/ckpt-"):
+        with pytest.raises(RunError, match=f"{lost}.* but no checkpoints to resume from"):
+            runs.train(dataclasses.replace(small_config, epochs=3), folder)
+        if lost == "history.csv":
+            assert (folder / "results.json").read_bytes() == before
+            (folder / lost).unlink()
+        elif lost == "results.json":
+            (folder / lost).unlink()
+
+
+def test_a_run_without_its_best_model_is_an_error(small_config, tmp_path, trained):
+    """Before training, which might find no better model, and in the other commands."""
+    folder = copy_run(trained, tmp_path)
+    shutil.rmtree(folder / "best")
+    before = (folder / "results.json").read_bytes()
+    longer = dataclasses.replace(small_config, epochs=3)
+    for use in (lambda: runs.train(longer, folder), lambda: load(folder)):
+        with pytest.raises(RunError, match=r"the best model is missing from .*best; restore it"):
+            use()
+    assert (folder / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format_version", "1"),
+        ("label_names", ["pos"]),
+        ("label_names", "ab"),
+        ("label_names", [0, 1]),
+        ("label_names", [["neg"], "pos"]),
+        ("precision", "foo"),
+        ("precision", 3),
+        ("vocabulary_sha256", None),
+        ("data_sha256", ["a"]),
+        ("data_sha256", {"train": 1}),
+        ("reviews", []),
+        ("reviews", {"train": "many"}),
+        ("branches", 999_999),
+        ("branches", True),
+    ],
+)
+def test_an_invalid_value_in_config_json_is_named(tmp_path, trained, name, value):
+    folder = copy_run(trained, tmp_path)
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {name: value}))
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        load(folder)
+    for unimportant in ("device", "commit", "versions"):
+        content.pop(unimportant)
+    (folder / "config.json").write_text(json.dumps(content))
+    load(folder)
 
 
 def test_the_previous_best_model_is_used_if_the_best_is_damaged(tmp_path, trained, project_log):
