@@ -93,7 +93,7 @@ def make_small_loop(config, splits, folder, *, training=None, replicas=None):
 
 def take_step(loop, token_ids, labels):
     """Takes one training step on a batch."""
-    loop.step.train_steps(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
+    loop.train_step.run(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
 
 
 class StopAfterChecks(StopSignals):

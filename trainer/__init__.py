@@ -14,12 +14,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import RunError, UserError
 from trainer.config import TrainConfig
+from trainer.runtime.signals import Interrupted
 
 if TYPE_CHECKING:
     from trainer.artifacts.trained_run import TrainedRun
 
-__all__ = ["TrainConfig", "export", "load", "train"]
+__all__ = ["Interrupted", "RunError", "TrainConfig", "UserError", "export", "load", "train"]
 __version__ = "0.3.0"
 
 # The functions import TensorFlow only when they are called, because its import takes seconds.

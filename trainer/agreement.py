@@ -14,18 +14,19 @@ from trainer.artifacts.state import TrainState
 from trainer.config import TrainConfig
 from trainer.runtime.replicas import Replicas
 
-# Settings that may differ between the machines of the workers.
-_MACHINE_SETTINGS = ("dataset", "data_dir", "download", "cache_dir", "teacher", "distribute")
+_MAY_DIFFER_BETWEEN_WORKERS = (
+    *("dataset", "data_dir", "download", "cache_dir", "cache_gb", "teacher", "distribute"),
+)
 
 
 def check_same_settings(replicas: Replicas, config: TrainConfig) -> None:
-    """Checks that all workers have the same settings, except those that name folders or devices.
+    """Checks that all workers have the same settings, except those that may differ.
 
     Raises:
         UserError: A setting differs.
     """
     settings = dataclasses.asdict(config)
-    for name in _MACHINE_SETTINGS:
+    for name in _MAY_DIFFER_BETWEEN_WORKERS:
         del settings[name]
     replicas.check_equal({f"--{name}": value for name, value in settings.items()})
 
@@ -35,16 +36,19 @@ def check_same_examples(
 ) -> None:
     """Checks that all workers have read the same vocabulary and the same examples by split.
 
+    Compares labels, lengths and hash buckets, not the token ids, which would have to be read from
+    disk.
+
     Raises:
         UserError: The vocabulary or a split differs.
     """
     if not replicas.is_cluster:
         return
-    values: dict[str, object] = {"the vocabulary (of this SHA-256)": fingerprint(vocabulary)}
+    values: dict[str, object] = {"the SHA-256 of the vocabulary": fingerprint(vocabulary)}
     for name, examples in splits.items():
         values[f"the number of {name} examples"] = len(examples)
         arrays = (examples.labels, examples.lengths, examples.hash_buckets)
-        values[f"the {name} examples (of this SHA-256)"] = _hash_arrays(arrays)
+        values[f"the SHA-256 of the {name} examples"] = _hash_arrays(arrays)
     replicas.check_equal(values)
 
 
@@ -61,7 +65,7 @@ def check_same_state(replicas: Replicas, state: TrainState) -> None:
         {
             "--precision": state.model.dtype_policy.name,
             "the step to resume from": int(state.step),
-            "the weights (of this SHA-256)": _hash_arrays(weights),
+            "the SHA-256 of the weights": _hash_arrays(weights),
         }
     )
 

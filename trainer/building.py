@@ -22,8 +22,8 @@ def build_model(
 ) -> TextClassifier:
     """Builds the model with all its variables, so that a checkpoint can be restored.
 
-    The precision is the name of a Keras dtype policy. A batch is split into this number of
-    branches; None: the default of this machine.
+    The precision is a Keras dtype policy. A batch is split into `branches`, which run in parallel;
+    None: the default of this machine. Turns TensorFloat-32 on or off for the whole process.
     """
     # TensorFloat-32 has the range of float32, but the precision of float16.
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")

@@ -42,17 +42,15 @@ def _setting(
     minimum: float | None = None,
     choices: tuple[str, ...] | None = None,
     may_change: bool = False,
-    legacy_value: Any = None,  # noqa: ANN401 as default
 ) -> Any:  # noqa: ANN401 the type of the field
     """Returns the field of one setting.
 
     `between` has the smallest and the largest value, `minimum` only the smallest. `may_change` is
-    for a resumed run. Runs older than the setting have `legacy_value`; None: the default.
+    for a resumed run.
     """
     smallest, largest = between or (minimum, None)
-    limits = {"minimum": smallest, "maximum": largest, "choices": choices}
-    resuming = {"may_change": may_change, "legacy_value": legacy_value}
-    return dataclasses.field(default=default, metadata={"help": help, **resuming, **limits})
+    metadata = {"minimum": smallest, "maximum": largest, "choices": choices, "help": help}
+    return dataclasses.field(default=default, metadata=metadata | {"may_change": may_change})
 
 
 class UnknownSettingsError(ValueError):
@@ -154,12 +152,12 @@ class TrainConfig:
     )
     encoder_length: int = _setting(
         0,
-        "maximum number of tokens per text for encoders, from the end of the text; 0: all tokens",
+        "number of tokens that encoders read, counted from the end of the text; 0: all",
         between=(0, 100_000),
     )
     window: int = _setting(
         0,
-        "in training, length in tokens of a random window of the text for encoders; 0: no window",
+        "in training, encoders read this many consecutive tokens from a random position; 0: all",
         between=(0, 100_000),
     )
     ngrams: int = _setting(
@@ -232,7 +230,8 @@ class TrainConfig:
     summary_every: int = _setting(20, "steps between points of TensorBoard's curves", minimum=1)
     profile_steps: str = _setting(
         "",
-        "first and last step to record for TensorBoard's profiler, such as 100,110; empty: none",
+        "for TensorBoard's profiler, record the steps after step A up to step B, such as 100,110; "
+        "empty: none",
         may_change=True,
     )
 
@@ -261,8 +260,8 @@ class TrainConfig:
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(
-                f"--profile_steps={shorten(self.profile_steps)} is invalid; write the first and "
-                "the last step, such as --profile_steps=100,110"
+                f"--profile_steps={shorten(self.profile_steps)} is invalid; write a step and a "
+                "later one, such as --profile_steps=100,110"
             )
 
     @property
@@ -277,7 +276,7 @@ class TrainConfig:
 
     @property
     def profile_range(self) -> tuple[int, ...]:
-        """Returns the first and the last step to profile, or an empty tuple."""
+        """Returns A and B, to profile the steps A + 1 to B; or an empty tuple."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 
     @classmethod
@@ -285,24 +284,17 @@ class TrainConfig:
         """Restores settings that this or an earlier version of the program saved.
 
         Args:
-            settings: Values by name; settings newer than that version are missing.
+            settings: Values by name; missing settings get their defaults.
 
         Raises:
             UnknownSettingsError: A setting does not exist in this version.
             UserError: A value is out of range in this version.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        kept = {
-            name: value
-            for name, value in settings.items()
-            if not (name in _REMOVED and value == _REMOVED[name])
-        }
-        unknown = sorted(set(kept) - set(fields))
+        kept = {name: v for name, v in settings.items() if (name, v) not in _REMOVED.items()}
+        unknown = sorted(set(kept) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UnknownSettingsError(", ".join(unknown))
-        legacy = {name: field.metadata["legacy_value"] for name, field in fields.items()}
-        earlier = {name: value for name, value in legacy.items() if value is not None}
-        return cls(**{**earlier, **kept})
+        return cls(**kept)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists differences of settings that must not change, as `name (this value, not other)`."""

@@ -133,7 +133,7 @@ def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainCo
             raise UserError(
                 f"{config.dataset} has too few examples with label {quote(name)}: "
                 f"{_describe(names, counts)}; each split needs one of each label, so give at least "
-                f"{1 + len(corpus.derived_splits)} different texts of each, or "
+                f"{1 + len(corpus.derived_splits)} different texts of each; or "
                 f"{_advise(split, corpus, config)}"
             )
 
@@ -153,9 +153,11 @@ def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConf
     minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
     for split in minimum:
         if sizes[split] < minimum[split]:
+            more = ", or add examples" if split in corpus.derived_splits else ""
             raise UserError(
                 f"{config.dataset} leaves {_count(sizes[split], 'example')} for the {split} split, "
-                f"of {_count(sum(sizes.values()), 'example')}; {_advise(split, corpus, config)}"
+                f"of {_count(sum(sizes.values()), 'example')}; "
+                f"{_advise(split, corpus, config)}{more}"
             )
 
 
@@ -166,9 +168,7 @@ def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
         return f"reduce {' or '.join(flags)}" if flags else "add training examples"
     if split not in corpus.derived_splits:
         return f"add examples to the {split} split"
-    value = getattr(config, f"{split}_fraction")
-    change = f"change --{split}_fraction ({value} now)"
-    return f"{change}, add examples, or add a file for the {split} split"
+    return f"increase --{split}_fraction ({getattr(config, f'{split}_fraction')} now)"
 
 
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
@@ -177,8 +177,8 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
     for name, count in zip(names, counts, strict=True):
         if count < _FEW_EXAMPLES or count < _SMALL_FRACTION * total:
             _log.warning(
-                "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy says "
-                "little about them; see macro_f1 and recall",
+                "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy "
+                "hardly measures this label; see macro_f1 and confusion_matrix",
                 config.dataset,
                 count,
                 total,
@@ -247,19 +247,6 @@ def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def check_steps(config: TrainConfig, steps: int) -> None:
-    """Checks that the warm-up of the learning rate ends before the run, which has `steps` steps.
-
-    Raises:
-        UserError: The warm-up is longer than the run.
-    """
-    if config.warmup_steps > steps:
-        raise UserError(
-            f"--warmup_steps={config.warmup_steps} is longer than the whole run of {steps} steps; "
-            f"use at most --warmup_steps={max(1, steps // 10)}, or more --epochs"
-        )
 
 
 def check_same_data(

@@ -35,15 +35,15 @@ from trainer.step import TrainStep
 
 _log = logging.getLogger(__name__)
 
-# Signals are checked only between calls of train_steps, so calls must not be long. Each call costs
-# some time in Python, so calls must not be short.
+# Signals are checked only between calls of TrainStep.run, so calls must not be long. Each call
+# costs some time in Python, so calls must not be short.
 _SECONDS_PER_CALL = 0.5
 _CLUSTER_STEPS = 10  # per call, the same in all workers, although their speeds differ
 _PROGRESS_VALUES = ("loss", "accuracy", "examples_per_second")  # beside the progress bar
 
 
-def last_step(config: TrainConfig, training: Examples) -> int:
-    """Returns the number of the last step of a run, that is, its total number of steps."""
+def total_steps(config: TrainConfig, training: Examples) -> int:
+    """Returns the number of steps of a run."""
     steps = config.epochs * batches_per_epoch(training, config.batch_size)
     return min(steps, config.max_steps) if config.max_steps else steps
 
@@ -64,7 +64,7 @@ class TrainingLoop:
     Attributes:
         config: The settings.
         state: The state of the run, which changes during training.
-        step: Takes the training steps.
+        train_step: Takes the training steps.
 
     Raises:
         RunError: The checkpoints or the best model are missing or cannot be read.
@@ -85,19 +85,19 @@ class TrainingLoop:
         self._training, self._validation = training, validation
         self._vocabulary, self._label_names = vocabulary, record.label_names
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
-        self._last_step = last_step(config, training)
-        self._epochs = math.ceil(self._last_step / self._steps_per_epoch)
+        self._total_steps = total_steps(config, training)
+        self._epochs = math.ceil(self._total_steps / self._steps_per_epoch)
         self._is_compiled = False
-        devices.check_precision(config.precision, record.precision, str(model_dir))
+        devices.warn_of_precision(config.precision, record.precision, model_dir)
         with replicas.strategy.scope():
             size = len(vocabulary) + FIRST_TOKEN_ID
             model = build_model(config, size, record.precision, record.branches)
-            optimizer = build_optimizer(config, model, self._last_step)
+            optimizer = build_optimizer(config, model, self._total_steps)
         self._objective = Classification(model, replicas)
         self.state = TrainState(model, optimizer, fingerprint=record.fingerprint)
         self._checkpoints = Checkpoints(model_dir, self.state)
         self._restore()
-        self.step = TrainStep(config, self.state, self._objective, replicas)
+        self.train_step = TrainStep(config, self.state, self._objective, replicas)
 
     def _restore(self) -> None:
         """Restores the newest checkpoint, if there is one, and logs its step."""
@@ -113,9 +113,19 @@ class TrainingLoop:
 
     def is_finished(self) -> bool:
         """Returns whether all epochs are recorded, or early stopping has ended the run."""
-        patience = self.config.early_stopping_patience
-        is_stale = 0 < patience <= int(self.state.stale_epochs)
-        return int(self.state.epoch) >= self._epochs or is_stale
+        return int(self.state.epoch) >= self._epochs or self._is_stale()
+
+    def _is_stale(self) -> bool:
+        return 0 < self.config.early_stopping_patience <= int(self.state.stale_epochs)
+
+    def advise_longer(self) -> str:
+        """Returns the advice for training a finished run longer."""
+        needed = ["--early_stopping_patience"] if self._is_stale() else []
+        if int(self.state.epoch) >= self._epochs:
+            if self.config.decay != "none" or self._total_steps == self.config.max_steps:
+                return "to train longer, name another --model_dir"
+            needed.append("--epochs")
+        return f"to resume it, increase {' and '.join(needed)}"
 
     def fit(self) -> None:
         """Trains from the current state to the end of the last epoch.
@@ -146,19 +156,19 @@ class TrainingLoop:
 
     def _open_reports(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
-        # If the last step of an epoch is done but the epoch is not recorded yet, the events of this
-        # step are still missing.
-        epoch_end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
-        is_written = step < epoch_end or epoch >= self._epochs
+        # The events of `step` are missing if its epoch has ended but is not recorded yet: they are
+        # written again.
+        epoch_end = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
+        is_reported = step < epoch_end or epoch >= self._epochs
         self._summaries = Summaries(
             self._model_dir,
-            first_step=step + is_written,
+            first_step=step + 1 if is_reported else step,
             vocabulary=self._vocabulary,
             label_names=self._label_names,
         )
         self._summaries.write_settings(self.config)
         self._profile = Profile(self._model_dir / "train", self.config.profile_range)
-        self._progress = Progress(first_step=step, last_step=self._last_step)
+        self._progress = Progress(first_step=step, last_step=self._total_steps)
         self._history = History(self._model_dir, epochs=epoch)
 
     def _log_end(self) -> None:
@@ -188,7 +198,7 @@ class TrainingLoop:
 
     def _train_epoch(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
-        end = min((epoch + 1) * self._steps_per_epoch, self._last_step)
+        end = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
         batches = training_batches(
             self._training,
             batch_size=self.config.batch_size,
@@ -200,17 +210,18 @@ class TrainingLoop:
         )
         self._start_interval()
         self._progress.begin_epoch(f"{epoch + 1}/{self._epochs}")
-        iterator, seconds = iter(batches), _SECONDS_PER_CALL  # seconds of a step
+        iterator = iter(batches)
+        seconds_per_step = _SECONDS_PER_CALL  # not measured yet: the first call takes one step
         while step < end:
-            usual = max(1, int(_SECONDS_PER_CALL / seconds))
-            limit = _CLUSTER_STEPS if self._replicas.is_cluster else usual
-            count = self._profile.begin_steps(step, self._count_steps(step, end, limit))
+            steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
+            limit = _CLUSTER_STEPS if self._replicas.is_cluster else steps_per_call
+            count = self._profile.begin_steps(step, self._steps_until_report(step, end, limit))
             start = time.monotonic()
             with self._log_compiling():
-                self.step.train_steps(iterator, tf.constant(count, tf.int64))
-            seconds = max(time.monotonic() - start, 1e-6) / count
+                self.train_step.run(iterator, tf.constant(count, tf.int64))
+            seconds_per_step = max(time.monotonic() - start, 1e-6) / count
             step += count
-            self.step.check_skipped(step)
+            self.train_step.check_skipped(step)
             self._progress.advance(count)
             if step < end:  # the last step is reported and saved together with the epoch
                 if step % self.config.summary_every == 0:
@@ -219,7 +230,7 @@ class TrainingLoop:
                     self._save()
                 check_stop()
 
-    def _count_steps(self, step: int, end: int, limit: int) -> int:
+    def _steps_until_report(self, step: int, end: int, limit: int) -> int:
         """Returns the number of steps until the next report or checkpoint, at most `limit`."""
         intervals = (self.config.summary_every, self.config.checkpoint_every)
         return min(end - step, limit, *(interval - step % interval for interval in intervals))
@@ -231,23 +242,23 @@ class TrainingLoop:
         return log_while_running("compiling the training step")
 
     def _start_interval(self) -> None:
-        self.step.examples.reset_state()
-        self.step.tokens.reset_state()
+        self.train_step.examples.reset_state()
+        self.train_step.tokens.reset_state()
         self._interval_start = time.monotonic()
 
     def _report_interval(self, step: int, end_time: float) -> None:
         """Reports the metrics since the last report up to `step`, which ended at `end_time`."""
-        state, seconds = self.state, end_time - self._interval_start
+        state, train_step, seconds = self.state, self.train_step, end_time - self._interval_start
         values = state.interval_metrics.result()
         values["gradient_norm"] = mean(state.gradient_norm)
         values["learning_rate"] = float(tf.convert_to_tensor(state.optimizer.learning_rate))
-        for name, counter in (("examples", self.step.examples), ("tokens", self.step.tokens)):
+        for name, counter in (("examples", train_step.examples), ("tokens", train_step.tokens)):
             values[f"{name}_per_second"] = float(counter.result()) / seconds
         self._summaries.write("train", "step", values, step=step)
         self._progress.show({name: values[name] for name in _PROGRESS_VALUES})
-        if lost := int(self.step.lost_steps):
-            _log.warning("skipped %d steps before step %d: gradient not finite", lost, step)
-        self.step.lost_steps.assign(0)
+        if skipped := int(train_step.skipped_since_report):
+            _log.warning("skipped %d steps up to step %d: gradient not finite", skipped, step)
+        train_step.skipped_since_report.assign(0)
         state.interval_metrics.reset()
         state.gradient_norm.reset_state()
         self._start_interval()

@@ -18,11 +18,10 @@ from trainer.config import TrainConfig
 from trainer.data import (
     check_data,
     check_same_data,
-    check_steps,
     make_vectorizer,
     warn_of_single_tokens,
 )
-from trainer.loop import TrainingLoop, last_step
+from trainer.loop import TrainingLoop, total_steps
 from trainer.objectives.distillation import (
     apply_soft_labels,
     check_teacher,
@@ -85,7 +84,10 @@ def prepare_run(
         validation=splits["validation"],
         replicas=replicas,
     )
-    _start_or_resume(loop, record, model_dir)
+    if config.teacher and int(loop.state.step) == 0:
+        _copy_teacher_scorers(loop)
+    if not loop.is_finished():
+        _record_changes(loop, record, model_dir)
     return loop
 
 
@@ -121,7 +123,7 @@ def _create_run(
     warn_of_single_tokens(splits["train"], config)
     if "unlabelled" in splits:
         _compute_soft_labels(config, model_dir, vocabulary, splits["unlabelled"])
-    check_steps(config, last_step(config, _training(splits)))
+    check_warmup_steps(config, total_steps(config, _training(splits)))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
         config,
@@ -134,6 +136,15 @@ def _create_run(
     )
     record.write(model_dir)
     return record
+
+
+def check_warmup_steps(config: TrainConfig, steps: int) -> None:
+    """Checks that the warm-up is not longer than the run of `steps` steps; raises a UserError."""
+    if config.warmup_steps > steps:
+        raise UserError(
+            f"--warmup_steps={config.warmup_steps} is longer than the whole run of {steps} steps; "
+            f"use at most --warmup_steps={max(1, steps // 10)}, or more --epochs"
+        )
 
 
 def _compute_soft_labels(
@@ -179,13 +190,13 @@ def _check_resumed(record: RunRecord, corpus: Corpus, splits: _Splits, model_dir
     check_same_data(record.data, corpus, _names_in_corpus(splits), run=f"the run in {model_dir}")
 
 
-def _start_or_resume(loop: TrainingLoop, record: RunRecord, model_dir: Path) -> None:
-    """Copies the teacher's scorers in a new run; warns of changes in a resumed run."""
-    config = loop.config
-    if int(loop.state.step) == 0:
-        if config.teacher:
-            copy_scorers(loop.state.model, _load_teacher(config).evaluator.model)
-    elif not loop.is_finished():
+def _copy_teacher_scorers(loop: TrainingLoop) -> None:
+    copy_scorers(loop.state.model, _load_teacher(loop.config).evaluator.model)
+
+
+def _record_changes(loop: TrainingLoop, record: RunRecord, model_dir: Path) -> None:
+    """Warns of another environment, and saves changed settings to config.json."""
+    if int(loop.state.step):
         record.warn_of_changes(model_dir)
-    if record.config != config and not loop.is_finished():
-        dataclasses.replace(record, config=config).write(model_dir)
+    if record.config != loop.config:
+        dataclasses.replace(record, config=loop.config).write(model_dir)

@@ -49,7 +49,7 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
         UserError: The settings cannot be used here, or another process trains in the folder.
         RunError: Data or files are damaged, memory or disk space is too small, or the loss is no
             longer finite.
-        Interrupted: A signal arrived. The state is saved, and the same call resumes the run.
+        Interrupted: Only inside `with StopSignals()`, by a signal. The same call resumes the run.
     """
     _check_folder(model_dir)
     record = RunRecord.read(model_dir)
@@ -97,7 +97,7 @@ def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str
     # From here on, all workers check for signals at the same steps.
     with replicas.synchronized_stop():
         results = _fit_and_evaluate(loop, corpus, model_dir)
-    replicas.all_gather([0])  # waits, because a worker that exits would end the others
+    replicas.barrier()  # a worker that exits earlier would end the others
     return results
 
 
@@ -141,13 +141,10 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
         path.unlink(missing_ok=True)  # results of fewer epochs
         loop.fit()
     elif path.is_file():
-        _log.info(
-            "%s is already trained; to resume it, increase --epochs or --early_stopping_patience",
-            model_dir,
-        )
+        _log.info("%s is already trained; %s", model_dir, loop.advise_longer())
         return read_json(path)
-    else:  # stopped after the last checkpoint: completes history.csv
-        History(model_dir, epochs=int(loop.state.epoch))
+    else:
+        History.recover(model_dir, epochs=int(loop.state.epoch))
     state = loop.state
     results = load(model_dir).evaluate(corpus, "test") | {
         "best_epoch": int(state.best_epoch),

@@ -24,7 +24,7 @@ class TrainStep:
     Attributes:
         examples: Number of examples since the last reset.
         tokens: Number of tokens in these examples.
-        lost_steps: Number of skipped steps, except those that only overflowed float16.
+        skipped_since_report: Steps skipped since the last report, without float16 overflows.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class TrainStep:
         self._config, self._state = config, state
         self._objective, self._replicas = objective, replicas
         self.tokens, self.examples = keras.metrics.Sum(), keras.metrics.Sum()
-        self.lost_steps = tf.Variable(0)
+        self.skipped_since_report = tf.Variable(0)
         self._skipped_loss = tf.Variable(0.0)  # of the last skipped step
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
 
     @tf.function(
         input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
     )
-    def train_steps(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
+    def run(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
         """Trains on the next `count` batches: token_ids <int32>[B, T] and labels <float32>[B]."""
         # Workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
@@ -111,7 +111,7 @@ class TrainStep:
         # With float16, overflows are normal.
         is_overflow = self._scales_loss and tf.math.is_finite(loss)
         if not is_overflow:
-            self.lost_steps.assign_add(1)
+            self.skipped_since_report.assign_add(1)
 
     def check_skipped(self, step: int) -> None:
         """Checks that not too many consecutive steps were skipped.

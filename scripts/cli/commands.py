@@ -34,7 +34,10 @@ class RunningCommand:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM has arrived; temporary files are deleted on the way out."""
+    """Raised by SIGTERM, so that `with` blocks delete temporary files.
+
+    In training, StopSignals replaces this handler.
+    """
 
 
 def _raise_terminated(*_: object) -> None:
@@ -85,7 +88,7 @@ def _start_command(define_flags: Callable[[], None], arguments: Sequence[str]) -
     before = set(FLAGS)
     try:
         define_flags()
-        defined = set(FLAGS) - before  # before the command imports libraries that define flags
+        defined = set(FLAGS) - before  # now: libraries imported later define flags that must stay
         yield
     finally:
         _running.pop()

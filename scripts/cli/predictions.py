@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.artifacts.trained_run import Explanation
 
 _ESCAPES = ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r"))
-_RESERVED = ("label", "probability", "probabilities", "text", "baseline", "words")
+_RESERVED = ("label", "probability", "text", "baseline", "words")
 # Indices in xterm's 256 colours, from weak to strong; 0 is no colour.
 _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
@@ -49,14 +49,14 @@ def format_tsv(
 ) -> bytes:
     """Formats a row without a line end: label, probability, text, kept columns, explanation."""
     if explanation and use_colors:
-        shown_text = _color_words(explanation).encode()
+        shown_text = _color_tokens(explanation).encode()
     else:
         shown_text = _escape(text.text)
     row = [_escape(label.encode(errors="replace")), f"{probability:.6f}".encode(), shown_text]
     row += [_escape(_format_value(value).encode()) for value in text.kept.values()]
     if explanation and not use_colors:
-        pairs = zip(explanation.words, explanation.weights, strict=True)
-        row.append(_escape(" ".join(f"{word}={weight:+.3f}" for word, weight in pairs).encode()))
+        pairs = zip(explanation.tokens, explanation.contributions, strict=True)
+        row.append(_escape(" ".join(f"{token}={added:+.3f}" for token, added in pairs).encode()))
     return b"\t".join(row)
 
 
@@ -68,7 +68,7 @@ def format_json(
     content = {"label": label, "probability": probability, "text": decoded, **text.kept}
     if explanation:
         content["baseline"] = explanation.baseline
-        pairs = zip(explanation.words, explanation.weights.tolist(), strict=True)
+        pairs = zip(explanation.tokens, explanation.contributions.tolist(), strict=True)
         content["words"] = list(pairs)
     return json.dumps(content, ensure_ascii=False).encode(errors="replace")
 
@@ -86,12 +86,12 @@ def _format_value(value: Any) -> str:  # noqa: ANN401 a JSON value may have any 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _color_words(explanation: Explanation) -> str:
-    """Colours the words: green if they raise the probability of the second label, red if not."""
-    largest = max(abs(explanation.weights).max(), 1e-9)
-    words = []
-    for word, weight in zip(explanation.words, explanation.weights, strict=True):
-        shade = int(abs(weight) / largest * len(_GREENS) - 1e-6)
-        color = (_GREENS if weight > 0 else _REDS)[shade]
-        words.append(f"\x1b[30;48;5;{color}m{word}\x1b[0m" if color else word)
-    return " ".join(words)
+def _color_tokens(explanation: Explanation) -> str:
+    """Colours the tokens: green if they raise the probability of the second label, red if not."""
+    largest = max(abs(explanation.contributions).max(), 1e-9)
+    colored = []
+    for token, added in zip(explanation.tokens, explanation.contributions, strict=True):
+        shade = int(abs(added) / largest * len(_GREENS) - 1e-6)
+        color = (_GREENS if added > 0 else _REDS)[shade]
+        colored.append(f"\x1b[30;48;5;{color}m{token}\x1b[0m" if color else token)
+    return " ".join(colored)

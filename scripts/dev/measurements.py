@@ -27,6 +27,7 @@ from trainer import run  # noqa: F401 so that the imports are those of scripts.t
 from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
 from trainer.data import make_corpus, make_vectorizer, open_corpus
+from trainer.evaluation.metrics import compute_metrics
 from trainer.evaluation.scoring import Evaluator
 from trainer.loop import TrainingLoop
 from trainer.monitoring import summaries
@@ -61,13 +62,13 @@ def _measure_training(config: TrainConfig) -> Measurement:
         return _describe_work(examples, seconds, 3 * _count_flops_per_token(loop.state.model))
 
 
-def _measure_scoring(method: str, config: TrainConfig) -> Measurement:
-    """Times a method of Evaluator on the test split."""
+def _measure_scoring(score: Callable[..., object], config: TrainConfig) -> Measurement:
+    """Times a function of an Evaluator and examples on the test split."""
     vectorizer, examples = _load_examples(config, "test")
     with tempfile.TemporaryDirectory() as name:
         model = _make_loop(config, vectorizer, examples, Path(name)).state.model
     evaluator = Evaluator(model)
-    seconds = _time_call(lambda: getattr(evaluator, method)(examples))
+    seconds = _time_call(lambda: score(evaluator, examples))
     return _describe_work(examples, seconds, _count_flops_per_token(model))
 
 
@@ -130,7 +131,7 @@ def _measure_input(config: TrainConfig) -> Measurement:
         waited += time.monotonic() - wait_start
         if batch is None:
             return {"seconds": time.monotonic() - start, "waited": waited}
-        loop.step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+        loop.train_step.run(iter(tf.data.Dataset.from_tensors(batch)), 1)
 
 
 def _measure_summaries(config: TrainConfig) -> Measurement:
@@ -158,7 +159,7 @@ def _measure_startup(config: TrainConfig) -> Measurement:
         vectorizer, examples = _load_examples(config, "train")
         start = time.monotonic()
         loop = _make_loop(config, vectorizer, examples, Path(name))
-        loop.step.train_steps(_training_batches(config, examples), 1)
+        loop.train_step.run(_training_batches(config, examples), 1)
         first_step = time.monotonic() - start
     cache = {"examples, empty cache": empty, "examples, full cache": full}
     return cache | {"model and first step": first_step}
@@ -180,8 +181,8 @@ def _measure_replicas(count: int, config: TrainConfig) -> Measurement:
         loop = _make_loop(config, vectorizer, examples, Path(name), replicas=replicas)
     batches = _training_batches(config, examples, shards=count, local=replicas.local)
     steps = batches_per_epoch(examples, config.batch_size) - 1
-    loop.step.train_steps(batches, 1)  # traces the step
-    seconds = _time_call(lambda: loop.step.train_steps(batches, steps))
+    loop.train_step.run(batches, 1)  # traces the step
+    seconds = _time_call(lambda: loop.train_step.run(batches, steps))
     return {"seconds": seconds, "examples": len(examples) - config.batch_size}
 
 
@@ -210,8 +211,8 @@ def _measure_scale(times: int, config: TrainConfig) -> Measurement:
         reading = time.monotonic() - start
         loop = _make_loop(config, vectorizer, examples, Path(name))
         batches = _training_batches(config, examples)
-        loop.step.train_steps(batches, 1)  # traces the step
-        seconds = _time_call(lambda: loop.step.train_steps(batches, 100))
+        loop.train_step.run(batches, 1)  # traces the step
+        seconds = _time_call(lambda: loop.train_step.run(batches, 100))
     return {"examples": repeated.size("train"), "reading": reading, "100 steps": seconds}
 
 
@@ -299,9 +300,9 @@ MEASURES: dict[str, Callable[[TrainConfig], Measurement]] = {
     "peak": _measure_peak,
     "training": _measure_training,
     "keras training": partial(_measure_keras, "fit", "train"),
-    "evaluation": partial(_measure_scoring, "evaluate"),
+    "evaluation": partial(_measure_scoring, lambda e, x: compute_metrics(x.labels, e.logits(x))),
     "keras evaluation": partial(_measure_keras, "evaluate", "test"),
-    "prediction": partial(_measure_scoring, "predict"),
+    "prediction": partial(_measure_scoring, Evaluator.predict),
     "keras prediction": partial(_measure_keras, "predict", "test"),
     "input": _measure_input,
     "summaries": _measure_summaries,

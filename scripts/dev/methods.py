@@ -10,7 +10,6 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +59,10 @@ def _fit_nb_svm(texts: list[bytes], labels: np.ndarray, *_: object) -> Predict:
 
 def _fast_text(max_words: int) -> Fit:
     """Returns fastText with n-grams of up to `max_words` words."""
-    import fasttext  # an optional dependency
 
     def fit(texts: list[bytes], labels: np.ndarray, seed: int, folder: Path) -> Predict:
+        import fasttext  # an optional dependency
+
         lines = [
             f"__label__{label} {text}\n"
             for label, text in zip(labels, map(_prepare_for_fast_text, texts), strict=True)
@@ -87,12 +87,12 @@ def _prepare_for_fast_text(text: bytes) -> str:
     return " ".join(re.sub(r"([.!?,'/()])", r" \1 ", without_tags).split())
 
 
-BASELINES: dict[str, Callable[[], Fit]] = {
-    "TF-IDF of words": partial(_tf_idf, 10_000, 1),
-    "TF-IDF of words and pairs": partial(_tf_idf, None, 2),
-    "NB-SVM": lambda: _fit_nb_svm,
-    "fastText": partial(_fast_text, 1),
-    "fastText of pairs": partial(_fast_text, 2),
+BASELINES: dict[str, Fit] = {
+    "TF-IDF of words": _tf_idf(10_000, 1),
+    "TF-IDF of words and pairs": _tf_idf(None, 2),
+    "NB-SVM": _fit_nb_svm,
+    "fastText": _fast_text(1),
+    "fastText of pairs": _fast_text(2),
 }
 
 
@@ -105,13 +105,12 @@ def measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
     devices.set_threads(config.batch_size)
     dataset = open_named_dataset(config)
     if method in BASELINES:
-        try:
-            fit = BASELINES[method]()
-        except ImportError as error:
-            raise UserError(f"{method} needs {error.name}: pip install -e '.[peers]'") from error
         texts, labels = _read_split(dataset, "train")
         start = time.monotonic()
-        predict = fit(texts.tolist(), labels, config.seed, folder)
+        try:
+            predict = BASELINES[method](texts.tolist(), labels, config.seed, folder)
+        except ImportError as error:
+            raise UserError(f"{method} needs {error.name}: pip install -e '.[peers]'") from error
     else:
         in_memory = _load_into_memory(dataset, config)
         start = time.monotonic()

@@ -1,11 +1,13 @@
 """One worker of a run when another one fails, is stopped, or differs."""
 
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipeline.errors import RunError, UserError
+from trainer.agreement import check_same_settings
 from trainer.runtime.replicas import one_replica
 from trainer.runtime.signals import Interrupted
 
@@ -65,6 +67,13 @@ def test_a_lost_worker_does_not_hide_a_failure_of_this_one(cluster):
     replicas.all_gather = lost
     with pytest.raises(UserError, match="no file"), replicas.fail_together():
         raise UserError("no file")
+
+
+def test_settings_of_a_machine_are_not_compared(small_config):
+    compared = {}
+    check_same_settings(SimpleNamespace(check_equal=compared.update), small_config)
+    assert "--seed" in compared
+    assert not {"--data_dir", "--cache_dir", "--cache_gb", "--distribute"} & set(compared)
 
 
 def test_only_values_that_differ_are_named(cluster):

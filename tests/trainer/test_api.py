@@ -22,6 +22,12 @@ def test_importing_trainer_does_not_import_tensorflow():
     assert output.strip() == b"False"
 
 
+def test_the_errors_are_public():
+    assert {trainer.UserError, trainer.RunError, trainer.Interrupted} <= {
+        getattr(trainer, name) for name in trainer.__all__
+    }
+
+
 def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
     config = RunRecord.read(folder).config

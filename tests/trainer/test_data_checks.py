@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.errors import UserError
 from tests.helpers import FILE_ROWS, config_for_file, write_csv
-from trainer.data import check_data, check_steps, open_corpus
+from trainer.data import check_data, open_corpus
+from trainer.preparation import check_warmup_steps
 
 
 def check(path, cache, **settings):
@@ -46,7 +47,7 @@ def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
 
 def test_an_empty_validation_split_is_an_error(small_config):
     config = dataclasses.replace(small_config, validation_fraction=0.001)
-    with pytest.raises(UserError, match=r"change --validation_fraction \(0\.001 now\)"):
+    with pytest.raises(UserError, match=r"increase --validation_fraction \(0\.001 now\)"):
         check_data(open_corpus(config), config)
 
 
@@ -68,7 +69,7 @@ def test_a_given_split_of_one_class_is_warned_about(tmp_path, caplog):
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
 def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):
     check(write_csv(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
-    assert ("label 'pos': accuracy says little" in caplog.text) == warns
+    assert ("label 'pos': accuracy hardly measures this label" in caplog.text) == warns
 
 
 def test_findings_in_files_are_logged(tmp_path, caplog):
@@ -107,8 +108,8 @@ def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
 
 
 def test_warmup_longer_than_the_run_is_refused(small_config):
-    check_steps(dataclasses.replace(small_config, warmup_steps=40), 40)
+    check_warmup_steps(dataclasses.replace(small_config, warmup_steps=40), 40)
     with pytest.raises(
         UserError, match="--warmup_steps=41 is longer than the whole run of 40 steps"
     ):
-        check_steps(dataclasses.replace(small_config, warmup_steps=41), 40)
+        check_warmup_steps(dataclasses.replace(small_config, warmup_steps=41), 40)

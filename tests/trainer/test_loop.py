@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.batches import training_batches
 from tests.helpers import make_small_loop
+from trainer.evaluation.metrics import compute_metrics
 from trainer.evaluation.scoring import Evaluator
 
 
@@ -17,8 +18,8 @@ def test_eight_examples_are_memorized(small_config, splits, tmp_path):
     assert 0 < sum(eight.labels) < 8
     loop = make_small_loop(config, splits, tmp_path, training=eight)
     for epoch in range(60):
-        loop.step.train_steps(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
-    measured = Evaluator(loop.state.model).evaluate(eight)
+        loop.train_step.run(iter(training_batches(eight, batch_size=8, seed=0, epoch=epoch)), 1)
+    measured = compute_metrics(eight.labels, Evaluator(loop.state.model).logits(eight))
     assert measured["accuracy"] == 1.0
     assert measured["loss"] < 0.05
 
@@ -37,6 +38,27 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
     assert caplog.messages[-1] == (
         f"stopped: no better validation loss in the last 2 epochs; best epoch {best} of {best + 2}"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "stale", "advice"),
+    [
+        ({}, 2, 1, "to resume it, increase --epochs"),
+        ({}, 1, 3, "to resume it, increase --early_stopping_patience"),
+        ({}, 2, 3, "to resume it, increase --early_stopping_patience and --epochs"),
+        ({"decay": "linear"}, 2, 1, "to train longer, name another --model_dir"),
+        ({"max_steps": 3}, 2, 1, "to train longer, name another --model_dir"),
+    ],
+)
+def test_a_finished_run_gives_advice_that_works(
+    small_config, splits, tmp_path, settings, epochs, stale, advice
+):
+    config = dataclasses.replace(small_config, epochs=2, early_stopping_patience=3, **settings)
+    loop = make_small_loop(config, splits, tmp_path)
+    loop.state.epoch.assign(epochs)
+    loop.state.stale_epochs.assign(stale)
+    assert loop.is_finished()
+    assert loop.advise_longer() == advice
 
 
 @pytest.mark.slow

@@ -16,12 +16,12 @@ def test_a_step_is_traced_once_for_all_lengths(small_config, splits, tmp_path):
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
     assert len({token_ids.shape for token_ids, _ in batches}) > 2
     for count in (1, 2, 5):
-        loop.step.train_steps(iter(batches), count)
+        loop.train_step.run(iter(batches), count)
     assert int(loop.state.step) == 8
-    assert loop.step.train_steps.experimental_get_tracing_count() == 1
+    assert loop.train_step.run.experimental_get_tracing_count() == 1
     evaluator = Evaluator(loop.state.model)
-    evaluator.evaluate(splits[1])
-    evaluator.evaluate(splits[2])
+    evaluator.logits(splits[1])
+    evaluator.logits(splits[2])
     evaluator.predict(splits[2])
     assert evaluator.score_step.experimental_get_tracing_count() == 1
 
@@ -47,7 +47,7 @@ def test_steps_have_the_same_bits_in_one_call_or_in_many(small_config, splits, t
     for counts in ([6], [1, 3, 2]):
         loop, iterator = make_small_loop(small_config, splits, tmp_path), iter(batches)
         for count in counts:
-            loop.step.train_steps(iterator, count)
+            loop.train_step.run(iterator, count)
         weights.append([variable.numpy() for variable in loop.state.model.variables])
     for one, many in zip(*weights, strict=True):
         assert (one == many).all()

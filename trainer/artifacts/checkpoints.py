@@ -31,7 +31,7 @@ class Checkpoints:
 
     def __init__(self, model_dir: Path, state: TrainState) -> None:
         self._state = state
-        self._fingerprint = state.fingerprint.numpy()
+        self._fingerprint = state.fingerprint.numpy()  # restore() overwrites state.fingerprint
         best = _best_checkpoint(state.model, state.fingerprint, state.best_epoch, state.best_loss)
         self._latest = _make_manager(state.checkpoint(), model_dir / "checkpoints")
         self._best = _make_manager(best, model_dir / "best")
@@ -114,6 +114,7 @@ def _best_checkpoint(
 
 
 def _make_manager(checkpoint: tf.train.Checkpoint, folder: Path) -> tf.train.CheckpointManager:
+    """Deletes incomplete checkpoints, rewrites the list, and opens a CheckpointManager."""
     _remove_unfinished(folder)
     _rewrite_checkpoint_list(folder)
     return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=_MAX_TO_KEEP)

@@ -45,10 +45,10 @@ def export(model_dir: Path, export_dir: Path) -> None:
     _check_replaceable(target, export_dir)
     record = read_record(model_dir)
     # The temporary folder goes into an existing folder, so that missing permissions fail early.
-    highest = target
-    while not highest.parent.exists():
-        highest = highest.parent
-    with unfinished_folder(target, beside=highest) as folder, without_cudnn():
+    sibling = target
+    while not sibling.parent.exists():
+        sibling = sibling.parent
+    with unfinished_folder(target, beside=sibling) as folder, without_cudnn():
         uses_tensor_float_32 = tf.config.experimental.tensor_float_32_execution_enabled()
         try:
             # One branch, because the best number depends on the machine that uses the export.

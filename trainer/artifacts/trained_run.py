@@ -40,13 +40,13 @@ class Explanation:
     The baseline and the contributions add up to the log-odds.
 
     Attributes:
-        words: The tokens that the model reads.
-        weights: The contribution of each token, <float32>[len(words)].
+        tokens: The tokens that the model reads.
+        contributions: The contribution of each token, <float32>[len(tokens)].
         baseline: The log-odds without any token.
     """
 
-    words: list[str]
-    weights: np.ndarray
+    tokens: list[str]
+    contributions: np.ndarray
     baseline: float
 
 
@@ -58,7 +58,7 @@ class TrainedRun:
         config: The settings of the run.
         label_names: The names of labels 0 and 1.
         vectorizer: Converts texts to the token ids of the model.
-        evaluator: Computes logits and metrics; `evaluator.model` has the best weights.
+        evaluator: Computes logits and probabilities; `evaluator.model` has the best weights.
         best_epoch: The epoch of these weights, counted from 1.
         validation_loss: The validation loss of these weights.
         data: The fingerprints of the training data; empty in a run of an early version.
@@ -95,8 +95,8 @@ class TrainedRun:
         """
         text = _to_bytes(text)
         token_ids = self.vectorizer(tf.constant([text]))[0]
-        weights, baseline = self.evaluator.contributions(token_ids)
-        return Explanation(self.vectorizer.tokens_of(text), weights.numpy(), float(baseline))
+        contributions, baseline = self.evaluator.contributions(token_ids)
+        return Explanation(self.vectorizer.tokens_of(text), contributions.numpy(), float(baseline))
 
     def evaluate(
         self, corpus: Corpus, split: str, *, report_dir: Path | None = None
@@ -182,7 +182,7 @@ def load(
     if branches is None:
         devices.set_threads(config.batch_size, warn=False)  # logits differ by 1e-6 at most
     if precision is None:
-        devices.check_precision(config.precision, record.precision, str(model_dir))
+        devices.warn_of_precision(config.precision, record.precision, model_dir)
         precision = record.precision
     vectorizer = make_vectorizer(load_vocabulary(model_dir, record), config)
     model = build_model(config, vectorizer.vocabulary_size, precision, branches)

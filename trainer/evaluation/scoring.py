@@ -1,4 +1,4 @@
-"""Runs a model on a split: computes logits, probabilities and metrics, and fits the temperature."""
+"""Runs a model on a split: computes logits and probabilities, and fits the temperature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from model.classifier import TextClassifier
 from pipeline.batches import evaluation_batches, evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_temperature
-from trainer.evaluation.metrics import compute_metrics
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas, one_replica
 
@@ -17,7 +16,7 @@ EVALUATION_BATCH = 128  # examples; larger batches are not faster
 
 
 class Evaluator:
-    """Computes the logits, probabilities and metrics of splits.
+    """Computes the logits and probabilities of splits.
 
     Args:
         model: The model, built; also an attribute.
@@ -27,10 +26,6 @@ class Evaluator:
     def __init__(self, model: TextClassifier, replicas: Replicas | None = None) -> None:
         self.model = model
         self._replicas = replicas or one_replica()
-
-    def evaluate(self, examples: Examples) -> dict[str, float]:
-        """Computes the metrics of a split; see `compute_metrics` and `logits`."""
-        return compute_metrics(examples.labels, self.logits(examples, description="scoring"))
 
     def calibrate(self, examples: Examples) -> np.ndarray:
         """Fits the model's temperature on a split that the model was not trained on.

@@ -38,6 +38,11 @@ class History:
                 epochs,
             )
 
+    @classmethod
+    def recover(cls, model_dir: Path, *, epochs: int) -> None:
+        """Adds the last row if the process was stopped after its checkpoint."""
+        cls(model_dir, epochs=epochs)
+
     def accuracies(self) -> list[float]:
         """Returns the validation accuracy of each epoch so far."""
         return [float(row["validation_accuracy"]) for row in self._rows]

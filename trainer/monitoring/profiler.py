@@ -12,7 +12,7 @@ class Profile:
 
     Args:
         folder: The profile is written to `plugins/profile` in this folder.
-        steps: The first step and the step after the last one; empty for no profile.
+        steps: (A, B): records steps A + 1 to B; empty for no profile.
     """
 
     def __init__(self, folder: Path, steps: tuple[int, ...]) -> None:

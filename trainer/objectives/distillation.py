@@ -34,10 +34,10 @@ def check_teacher(teacher: TrainConfig, student: TrainConfig) -> None:
     if teacher.encoders != student.encoders[:-1]:
         differences.append(f"--encoder={teacher.encoder}")
     if differences:
-        hint = ", with one more encoder after a comma" if teacher.encoders else ""
+        hint = "one more encoder after a comma" if teacher.encoders else "exactly one encoder"
         raise UserError(
             f"--teacher={student.teacher} must be this model without its last encoder, but it was "
-            f"trained with {' '.join(differences)}; use the same settings here{hint}"
+            f"trained with {' '.join(differences)}; use the same settings here, but {hint}"
         )
 
 
@@ -48,7 +48,8 @@ def copy_scorers(student: TextClassifier, teacher: TextClassifier) -> None:
             variable.assign(value)
 
 
-# The student has the teacher's probabilities, so that it can be resumed without the teacher.
+# The student has the teacher's probabilities, so that it can be resumed without the teacher, once
+# its first step is saved.
 _SOFT_LABELS = "taught_labels.npy"
 
 

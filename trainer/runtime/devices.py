@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -30,13 +31,13 @@ def choose_precision(setting: str) -> str:
     return "mixed_float16" if has_tensor_cores else "float32"
 
 
-def check_precision(setting: str, recorded: str, run: str) -> None:
+def warn_of_precision(setting: str, recorded: str, model_dir: Path) -> None:
     """Warns if the recorded precision of a run is not the one that this machine would choose."""
     usual = choose_precision(setting)
     if recorded != usual:
         _log.warning(
-            "%s was trained in %s and uses it here too, although %s is usual on this machine",
-            run,
+            "%s was trained with precision %s and keeps it; this machine would choose %s",
+            model_dir,
             recorded,
             usual,
         )

@@ -124,6 +124,10 @@ class Replicas:
         rows[self._worker] = numbers
         return np.asarray(self._sum_over_workers(tf.constant(rows)))
 
+    def barrier(self) -> None:
+        """Waits until all workers have reached this call."""
+        self.all_gather([0])
+
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def _sum_over_workers(self, numbers: tf.Tensor) -> tf.Tensor:
         # identity: all_reduce needs a tensor on the replica's device, not a captured constant.
@@ -132,9 +136,10 @@ class Replicas:
 
     @contextlib.contextmanager
     def fail_together(self) -> Iterator[None]:
-        """Ends a block in all workers if it fails or is interrupted in one of them.
+        """After the block, waits for all workers.
 
-        Otherwise the other workers would wait forever. The block must not wait for other workers.
+        Raises an error in every worker if the block failed or was interrupted in any of them. The
+        block must not wait for other workers.
 
         Raises:
             Interrupted: Another worker was interrupted by a signal.

@@ -11,7 +11,9 @@ from typing import Protocol
 
 
 class Interrupted(Exception):
-    """A signal interrupted the run, and the run was saved.
+    """A signal arrived inside a `StopSignals` block.
+
+    `TrainingLoop.fit` saves the state before it raises this.
 
     Attributes:
         signal: The number of the signal; the exit code is 128 plus this number.

@@ -67,7 +67,7 @@ def test_values_other_than_strings_are_json_in_rows():
 def test_an_explanation_is_the_last_column():
     from types import SimpleNamespace
 
-    explanation = SimpleNamespace(words=["a\tb"], weights=np.array([0.5]), baseline=0.0)
+    explanation = SimpleNamespace(tokens=["a\tb"], contributions=np.array([0.5]), baseline=0.0)
     row = predictions.format_tsv("x", 0.5, Text(b"fine", {"id": "7"}), explanation)
     assert row == rb"x	0.500000	fine	7	a\tb=+0.500"
 
@@ -76,7 +76,7 @@ def test_an_explanation_is_the_last_column():
     ("names", "message"),
     [
         (["id", "label"], "'label' is a name that the output uses"),
-        (["probabilities"], "'probabilities' is a name that the output uses"),
+        (["baseline"], "'baseline' is a name that the output uses"),
         (["body"], "'body' is the text"),
         (["id", "id"], "'id' twice"),
     ],

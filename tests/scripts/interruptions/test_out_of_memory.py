@@ -16,7 +16,7 @@ fit = trainer.loop.TrainingLoop.fit
 
 def fit_in_100_megabytes(trainer, *arguments, **options):
     batch = tf.ones([2, 8], tf.int32), tf.ones([2])  # before the limit, to trace the step
-    trainer.step.train_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    trainer.train_step.run(iter(tf.data.Dataset.from_tensors(batch)), 1)
     trainer.state.step.assign(0)
     used = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)

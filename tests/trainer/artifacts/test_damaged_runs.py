@@ -149,7 +149,7 @@ def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     shutil.rmtree(folder / "checkpoints")
     (folder / "history.csv").unlink()
     used = load(folder)
-    assert "was trained in mixed_float16" in project_log.text
+    assert "was trained with precision mixed_float16" in project_log.text
     on_cpu = load(trained)
     texts = [b"a wonderful film", b"the worst film"]
     np.testing.assert_allclose(used.predict(texts), on_cpu.predict(texts), atol=0.01)
@@ -157,5 +157,5 @@ def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     for epochs in (1, 2):  # started again, then resumed
         config = dataclasses.replace(small_config, epochs=epochs)
         results = runs.train(config, folder)
-        assert "was trained in mixed_float16 and uses it here too" in project_log.text
+        assert "was trained with precision mixed_float16 and keeps it" in project_log.text
         assert results["epochs"] == epochs

@@ -81,17 +81,6 @@ def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path
     assert RunRecord.read(tmp_path).config == small_config
 
 
-def test_a_missing_setting_gets_its_former_default(small_config, monkeypatch):
-    """The default of a new setting may differ from the former behaviour."""
-    (field,) = (f for f in dataclasses.fields(TrainConfig) if f.name == "punctuation")
-    monkeypatch.setattr(field, "metadata", {**field.metadata, "legacy_value": "keep"})
-    settings = dataclasses.asdict(small_config)
-    del settings["punctuation"]
-    assert TrainConfig(**settings).punctuation == "drop"
-    assert TrainConfig.from_saved(settings).punctuation == "keep"
-    assert TrainConfig.from_saved({**settings, "punctuation": "drop"}).punctuation == "drop"
-
-
 def test_removed_settings_are_accepted_only_if_they_had_no_effect(small_config):
     """A run of version 0.2.0 loads, unless it was trained in a way that no longer exists."""
     settings = dataclasses.asdict(small_config)

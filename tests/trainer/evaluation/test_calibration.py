@@ -119,5 +119,5 @@ def test_cross_fitting_gives_each_half_the_temperature_of_the_other():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_calibration_error_of_nan_logits_is_none(value):
+def test_calibration_error_of_nan_logits_is_nan(value):
     assert np.isnan(calibration_error(np.array([1.0, value], np.float32), np.array([1.0, 0.0])))

@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 from pipeline.batches import evaluation_batches
 from tests.helpers import make_small_loop
 from trainer.artifacts.trained_run import load
+from trainer.evaluation.metrics import compute_metrics
 from trainer.evaluation.scoring import Evaluator
 
 
@@ -24,8 +25,8 @@ def test_evaluation_counts_each_example_once(small_config, splits, tmp_path, cou
     model.scorers[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model)
     assert len(examples) == count
-    measured, probabilities = evaluator.evaluate(examples), evaluator.predict(examples)
-    labels = examples.labels
+    labels, probabilities = examples.labels, evaluator.predict(examples)
+    measured = compute_metrics(labels, evaluator.logits(examples))
     assert measured["accuracy"] == pytest.approx(np.mean((probabilities > 0.5) == labels))
     log_loss = reference.log_loss(labels, probabilities.astype(float), labels=[0, 1])
     assert measured["loss"] == pytest.approx(log_loss, abs=1e-5)

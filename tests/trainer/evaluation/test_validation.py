@@ -58,7 +58,7 @@ def test_the_validation_calibration_error_is_out_of_sample(overconfident, splits
     assert metrics["calibration_error"] != pytest.approx(in_sample, abs=2e-3)
 
 
-def test_less_confident_mistakes_give_a_lower_validation_loss(overconfident, splits):
+def test_less_confident_errors_give_a_lower_validation_loss(overconfident, splits):
     """Calibration would hide the difference; the loss that chooses the best epoch shows it."""
     examples, model = splits[2], overconfident.state.model
     sure, _ = validate(overconfident, examples)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipeline.batches import training_batches
 from tests.helpers import make_small_loop
-from trainer import loop as trainer
+from trainer import loop as training_loop
 from trainer import run as runs
 from trainer.building import build_model
 from trainer.config import TrainConfig
@@ -44,7 +44,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         batches = training_batches(splits[0], **about, epoch=epoch)
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
-            made.step.train_steps(iterator, 1)
+            made.train_step.run(iterator, 1)
             steps.append(
                 [state.interval_metrics.result()["loss"], float(state.gradient_norm.result())]
             )
@@ -55,7 +55,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
         steps=steps,
         weights=np.concatenate([w.numpy().ravel() for w in state.model.trainable_variables]),
         logits=Evaluator(state.model, replicas).logits(splits[1]),
-        counts=[float(made.step.examples.result()), float(made.step.tokens.result())],
+        counts=[float(made.train_step.examples.result()), float(made.train_step.tokens.result())],
         seeds=seeds(state.model, replicas),
     )
 
@@ -100,7 +100,7 @@ def main(mode: str, count: int, config: TrainConfig, folder: Path) -> None:
         for replicas in (one_replica(), open_replicas("mirrored")):
             take_steps(config, folder, replicas)
         return
-    trainer._SECONDS_PER_CALL = 1e-9  # a check for signals after each step
+    training_loop._SECONDS_PER_CALL = 1e-9  # a check for signals after each step
     stop = StopSignals() if mode == "all" else StopAtCheckpoint(folder / "checkpoints")
     with contextlib.suppress(Interrupted), use_stop(stop):
         runs.train(config, folder)

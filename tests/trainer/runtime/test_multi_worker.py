@@ -105,7 +105,7 @@ def test_a_signal_to_one_worker_stops_all_after_saving(
     ("flag", "difference"),
     [
         ("--learning_rate=0.01", "differ in --learning_rate: worker 1 and worker 0"),
-        ("--dataset=reviews.csv", "differ in the vocabulary (of this SHA-256): worker 1 and"),
+        ("--dataset=reviews.csv", "differ in the SHA-256 of the vocabulary: worker 1 and"),
     ],
 )
 def test_workers_that_differ_are_refused(workers, train_examples, tmp_path, flag, difference):
