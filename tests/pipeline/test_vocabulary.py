@@ -122,5 +122,5 @@ def test_a_damaged_vocabulary_is_a_run_error(tmp_path, content):
 
 
 def test_a_missing_vocabulary_is_a_user_error(tmp_path):
-    with pytest.raises(UserError, match="no vocabulary"):
+    with pytest.raises(UserError, match="is missing; restore it"):
         vocabulary.load(tmp_path / "vocabulary.txt")
