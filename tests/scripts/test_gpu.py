@@ -1,4 +1,4 @@
-"""Tests that need a GPU: .venv/bin/pytest -m gpu. Without a GPU they are skipped.
+"""Tests that need a GPU: .venv/bin/pytest -m gpu. Without a GPU most of them are skipped.
 
 Commands run in separate processes, because this process sees no GPU (conftest.py).
 """
@@ -38,6 +38,17 @@ def environment():
     if int(done.stdout.split()[-1]) == 0:
         pytest.skip("TensorFlow sees no GPU here")
     return environment
+
+
+@pytest.fixture(params=[pytest.param("cpu", marks=pytest.mark.slow), "gpu"])
+def any_environment(request):
+    """The environment of a process with a CPU alone, and of one that sees the GPUs.
+
+    CI runs the first, so that the programs below stay up to date with the code.
+    """
+    if request.param == "cpu":
+        return {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    return request.getfixturevalue("environment")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +97,7 @@ def test_the_lstm_uses_cudnn(train):
     assert b"cudnn" in profile.read_bytes().lower()
 
 
-def test_gradients_of_an_lstm_are_those_of_a_cpu(environment):
+def test_gradients_of_an_lstm_are_those_of_a_cpu(any_environment):
     """In bfloat16, TensorFlow's gradients of cuDNN's LSTM are zero."""
     program = """
 import keras, numpy as np, tensorflow as tf
@@ -109,11 +120,11 @@ for dtype, tolerance in ("float32", 1e-5), ("float16", 5e-3), ("bfloat16", 3e-2)
         assert error < tolerance, (dtype, error)
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=any_environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
-def test_the_loss_scale_recovers_from_overflow(environment):
+def test_the_loss_scale_recovers_from_overflow(any_environment):
     """It starts at a scale at which every gradient overflows."""
     program = """
 import tensorflow as tf
@@ -138,7 +149,7 @@ assert int(optimizer.iterations) >= 20, scales
 assert all(bool(tf.reduce_all(tf.math.is_finite(w))) for w in model.trainable_variables)
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=any_environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
