@@ -278,7 +278,7 @@ class TrainConfig:
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
 
     @classmethod
-    def from_saved(cls, settings: Mapping[str, object]) -> TrainConfig:
+    def from_saved(cls, settings: Mapping[str, Any]) -> TrainConfig:
         """Restores settings that this or an earlier version of the program saved.
 
         Args:
