@@ -84,7 +84,7 @@ class TextClassifier(keras.Model):
         return tf.concat(logits, axis=0)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divides the logit of one example among its tokens.
+        """Attributes the logit of one example to its tokens.
 
         The contribution of a token is the mean of its contributions in all scorers.
 
@@ -92,8 +92,8 @@ class TextClassifier(keras.Model):
             token_ids: <int32>[T], without padding.
 
         Returns:
-            The contribution of each token <float32>[T], and the logit <float32>[] of a text without
-            tokens. Their sum is the logit of the example.
+            The contribution of each token <float32>[T], and the baseline <float32>[], the logit
+            without any contribution. Their sum is the logit of the example.
         """
         per_scorer = [scorer.contributions(token_ids) for scorer in self.scorers]
         per_token, baseline = (

@@ -36,7 +36,7 @@ class ChronoInitializer(keras.initializers.Initializer):
         self._seed = seed
 
     def __call__(self, shape: tuple[int], dtype: str | None = None) -> tf.Tensor:
-        """Returns the biases [4 * units] of Keras' gates: input, forget, cell, output."""
+        """Returns the biases [4 * units] of Keras' gates: input, forget, candidate, output."""
         units = shape[0] // 4
         steps = keras.random.uniform([units], 1.0, self._longest, dtype=dtype, seed=self._seed)
         zeros = keras.ops.zeros([2 * units], dtype=dtype)

@@ -1,4 +1,4 @@
-"""Runs Keras' LSTM faster on a CPU, with the same weights and the same outputs."""
+"""Runs a Keras LSTM with cuDNN on a GPU, and with a fused operation on a CPU."""
 
 from __future__ import annotations
 
@@ -60,8 +60,12 @@ def _cudnn_lstm(
     Returns:
         Outputs [T, B, U].
     """
-    steps, size, units = tf.shape(sequences)[0], tf.shape(sequences)[1], recurrent_kernel.shape[0]
-    state = tf.zeros([1, size, units], sequences.dtype)
+    steps, batch_size, units = (
+        tf.shape(sequences)[0],
+        tf.shape(sequences)[1],
+        recurrent_kernel.shape[0],
+    )
+    state = tf.zeros([1, batch_size, units], sequences.dtype)
     weights = [tf.reshape(tf.transpose(weight), [-1]) for weight in (kernel, recurrent_kernel)]
     no_bias = tf.zeros_like(bias)  # cuDNN has a second bias
     return tf.raw_ops.CudnnRNNV3(
@@ -69,7 +73,7 @@ def _cudnn_lstm(
         input_h=state,
         input_c=state,
         params=tf.concat([*weights, no_bias, bias], axis=0),
-        sequence_lengths=tf.fill([size], steps),
+        sequence_lengths=tf.fill([batch_size], steps),
         rnn_mode="lstm",
     ).output
 

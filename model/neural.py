@@ -23,7 +23,8 @@ class NeuralScorer(keras.layers.Layer):
             learning rate, so this raises the learning rate of the embedding by the same factor. The
             vector of an infrequent token needs this, because it is rarely updated.
         units: Size of the encoder.
-        max_length: Number of tokens at the end of a text that are read; 0: all of them.
+        max_length: Number of tokens at the end of a text that are read; 0: all of them. In
+            training, `window` replaces it.
         window: Number of consecutive tokens, at a random position, that are read in training; 0: no
             window. Most sections of a text reveal its label, and each epoch reads different ones.
         word_dropout: Probability with which training sets a whole embedding vector to zero.
@@ -88,7 +89,7 @@ class NeuralScorer(keras.layers.Layer):
         return self._score(embedded, lengths, training)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divides the logit of one example among its tokens, by integrated gradients.
+        """Attributes the logit of one example to its tokens, by integrated gradients.
 
         The gradients are integrated along the line from zero vectors to the embedding vectors
         (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1), by
@@ -99,8 +100,8 @@ class NeuralScorer(keras.layers.Layer):
 
         Returns:
             The contribution of each token <float32>[T], 0 for tokens that are not read, and the
-            logit <float32>[] of zero vectors. Their sum is the logit, up to the error of the
-            quadrature.
+            baseline <float32>[], the logit of zero vectors. Their sum is the logit, up to the error
+            of the quadrature.
         """
         vectors, lengths = self._embed(self.crop(token_ids[tf.newaxis], training=False))
         points, weights = np.polynomial.legendre.leggauss(_QUADRATURE_POINTS)  # between -1 and 1

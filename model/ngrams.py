@@ -54,6 +54,7 @@ class NgramScorer(keras.layers.Layer):
         # float16 has three digits, which are enough; a smaller table is faster to read.
         self.ratios = self.add_weight(**counted, dtype="float16", name="ratios")
         self.is_rare = self.add_weight(**counted, dtype="bool", name="is_rare")
+        # The weight of an n-gram is this times _LEARNING_RATE_MULTIPLIER.
         self.importance = self.add_weight(
             shape=(_WEIGHT_BUCKETS,), initializer="zeros", name="importance"
         )
@@ -98,7 +99,7 @@ class NgramScorer(keras.layers.Layer):
         return ratios * tf.where(tf.gather(self.is_rare, features), rare_weight, weights)
 
     def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divides the logit of one example among its tokens, by Shapley values.
+        """Attributes the logit of one example to its tokens, by Shapley values.
 
         The score of an n-gram depends on all of its tokens, so each gets an equal share (Lundberg &
         Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017). If an n-gram
@@ -108,7 +109,7 @@ class NgramScorer(keras.layers.Layer):
             token_ids: <int32>[T], without padding.
 
         Returns:
-            The contribution of each token <float32>[T], and the logit <float32>[] without tokens.
+            The contribution of each token <float32>[T], and the baseline <float32>[], the bias.
             Their sum is the logit.
         """
         hashes = _ngram_hashes(token_ids[tf.newaxis], self._max_tokens)[0]  # [T, max_tokens]
@@ -178,7 +179,7 @@ def _ngram_hashes(token_ids: tf.Tensor, max_tokens: int) -> tf.Tensor:
 
 
 def _mix_bits(numbers: tf.Tensor) -> tf.Tensor:
-    """Mixes the bits of <uint64>[...], as SplitMix64 does (Steele et al., OOPSLA 2014)."""
+    """Mixes the bits of <uint64>[...] by two steps of SplitMix64 (Steele et al., OOPSLA 2014)."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         shifted = tf.bitwise.right_shift(numbers, tf.constant(shift, tf.uint64))
         numbers = tf.bitwise.bitwise_xor(numbers, shifted) * tf.constant(factor, tf.uint64)

@@ -1,4 +1,4 @@
-"""From token ids to padded batches: shuffle, bucket by length, pad, prefetch."""
+"""From token ids to padded batches: shuffle, sort pools by length, pad, prefetch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PADDING_LABEL = -2.0  # the label of a row without an example, which only fills 
 
 
 def batches_per_epoch(examples: Examples, batch_size: int) -> int:
-    """Returns the number of batches in an epoch, including a smaller last one."""
+    """Returns the number of batches in an epoch, one of which may be smaller."""
     return math.ceil(len(examples) / batch_size)
 
 
@@ -74,8 +74,9 @@ def training_batches(
     Returns:
         Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. With more
         than one shard, all shards of all batches have the same size, because gathering across
-        processes requires it. Rows that fill up the last batch have one out-of-vocabulary token and
-        the label PADDING_LABEL.
+        processes requires it. Rows without an example fill up
+        a batch that is smaller or does not divide evenly; they have one out-of-vocabulary token
+        and the label PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
     return _gather(examples, order[first_batch:], batch_size, shards, local)

@@ -5,7 +5,7 @@ Layout of a cache folder, which may be any folder, even one with other files:
     CACHE_DIR/text-sentiment-cache/
         CACHEDIR.TAG                 makes backup programs skip the folder
         texts-0123456789abcdef0123/  an entry
-            entry.json               its key; its modification time is the time of the last use
+            entry.json               the key; the time of its last change is that of the last use
             …
         unfinished/                  entries that are being written or removed
 
@@ -41,7 +41,7 @@ _FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.jso
 _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of text-sentiment. You may delete it; it is rebuilt when needed.
 """
-_ABANDONED_SECONDS = 24 * 3600  # the process that wrote an older unfinished entry has died
+_ABANDONED_SECONDS = 24 * 3600  # older unfinished entries are of processes that must have died
 _IN_USE_SECONDS = 3600  # entries used more recently than this are not removed
 
 
@@ -105,12 +105,12 @@ class Cache:
             return read(folder)
 
     def _make(self, folder: Path, key_json: str, make: Callable[[Path], None]) -> None:
-        """Writes an entry, unless another process is faster."""
+        """Writes an entry, unless another process writes it first."""
         new = self._new_folder(f"{folder.name}.")
         try:
             for entry in _entries(new.parent):
                 if time.time() - entry.written_at > _ABANDONED_SECONDS:
-                    with contextlib.suppress(OSError):  # another process was faster
+                    with contextlib.suppress(OSError):  # another process has removed it
                         _delete(entry.folder)
             (new / _MARKER).write_text(key_json + "\n", encoding="utf-8")
             make(new)
@@ -118,7 +118,7 @@ class Cache:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             _set_used(new)
-            with contextlib.suppress(OSError):  # another process was faster; its entry is the same
+            with contextlib.suppress(OSError):  # another process has written the same entry
                 new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -169,7 +169,7 @@ class Cache:
     def _remove(self, folder: Path) -> None:
         """Removes an entry; renames it first, so that no other process reads an incomplete one."""
         unfinished = self._new_folder("removed.")
-        with contextlib.suppress(OSError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process has removed it
             folder.rename(unfinished)
             _delete(unfinished)
         with contextlib.suppress(OSError):

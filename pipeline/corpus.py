@@ -30,7 +30,7 @@ from pipeline.vocabulary import Vectorizer
 
 _T = TypeVar("_T")
 
-Dataset = NamedDataset | FileDataset  # both have the same interface
+Dataset = NamedDataset | FileDataset  # both are read by split; files also know their counts
 
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
@@ -91,7 +91,7 @@ class Corpus:
 
         def make(folder: Path) -> None:
             chunks = self._show_progress(texts.in_chunks(READ_BATCH), "counting tokens", len(texts))
-            tokens = vocabulary.most_frequent(
+            tokens = vocabulary.most_frequent_tokens(
                 (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
             )
             vocabulary.save(tokens, folder / "vocabulary.txt")

@@ -119,7 +119,7 @@ class _ConcatenatedValues:
 
 
 def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
-    """Returns unlabelled examples with token ids <int32>[N, (T)], in memory."""
+    """Returns examples with token ids <int32>[N, (T)], in memory; their labels, 0, are not used."""
     lengths = token_ids.row_lengths().numpy().astype(np.int32)
     return Examples(
         token_ids.flat_values.numpy(),

@@ -90,25 +90,25 @@ class Vectorizer:
         return tf.concat([token_ids, filler], axis=1)
 
 
-def most_frequent(texts: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
-    """Computes the same vocabulary as TextVectorization.adapt, in a tenth of its time.
+def most_frequent_tokens(chunks: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
+    """Returns the vocabulary that TextVectorization.adapt would find, in a tenth of its time.
 
     Like `adapt`, puts the alphabetically later one of two equally frequent tokens first.
 
     Args:
-        texts: Chunks of standardized texts.
+        chunks: Standardized texts, in chunks.
         vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
 
     Returns:
         At most `vocab_size - FIRST_TOKEN_ID` tokens, the most frequent first.
     """
     counts: collections.Counter[bytes] = collections.Counter()
-    for chunk in texts:
+    for chunk in chunks:
         counts.update(b" ".join(chunk).split())
-    most_frequent = heapq.nlargest(
+    frequent = heapq.nlargest(
         vocab_size - FIRST_TOKEN_ID, counts.items(), key=lambda item: (item[1], item[0])
     )
-    return [token.decode() for token, _ in most_frequent]
+    return [token.decode() for token, _ in frequent]
 
 
 def save(tokens: Sequence[str], path: Path) -> None:

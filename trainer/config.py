@@ -78,11 +78,13 @@ class TrainConfig:
     )
     validation_fraction: float = _setting(
         0.2,
-        "fraction of the train split for the validation split, if the data has none",
+        "fraction of the train split that becomes the validation split, if the data has none",
         between=(0.001, 0.9),
     )
     test_fraction: float = _setting(
-        0.2, "fraction of your files for the test split, if they have none", between=(0.001, 0.9)
+        0.2,
+        "fraction of the train split that becomes the test split, if your files have none",
+        between=(0.001, 0.9),
     )
     skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")
     splits_from_names: bool = _setting(
@@ -98,7 +100,7 @@ class TrainConfig:
     positive_label: str = _setting(
         "",
         "label whose probability is predicted; empty: the larger number, or the last label in "
-        "alphabetical order",
+        "alphabetical order (TensorFlow Datasets: the last label)",
     )
     encoding: str = _setting(
         "auto",

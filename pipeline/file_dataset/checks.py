@@ -110,7 +110,7 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
         )
     dropped = ", since --drop_duplicates dropped the others" if splits.dropped else ""
     hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""
-    raise UserError(f"{name} has no row to train on: {found or 'no rows'}{dropped}{hint}")
+    raise UserError(f"{name} has no row in the train split: {found or 'no rows'}{dropped}{hint}")
 
 
 def log_findings(name: str, rows: ParsedRows, labels: Sequence[str], splits: Splits) -> None:
@@ -157,7 +157,9 @@ def _log_splits(name: str, splits: Splits) -> None:
             splits.unlabelled_dropped,
         )
     if splits.copies:
-        counts = (f"{n} of {one} in {other}" for (one, other), n in splits.copies.items())
+        counts = (
+            f"{n} {one} rows are also in {other}" for (one, other), n in splits.copies.items()
+        )
         _log.warning(
             "%s: some texts are in two splits, so results will look too good: %s; to drop them "
             "from the first split: --drop_duplicates",

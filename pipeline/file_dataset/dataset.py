@@ -14,13 +14,13 @@ import tensorflow as tf
 from pipeline.cache import Cache
 from pipeline.datasets import READ_BATCH
 from pipeline.errors import RunError
-from pipeline.file_dataset import parsed_rows as parsed
 from pipeline.file_dataset.checks import (
     check_rows,
     check_train_split,
     choose_label_order,
     log_findings,
 )
+from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, load_parsed_rows, save_parsed_rows
 from pipeline.file_dataset.rows import FileSettings, Row, read_rows
 from pipeline.file_dataset.split_names import FileSplit, log_file_splits, split_of_file
 from pipeline.file_dataset.splitting import SplitSettings, make_splits
@@ -73,12 +73,12 @@ class FileDataset:
 
         def make(folder: Path) -> None:
             splits_of = {path: found.split for path, found in self._files.items()}
-            parsed.write_rows(folder, with_progress(read_rows(splits_of, settings)))
+            save_parsed_rows(folder, with_progress(read_rows(splits_of, settings)))
             if _versions(self._files) != versions:
                 raise RunError(f"{name} changed while it was read; run the command again")
 
         cache = cache or Cache(None)
-        self._rows = cache.get("rows", self._rows_key, make=make, read=parsed.read_rows)
+        self._rows = cache.get("rows", self._rows_key, make=make, read=load_parsed_rows)
         paths = list(self._files)
         check_rows(name, paths, self._rows, settings)
         self.label_names = choose_label_order(
@@ -87,7 +87,7 @@ class FileDataset:
         self._splits = make_splits(self._rows, split_settings)
         by_names = self._has_splits_from_names() and not settings.split_column
         check_train_split(name, self._rows, self._splits, by_names=by_names)
-        self._positions = {split: self._splits.positions(split) for split in parsed.SPLIT_NAMES}
+        self._positions = {split: self._splits.positions(split) for split in SPLIT_NAMES}
         self.derived_splits = self._splits.derived_splits
         self.fingerprint = self._rows.statistics["sha256"]
 

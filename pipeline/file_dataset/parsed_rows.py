@@ -51,7 +51,7 @@ class ParsedRows:
     statistics: Statistics
 
 
-def write_rows(folder: Path, rows: Iterable[Row]) -> None:
+def save_parsed_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Writes rows to a folder; the texts are not kept in memory.
 
     Rows that cannot be used are only counted.
@@ -80,8 +80,8 @@ def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     (folder / "statistics.json").write_text(content, encoding="utf-8")
 
 
-def read_rows(folder: Path) -> ParsedRows:
-    """Opens the rows that `write_rows` wrote.
+def load_parsed_rows(folder: Path) -> ParsedRows:
+    """Opens the rows that `save_parsed_rows` wrote.
 
     Raises:
         ValueError: A file is damaged.

@@ -57,9 +57,9 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
     missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
     for number in missing:
-        _move_from_train(
-            number, numbers, rows, settings, keep=2 if number == _TEST and len(missing) == 2 else 1
-        )
+        # A class keeps a text for train, and another for validation if that is made next.
+        keep = 2 if number == _TEST and len(missing) == 2 else 1
+        _move_from_train(number, numbers, rows, settings, keep=keep)
     evaluated = hashes[(numbers == _VALIDATION) | (numbers == _TEST)]
     leaked = (numbers == _UNSUPERVISED) & np.isin(hashes, evaluated)
     numbers[leaked] = _DROPPED

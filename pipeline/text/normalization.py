@@ -58,7 +58,7 @@ def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
     Args:
         texts: <string>[...], valid UTF-8.
         where: <bool>[...], a mask of the texts to normalize. It must be false where `may_change` is
-            false. Other texts cost no time.
+            false. Texts outside the mask cost no time.
 
     Returns:
         <string>[...].

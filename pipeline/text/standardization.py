@@ -35,8 +35,8 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
     """
     kept = _PUNCTUATION if punctuation == "keep" else ""
     texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))
-    is_marked = may_change(texts)
-    texts = normalize(texts, is_marked)
+    may_need_normalizing = may_change(texts)
+    texts = normalize(texts, may_need_normalizing)
     texts = tf.strings.regex_replace(texts, r"<[/!]?[a-zA-Z][^<>]*>", " ")
     for entity, character in _ENTITIES.items():
         texts = tf.strings.regex_replace(texts, entity, character)
@@ -45,12 +45,12 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
     if kept:
         texts = tf.strings.regex_replace(texts, r"\.{2,}", "…")
     texts = tf.strings.regex_replace(texts, rf"[^\pL\pM\pN\p{{So}}'/ {kept}]+", " ")
-    capital = texts
+    before_lower = texts
     texts = tf.strings.lower(texts, encoding="utf-8")  # not earlier, since it stops at a NUL
     # Some marks compose only with small letters, such as that of J̌.
-    texts = normalize(texts, is_marked & (texts != capital))
-    single = rf"[\p{{So}}{kept}]|[{_NO_SPACES}](?:{_ATTACHED})*"
-    texts = tf.strings.regex_replace(texts, single, r" \0 ")
+    texts = normalize(texts, may_need_normalizing & (texts != before_lower))
+    single_character = rf"[\p{{So}}{kept}]|[{_NO_SPACES}](?:{_ATTACHED})*"
+    texts = tf.strings.regex_replace(texts, single_character, r" \0 ")
     # Keep an apostrophe or slash only between two other characters.
     for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
         texts = tf.strings.regex_replace(texts, outside, " ")

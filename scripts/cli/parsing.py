@@ -18,6 +18,7 @@ from trainer.config import GROUPS, TrainConfig
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
 _FLAG = re.compile(r"--?[A-Za-z_]\w*(=.*)?|-+", re.DOTALL)
+_TUPLE = re.compile(r"\('([^']*)', '.*'\)")  # which absl prints for a flag that is not a boolean
 _MARK = "\0"  # before a text that begins with a dash; no argument of a process contains it
 _HELP_COLUMN = 34
 _MIN_HELP_WIDTH, _MAX_HELP_WIDTH = 80, 120
@@ -48,7 +49,8 @@ def parse_flags(argv: list[str], *, takes_texts: bool) -> list[str]:
     except UnicodeDecodeError as error:
         raise UserError("a --flagfile is not text in UTF-8; name a file with flags") from error
     except flags.Error as error:
-        message = shorten(" ".join(str(error).split()), _MAX_ERROR_LENGTH)
+        message = _TUPLE.sub(r"\1", " ".join(str(error).split()))
+        message = shorten(message, _MAX_ERROR_LENGTH)
         hint = "; put -- before a text that begins with a dash" if takes_texts else ""
         raise UserError(f"{message}; --help lists the flags{hint}") from error
     if rest[1:] and not takes_texts:

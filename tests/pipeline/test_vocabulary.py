@@ -76,7 +76,7 @@ def test_the_vocabulary_equals_text_vectorization():
     texts = [b"b a c a", b"a b", b"", b"d a b", b"caf\xc3\xa9 e"]
     layer = keras.layers.TextVectorization(max_tokens=7, standardize=None)
     layer.adapt(tf.constant(texts))
-    words = vocabulary.most_frequent([texts[:2], texts[2:]], vocab_size=7)
+    words = vocabulary.most_frequent_tokens([texts[:2], texts[2:]], vocab_size=7)
     assert words == layer.get_vocabulary(include_special_tokens=False)
     assert words[:2] == ["a", "b"]
     assert len(words) == 5
@@ -122,5 +122,5 @@ def test_a_damaged_vocabulary_is_a_run_error(tmp_path, content):
 
 
 def test_a_missing_vocabulary_is_a_user_error(tmp_path):
-    with pytest.raises(UserError, match="no vocabulary"):
+    with pytest.raises(UserError, match="is missing; restore it"):
         vocabulary.load(tmp_path / "vocabulary.txt")

@@ -13,6 +13,7 @@ from tests.helpers import copy_run
         ("train", ["--epoch=3"], "Did you mean: epochs", 1),
         ("train", ["--epochs=0"], "--epochs=0 is out of range; it must be at least 1", 1),
         ("train", ["--epochs=many"], "--epochs=many", 1),
+        ("train", ["--download=2"], "--download=2: Non-boolean argument to boolean flag;", 1),
         ("train", ["--validation_fraction=1"], "--validation_fraction=1.0 is out of range", 1),
         ("train", ["epochs=3"], "'epochs=3' is not a flag; write --name=value", 1),
         ("train", ["--flagfile=none.flags"], "none.flags", 1),

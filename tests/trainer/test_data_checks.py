@@ -102,7 +102,7 @@ def test_copies_in_two_splits_are_warned_about_or_dropped(tmp_path, caplog):
 
 def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
     path = write_csv(tmp_path / "test_drives.csv")
-    with pytest.raises(UserError, match=r"no row to train on.*--splits_from_names=false"):
+    with pytest.raises(UserError, match=r"no row in the train split.*--splits_from_names=false"):
         check(path, tmp_path / "cache")
     check(path, tmp_path / "cache", splits_from_names=False)
 

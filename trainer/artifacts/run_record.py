@@ -186,7 +186,8 @@ def _check_values(content: Mapping[str, Any], config: TrainConfig) -> None:
         "vocabulary_sha256": isinstance(content["vocabulary_sha256"], str),
         "reviews": _have_type(content["reviews"].values(), int),
         "data_sha256": _have_type(content.get("data_sha256", {}).values(), str),
-        "branches": branches is None or branches in range(1, config.batch_size + 1),
+        "branches": branches is None
+        or (type(branches) is int and 0 < branches <= config.batch_size),
     }
     for name, is_valid in are_valid.items():
         if not is_valid:
