@@ -153,6 +153,8 @@ def test_a_run_trained_on_a_gpu_resumes_on_a_cpu_with_a_warning(
     on_cpu = load(trained)
     texts = [b"a wonderful film", b"the worst film"]
     np.testing.assert_allclose(used.predict(texts), on_cpu.predict(texts), atol=0.01)
+    shutil.rmtree(folder / "best")
+    (folder / "results.json").unlink()
     project_log.clear()
     for epochs in (1, 2):  # started again, then resumed
         config = dataclasses.replace(small_config, epochs=epochs)
