@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -253,13 +254,17 @@ def trained_with_ngrams(shared, run, flags):
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(shared, small_config, splits):
-    """The folder of a finished training loop on `splits` that was not interrupted."""
+def uninterrupted(shared, small_config, splits, tmp_path_factory):
+    """The folder of a finished training loop on `splits` that was not interrupted.
+
+    Each process has a copy, because a loop that opens the folder writes to it.
+    """
     from tests.helpers import make_small_loop
 
-    return shared(
+    folder = shared(
         "uninterrupted", lambda folder: make_small_loop(small_config, splits, folder).fit()
     )
+    return shutil.copytree(folder, tmp_path_factory.mktemp("uninterrupted") / "run")
 
 
 @pytest.fixture(scope="module")
