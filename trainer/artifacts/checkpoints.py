@@ -138,6 +138,9 @@ def _remove_unfinished(folder: Path) -> None:
             continue
         _log.info("%s is an incomplete checkpoint of a killed process; deleted", path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in folder.glob("checkpoint.tmp*"):  # TensorFlow's list, while it is being written
+        if re.fullmatch(r"checkpoint\.tmp[0-9a-f]{32}", path.name):
+            path.unlink()
     remove_unfinished(folder)
 
 

@@ -24,7 +24,11 @@ def test_unfinished_checkpoints_of_a_killed_process_are_removed(
         path = folder / "checkpoints" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"half")
+    lists = [folder / "checkpoints" / f"checkpoint.tmp{name}" for name in ("0" * 32, "mine")]
+    for path in lists:
+        path.write_bytes(b"half")
     make_small_loop(small_config, splits, folder)
+    assert [path.exists() for path in lists] == [False, True]
     assert {path.name for path in folder.glob("checkpoints/ckpt-*")} == whole
 
 
