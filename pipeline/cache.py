@@ -41,7 +41,7 @@ _FOLDER, _UNFINISHED, _MARKER = "text-sentiment-cache", "unfinished", "entry.jso
 _TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a cache of text-sentiment. You may delete it; it is rebuilt when needed.
 """
-_ABANDONED_SECONDS = 24 * 3600  # older unfinished entries are of processes that must have died
+_ABANDONED_SECONDS = 24 * 3600  # the process of an older unfinished entry must have died
 _IN_USE_SECONDS = 3600  # entries used more recently than this are not removed
 
 
