@@ -100,7 +100,7 @@ from trainer.runtime.replicas import open_replicas
 logical = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, logical)
 config = TrainConfig(units=4, embedding_dim=4)
-with open_replicas("mirrored").scope():
+with open_replicas("mirrored").strategy.scope():
     model = build_model(config, 10, "float32")
     build_optimizer(config, model, steps=100)
     base = next(c for c in keras.optimizers.Adam.__mro__ if "_backend_update_step" in vars(c))
