@@ -1,4 +1,4 @@
-"""The model: from token ids to one logit per example."""
+"""The model: from token ids to logits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from model.ngrams import NgramScorer
 
 
 class TextClassifier(keras.Model):
-    """An ensemble of scorers. Its logit is the mean of their logits.
+    """An ensemble of scorers. Its logits are the means of their logits.
 
-    Each scorer has a separate loss. With a single loss of the mean logit, the n-gram scorer would
+    Each scorer has a separate loss. With a single loss of the mean logits, the n-gram scorer would
     fit the labels within an epoch, and the neural scorers would learn nothing.
 
     Args:
         scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
-            <int32>[B, T] to logits <float32>[B].
+            <int32>[B, T] to logits <float32>[B, L]; see `model.labels`.
         is_student: Whether all scorers except the last are frozen copies of a teacher's scorers.
         branches: Number of parallel branches of the graph that share a batch. On a CPU each branch
             keeps one core busy: the matrix products of an LSTM are too small for several cores.
@@ -59,7 +59,7 @@ class TextClassifier(keras.Model):
                 divided by the temperature.
 
         Returns:
-            Logits <float32>[B]; their sigmoid is the probability of the second label.
+            Logits <float32>[B, L]; see `model.labels.to_probabilities`.
         """
         logits = tf.reduce_mean(self.scorer_logits(token_ids, training=training), axis=1)
         return logits if training else logits / self.temperature
@@ -68,7 +68,7 @@ class TextClassifier(keras.Model):
         """Computes the logits of each scorer, without the temperature; see `call`.
 
         Returns:
-            Logits <float32>[B, S] of all S scorers; in training, of the trained scorers.
+            Logits <float32>[B, S, L] of all S scorers; in training, of the trained scorers.
         """
         scorers = self.trained_scorers if training else self.scorers
         logits = []
@@ -83,19 +83,22 @@ class TextClassifier(keras.Model):
                 )
         return tf.concat(logits, axis=0)
 
-    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attributes the logit of one example to its tokens.
+    def contributions(
+        self, token_ids: tf.Tensor, direction: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attributes the logits of one example to its tokens.
 
         The contribution of a token is the mean of its contributions in all scorers.
 
         Args:
             token_ids: <int32>[T], without padding.
+            direction: <float32>[L]; the product of logits and direction is attributed.
 
         Returns:
-            The contribution of each token <float32>[T], and the baseline <float32>[], the logit
-            without any contribution. Their sum is the logit of the example.
+            The contribution of each token <float32>[T], and the baseline <float32>[], the product
+            without any contribution. Their sum is the product of logits and direction.
         """
-        per_scorer = [scorer.contributions(token_ids) for scorer in self.scorers]
+        per_scorer = [scorer.contributions(token_ids, direction) for scorer in self.scorers]
         per_token, baseline = (
             tf.add_n(values) / len(values) for values in zip(*per_scorer, strict=True)
         )

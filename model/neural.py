@@ -1,4 +1,4 @@
-"""The neural scorer: embedding, encoder, logit."""
+"""The neural scorer: embedding, encoder, logits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import numpy as np
 import tensorflow as tf
 
 from model.encoders import make_encoder
+from model.labels import count_logits
 from model.seeds import derive_seed
 
 _QUADRATURE_POINTS = 64  # for the integral of `contributions`
 
 
 class NeuralScorer(keras.layers.Layer):
-    """Scores a text with an embedding, an encoder and a dense layer with one unit.
+    """Scores a text with an embedding, an encoder and a dense layer with L units.
 
     Args:
         encoder: A key of `model.ENCODERS`.
+        class_count: Number of classes.
         vocabulary_size: Number of token ids; id 0 is padding.
         embedding_dim: Size of the embedding vectors.
         embedding_rate: Multiplies the embedding vectors. Adam changes each weight by about the
@@ -38,6 +40,7 @@ class NeuralScorer(keras.layers.Layer):
         self,
         encoder: str,
         *,
+        class_count: int,
         vocabulary_size: int,
         embedding_dim: int,
         embedding_rate: float,
@@ -77,19 +80,21 @@ class NeuralScorer(keras.layers.Layer):
             dropout, seed=derive_seed(seed, "encoding_dropout"), dtype=dtype
         )
         self.logit = keras.layers.Dense(
-            1,
+            count_logits(class_count),
             kernel_initializer=keras.initializers.GlorotUniform(seed=derive_seed(seed, "logit")),
             # With float16 logits, the loss of a confident prediction would round to 0.
             dtype="float32",
         )
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes the logits <float32>[B] of token_ids <int32>[B, T]."""
+        """Computes the logits <float32>[B, L] of token_ids <int32>[B, T]."""
         embedded, lengths = self._embed(self.crop(token_ids, training))
         return self._score(embedded, lengths, training)
 
-    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attributes the logit of one example to its tokens, by integrated gradients.
+    def contributions(
+        self, token_ids: tf.Tensor, direction: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attributes the logits of one example to its tokens, by integrated gradients.
 
         The gradients are integrated along the line from zero vectors to the embedding vectors
         (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1), by
@@ -97,11 +102,12 @@ class NeuralScorer(keras.layers.Layer):
 
         Args:
             token_ids: <int32>[T], without padding.
+            direction: <float32>[L]; the product of logits and direction is attributed.
 
         Returns:
             The contribution of each token <float32>[T], 0 for tokens that are not read, and the
-            baseline <float32>[], the logit of zero vectors. Their sum is the logit, up to the error
-            of the quadrature.
+            baseline <float32>[], that of zero vectors. Their sum is the product of logits and
+            direction, up to the error of the quadrature.
         """
         vectors, lengths = self._embed(self.crop(token_ids[tf.newaxis], training=False))
         points, weights = np.polynomial.legendre.leggauss(_QUADRATURE_POINTS)  # between -1 and 1
@@ -111,10 +117,12 @@ class NeuralScorer(keras.layers.Layer):
             tape.watch(scaled_vectors)
             repeated_lengths = tf.repeat(lengths, _QUADRATURE_POINTS)
             logits = self._score(scaled_vectors, repeated_lengths, training=False)
+            logits = tf.linalg.matvec(logits, direction)
         gradients = tf.cast(tape.gradient(logits, scaled_vectors), tf.float32)
         integral = tf.tensordot(tf.constant(weights / 2, tf.float32), gradients, axes=1)  # [R, E]
         per_token = tf.reduce_sum(integral * tf.cast(vectors[0], tf.float32), axis=1)  # [R]
         baseline = self._score(tf.zeros_like(vectors), lengths, training=False)[0]
+        baseline = tf.reduce_sum(baseline * direction)
         unread = tf.size(token_ids) - tf.size(per_token)
         return tf.pad(per_token, [[unread, 0]]), baseline
 
@@ -135,12 +143,12 @@ class NeuralScorer(keras.layers.Layer):
         return embedded, tf.math.count_nonzero(token_ids, axis=1, dtype=tf.int32)
 
     def _score(self, embedded: tf.Tensor, lengths: tf.Tensor, training: bool) -> tf.Tensor:
-        """Computes the logits <float32>[B] of vectors [B, T, E] with lengths <int32>[B]."""
+        """Computes the logits <float32>[B, L] of vectors [B, T, E] with lengths <int32>[B]."""
         embedded = self.word_dropout(embedded, training=training)
         embedded = self.embedding_dropout(embedded, training=training)
         encoding = self.encoder(embedded, lengths, training=training)
         encoding = self.encoding_dropout(encoding, training=training)  # [B, D]
-        return tf.squeeze(self.logit(encoding), axis=-1)
+        return self.logit(encoding)
 
 
 def window_of_tokens(token_ids: tf.Tensor, size: int, positions: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,23 @@
-"""The n-gram scorer: the logit is a bias plus a sum over the n-grams of a text."""
+"""The n-gram scorer: a logit is a bias plus a sum over the n-grams of a text."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from model.labels import count_logits
+
 # IMDB's train split has 5 million distinct n-grams of up to 3 tokens; 0.4 million are not rare.
 _HASH_BITS = 24
 RATIO_BUCKETS = 2**_HASH_BITS
 _WEIGHT_BUCKETS = 2**21
+# With many logits, tables have fewer buckets, so that all of them together, with both moments of
+# Adam, take less than 256 MB.
+_MAX_RATIOS, _MAX_WEIGHTS = 2**26, 2**23
 
 MIN_COUNT = 4  # training examples; an n-gram that fewer of them contain is rare
 RARE_WEIGHT = 0.04  # the fixed weight of all rare n-grams
@@ -25,10 +31,10 @@ _LEARNING_RATE_MULTIPLIER = 7.0
 class NgramScorer(keras.layers.Layer):
     """Scores a text by the weighted Naive-Bayes log-ratios of its n-grams.
 
-    The logit is the bias plus the sum of ratio * weight over the distinct n-grams of the text. The
-    ratio is log(p(n-gram | label 1) / p(n-gram | label 0)), counted once before training (Wang &
-    Manning, Baselines and Bigrams, ACL 2012). Only the bias depends on the sizes of the classes.
-    The weights start at 0.
+    The logit of a class is the bias plus the sum of ratio * weight over the distinct n-grams of the
+    text. The ratio is log(p(n-gram | class) / p(n-gram | all other classes)), counted once before
+    training (Wang & Manning, Baselines and Bigrams, ACL 2012). Only the bias depends on the sizes
+    of the classes. The weights start at 0. Two classes have one logit, that of the second.
 
     The ratio of a rare n-gram reveals the labels of the few training examples that contain it, and
     training would rely on that. So training leaves out rare n-grams, and inference uses a small,
@@ -40,34 +46,45 @@ class NgramScorer(keras.layers.Layer):
 
     Args:
         max_tokens: Number of tokens in the longest n-grams.
+        class_count: Number of classes, K.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, class_count: int) -> None:
         # float32: a logit is the sum of hundreds of terms.
         super().__init__(dtype="float32", autocast=False)
-        self._max_tokens = max_tokens
+        self._max_tokens, self._class_count = max_tokens, class_count
+        self._logit_count = count_logits(class_count)
+        self._ratio_buckets = min(RATIO_BUCKETS, _buckets(_MAX_RATIOS, self._logit_count))
+        self._weight_buckets = min(_WEIGHT_BUCKETS, _buckets(_MAX_WEIGHTS, self._logit_count))
 
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
         """Creates the tables."""
         del token_ids_shape
-        counted = {"shape": (RATIO_BUCKETS,), "initializer": "zeros", "trainable": False}
+        # For two classes, as in earlier versions, whose checkpoints have these shapes.
+        logits = () if self._logit_count == 1 else (self._logit_count,)
+        buckets, counted = self._ratio_buckets, {"initializer": "zeros", "trainable": False}
         # float16 has three digits, which are enough; a smaller table is faster to read.
-        self.ratios = self.add_weight(**counted, dtype="float16", name="ratios")
-        self.is_rare = self.add_weight(**counted, dtype="bool", name="is_rare")
+        self.ratios = self.add_weight((buckets, *logits), dtype="float16", name="ratios", **counted)
+        self.is_rare = self.add_weight((buckets,), dtype="bool", name="is_rare", **counted)
         # The weight of an n-gram is this times _LEARNING_RATE_MULTIPLIER.
         self.importance = self.add_weight(
-            shape=(_WEIGHT_BUCKETS,), initializer="zeros", name="importance"
+            shape=(self._weight_buckets, *logits), initializer="zeros", name="importance"
         )
-        self.bias = self.add_weight(shape=(), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=logits, initializer="zeros", name="bias")
 
-    def adapt(self, batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
-        """Computes the ratios of n-grams, and sets the bias to the log-odds of the labels.
+    def adapt(
+        self,
+        batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
+        class_weights: np.ndarray | None = None,
+    ) -> None:
+        """Computes the ratios of n-grams, and sets the biases for the shares of the classes.
 
         Args:
-            batches: Training examples: token_ids <int32>[B, T] and labels <float32>[B], 0 or 1.
+            batches: Training examples: token_ids <int32>[B, T] and labels <int32>[B].
+            class_weights: <float32>[K], which training multiplies the losses by; None for 1.
         """
-        counts = np.zeros(2 * RATIO_BUCKETS, np.int32)  # of label 0, then of label 1
-        sizes = np.zeros(2, np.int64)  # examples of each label
+        counts = np.zeros(self._class_count * self._ratio_buckets, np.int32)
+        sizes = np.zeros(self._class_count, np.int64)  # examples of each class
         find_features = tf.function(ngram_features, reduce_retracing=True)
         for token_ids, labels in batches:
             rows, features = (
@@ -75,31 +92,46 @@ class NgramScorer(keras.layers.Layer):
             )
             # numpy.add.at is 30 times slower with indices that are not int64.
             labels = np.asarray(labels, np.int64)
-            indices = features + RATIO_BUCKETS * labels[rows]
+            indices = features % self._ratio_buckets + self._ratio_buckets * labels[rows]
             np.add.at(counts, indices, np.int32(1))
-            sizes += np.bincount(labels, minlength=2)
-        counts = counts.reshape(2, RATIO_BUCKETS)
+            sizes += np.bincount(labels, minlength=self._class_count)
+        counts = counts.reshape(self._class_count, self._ratio_buckets)
         self.is_rare.assign(counts.sum(axis=0) < MIN_COUNT)
-        if not sizes.all():  # with one label, ratios stay 0
+        if np.count_nonzero(sizes) < 2:  # with one class, ratios stay 0
             return
-        self.ratios.assign(_log_ratios(counts, sizes))
-        self.bias.assign(np.log(sizes[1] / sizes[0]))
+        weighted = sizes if class_weights is None else sizes * class_weights
+        is_binary = self._logit_count == 1
+        ratios = np.zeros([self._ratio_buckets, self._logit_count], np.float16)
+        for number in [1] if is_binary else np.flatnonzero(sizes):
+            ratios[:, 0 if is_binary else number] = _log_ratios(counts, sizes, int(number))
+        self.ratios.assign(ratios.reshape(self.ratios.shape))
+        if is_binary:
+            self.bias.assign(np.log(weighted[1] / weighted[0]))
+        else:  # a class without an example counts as half an example
+            self.bias.assign(np.log(np.maximum(weighted, 0.5) / weighted.sum()))
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes the logits <float32>[B] of token_ids <int32>[B, T]."""
+        """Computes the logits <float32>[B, L] of token_ids <int32>[B, T]."""
         rows, features = ngram_features(token_ids, self._max_tokens)
         return self.bias + tf.math.segment_sum(self._feature_scores(features, training), rows)
 
     def _feature_scores(self, features: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns ratio * weight <float32>[M] of features <int32>[M]."""
-        ratios = tf.cast(tf.gather(self.ratios, features), tf.float32)
-        importance = tf.gather(self.importance, features % _WEIGHT_BUCKETS)
+        """Returns ratio * weight <float32>[M, L] of features <int32>[M]."""
+        places = features % self._ratio_buckets
+        ratios = tf.cast(tf.gather(self.ratios, places), tf.float32)
+        importance = tf.gather(self.importance, features % self._weight_buckets)
         weights = _LEARNING_RATE_MULTIPLIER * importance
         rare_weight = 0.0 if training else RARE_WEIGHT
-        return ratios * tf.where(tf.gather(self.is_rare, features), rare_weight, weights)
+        is_rare = tf.gather(self.is_rare, places)[:, tf.newaxis]
+        ratios, weights = (
+            tf.reshape(values, [-1, self._logit_count]) for values in (ratios, weights)
+        )
+        return ratios * tf.where(is_rare, rare_weight, weights)
 
-    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attributes the logit of one example to its tokens, by Shapley values.
+    def contributions(
+        self, token_ids: tf.Tensor, direction: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attributes the logits of one example to its tokens, by Shapley values.
 
         The score of an n-gram depends on all of its tokens, so each gets an equal share (Lundberg &
         Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017). If an n-gram
@@ -107,14 +139,16 @@ class NgramScorer(keras.layers.Layer):
 
         Args:
             token_ids: <int32>[T], without padding.
+            direction: <float32>[L]; the product of logits and direction is attributed.
 
         Returns:
-            The contribution of each token <float32>[T], and the baseline <float32>[], the bias.
-            Their sum is the logit.
+            The contribution of each token <float32>[T], and the baseline <float32>[], that of the
+            bias. Their sum is the product of logits and direction.
         """
         hashes = _ngram_hashes(token_ids[tf.newaxis], self._max_tokens)[0]  # [T, max_tokens]
         features, indices, counts = tf.unique_with_counts(tf.reshape(hashes, [-1]))
         scores = self._feature_scores(tf.cast(features, tf.int32), training=False)
+        scores = tf.linalg.matvec(scores, direction)
         scores = tf.gather(scores / tf.cast(counts, tf.float32), indices)  # of each occurrence
         scores = tf.reshape(scores, tf.shape(hashes))
         length = tf.size(token_ids)
@@ -125,24 +159,33 @@ class NgramScorer(keras.layers.Layer):
             shares = scores[:, size - 1] / tf.cast(sizes, tf.float32)
             for offset in range(size):
                 total += tf.pad(shares[offset:], [[0, tf.minimum(offset, length)]])
-        return total, tf.identity(self.bias)
+        return total, tf.reduce_sum(self.bias * direction)
 
 
-def _log_ratios(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns log(p(n-gram | label 1) / p(n-gram | label 0)), smoothed, <float32>[RATIO_BUCKETS].
+def _buckets(max_values: int, logit_count: int) -> int:
+    """Returns the largest power of two of buckets with at most `max_values` values in all."""
+    return int(2 ** math.floor(math.log2(max_values / logit_count)))
+
+
+def _log_ratios(counts: np.ndarray, sizes: np.ndarray, number: int) -> np.ndarray:
+    """Returns log(p(n-gram | class) / p(n-gram | all other classes)), smoothed, <float32>[F].
 
     The smoothing is divided between the classes in proportion to their sizes. The ratio of an
     n-gram that is equally frequent in both classes is then 0, even if it is rare and the classes
     differ in size; equal smoothing would shift it towards the smaller class.
 
     Args:
-        counts: <int32>[2, RATIO_BUCKETS], examples of each label that contain an n-gram.
-        sizes: <int64>[2], examples of each label, none of them 0.
+        counts: <int32>[K, F], examples of each class that contain an n-gram.
+        sizes: <int64>[K], examples of each class.
+        number: The number of the class, which has an example and is not the only one.
     """
     smoothing = (_SMOOTHING * sizes / sizes.sum()).astype(np.float32)
-    negative, positive = counts.astype(np.float32) + smoothing[:, np.newaxis]
-    ratios = np.log(positive / negative) - np.log(sizes[1] / sizes[0]).astype(np.float32)
-    return np.where(counts.any(axis=0), ratios, 0)  # exactly 0: rounding may leave 1e-7
+    totals = counts.sum(axis=0, dtype=np.int32)
+    inside = counts[number].astype(np.float32) + smoothing[number]
+    outside = (totals - counts[number]).astype(np.float32) + np.delete(smoothing, number).sum()
+    prior = sizes[number] / (sizes.sum() - sizes[number])
+    ratios = np.log(inside / outside) - np.log(prior).astype(np.float32)
+    return np.where(totals, ratios, 0)  # exactly 0: rounding may leave 1e-7
 
 
 def ngram_features(token_ids: tf.Tensor, max_tokens: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -15,7 +15,7 @@ from pipeline.vocabulary import OOV_ID, PADDING_ID
 _POOL_BATCHES = 50
 _READ_AHEAD = 8  # batches; making one takes 1 ms
 _PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple of this, for tensor cores
-PADDING_LABEL = -2.0  # the label of a row without an example, which only fills up a shard
+PADDING_LABEL = -2  # the label of a row without an example, which only fills up a shard
 
 
 def batches_per_epoch(examples: Examples, batch_size: int) -> int:
@@ -72,14 +72,27 @@ def training_batches(
         local: The indices of the shards that this process reads.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels <float32>[B]), padded with PADDING_ID. With more
-        than one shard, all shards of all batches have the same size, because gathering across
-        processes requires it. Rows without an example fill up
-        a batch that is smaller or does not divide evenly; they have one out-of-vocabulary token
-        and the label PADDING_LABEL.
+        Batches of (token_ids <int32>[B, T], labels as in `Examples`), padded with PADDING_ID; see
+        `batch_spec`. With more than one shard, all shards of all batches have the same size,
+        because gathering across processes requires it. Rows without an example fill up a batch that
+        is smaller or does not divide evenly; they have one out-of-vocabulary token and the label
+        PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
     return _gather(examples, order[first_batch:], batch_size, shards, local)
+
+
+def batch_spec(examples: Examples) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    """Returns the types of the token ids <int32>[B, T] and the labels of the batches."""
+    labels = examples.labels
+    return tf.TensorSpec([None, None], tf.int32), tf.TensorSpec(
+        [None, *labels.shape[1:]], labels.dtype
+    )
+
+
+def first_column(labels: tf.Tensor) -> tf.Tensor:
+    """Returns labels [B], or the first column of soft labels [B, L]; below 0 for no label."""
+    return labels if labels.shape.rank == 1 else labels[:, 0]
 
 
 def evaluation_order(lengths: np.ndarray) -> np.ndarray:
@@ -114,18 +127,20 @@ def _gather(
         np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
     )
 
+    specs = batch_spec(examples)
+
     def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         token_ids, labels = tf.numpy_function(
-            lambda chosen: _pad(examples, chosen), [batch], (tf.int32, tf.float32)
+            lambda chosen: _pad(examples, chosen), [batch], [spec.dtype for spec in specs]
         )
-        return tf.ensure_shape(token_ids, [None, None]), tf.ensure_shape(labels, [None])
+        return tf.ensure_shape(token_ids, specs[0].shape), tf.ensure_shape(labels, specs[1].shape)
 
     batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
     return disable_autotune(batches)
 
 
 def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns padded token ids <int32>[B, T] and labels <float32>[B]; -1 positions come last."""
+    """Returns padded token ids <int32>[B, T] and labels; -1 positions come last."""
     chosen = examples[positions[positions >= 0]]
     longest = int(chosen.lengths.max(initial=1))
     padded_length = longest + -longest % _PAD_MULTIPLE
@@ -133,5 +148,6 @@ def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndar
     for row, length in enumerate(chosen.lengths):
         token_ids[row, :length] = chosen.row(row)
     token_ids[len(chosen) :, 0] = OOV_ID
-    no_labels = np.full(len(positions) - len(chosen), PADDING_LABEL, np.float32)
+    shape = (len(positions) - len(chosen), *chosen.labels.shape[1:])
+    no_labels = np.full(shape, PADDING_LABEL, chosen.labels.dtype)
     return token_ids, np.concatenate([chosen.labels, no_labels])

@@ -15,7 +15,7 @@ import tensorflow as tf
 # The values of some examples, concatenated; lengths; labels; hash buckets.
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
-_ARRAYS = {"lengths": np.int32, "labels": np.float32, "hash_buckets": np.uint16}
+_ARRAYS = {"lengths": np.int32, "labels": np.int32, "hash_buckets": np.uint16}
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
@@ -60,7 +60,8 @@ class Examples:
         values: The bytes or token ids of all examples, concatenated.
         starts: <int64>[N], the position of the first value of each example.
         lengths: <int32>[N], the number of values of each example.
-        labels: <float32>[N], 0 or 1; a soft label, from 0 to 1; -1 for no label.
+        labels: Class numbers <int32>[N], -1 for no label; or soft labels <float32>[N, L], which are
+            targets of `model.labels`.
         hash_buckets: <uint16>[N], hashes of the original texts, from `datasets.hash_buckets`.
     """
 
@@ -125,7 +126,7 @@ def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
         token_ids.flat_values.numpy(),
         _starts(lengths),
         lengths,
-        labels=np.zeros(len(lengths), np.float32),
+        labels=np.zeros(len(lengths), np.int32),
         hash_buckets=np.zeros(len(lengths), np.uint16),
     )
 

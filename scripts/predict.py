@@ -150,11 +150,10 @@ def _row_format(*, shows_rows: bool) -> Callable[..., bytes]:
 def _write_rows(
     file: BinaryIO, run: TrainedRun, texts: list[Text], format_row: Callable[..., bytes]
 ) -> None:
-    probabilities = run.predict([text.text for text in texts])
-    for text, probability in zip(texts, probabilities, strict=True):
-        label = run.label_names[int(probability > 0.5)]
+    for text, probabilities in zip(texts, run.predict([t.text for t in texts]), strict=True):
+        by_label = dict(zip(run.label_names, probabilities.tolist(), strict=True))
         explanation = run.explain(text.text) if FLAGS.explain else None
-        file.write(format_row(label, float(probability), text, explanation) + b"\n")
+        file.write(format_row(by_label, text, explanation) + b"\n")
     file.flush()
 
 

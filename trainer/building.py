@@ -18,7 +18,11 @@ _FINAL_RATE = 0.01  # with --decay, the last learning rate as a fraction of the 
 
 
 def build_model(
-    config: TrainConfig, vocabulary_size: int, precision: str, branches: int | None = None
+    config: TrainConfig,
+    vocabulary_size: int,
+    class_count: int,
+    precision: str,
+    branches: int | None = None,
 ) -> TextClassifier:
     """Builds the model with all its variables, so that a checkpoint can be restored.
 
@@ -28,10 +32,11 @@ def build_model(
     # TensorFloat-32 has the range of float32, but the precision of float16.
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
     dtype = keras.DTypePolicy(precision)
-    ngrams = [NgramScorer(config.ngrams)] if config.ngrams else []
+    ngrams = [NgramScorer(config.ngrams, class_count)] if config.ngrams else []
     neural = [
         NeuralScorer(
             encoder,
+            class_count=class_count,
             vocabulary_size=vocabulary_size,
             embedding_dim=config.embedding_dim,
             embedding_rate=config.embedding_rate,

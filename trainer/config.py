@@ -200,9 +200,19 @@ class TrainConfig:
     clip_norm: float = _setting(
         1.0, "maximum global norm of the gradients; 0: no clipping", between=(0.0, 1e9)
     )
+    class_weights: str = _setting(
+        "",
+        "weights of the classes in the training loss: balanced (rare classes count more), or "
+        "numbers by label such as neg:1,pos:3; empty: none",
+    )
+    best_metric: str = _setting(
+        "loss",
+        "validation metric that decides which epoch is best",
+        choices=("loss", "accuracy", "macro_f1"),
+    )
     early_stopping_patience: int = _setting(
         0,
-        "stop after this many epochs without a lower validation loss; 0: never",
+        "stop after this many epochs without a better validation --best_metric; 0: never",
         minimum=0,
         may_change=True,
     )

@@ -12,7 +12,7 @@ from pipeline import DATASETS
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, Dataset
 from pipeline.datasets import open_dataset
-from pipeline.errors import UserError, quote
+from pipeline.errors import UserError, quote, shorten
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.splitting import SplitSettings
@@ -29,6 +29,8 @@ _MIN_VALIDATION_SIZE = 2
 # A class with fewer training examples, or with a smaller fraction of them, causes a warning.
 _FEW_EXAMPLES = 10
 _SMALL_FRACTION = 0.01
+_MANY = 20  # classes; from here on, each is expected to be a small fraction
+_SHOWN = 5  # labels that a message names
 
 
 def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None) -> Corpus:
@@ -111,7 +113,7 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
     """
     names = corpus.dataset.label_names
     order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
-    _log.info("labels: %s (positive)", order)
+    _log.info("labels: %s%s", shorten(order, 500), " (positive)" if len(names) == 2 else "")
     corpus.log_findings()
     counts = corpus.class_counts()
     _check_classes(corpus, counts, config)
@@ -121,28 +123,36 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
 
 
 def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
-    """Checks that train and the splits derived from it have all classes; warns for other splits."""
+    """Checks that train and the splits derived from it have two classes; warns of missing ones."""
     names = corpus.dataset.label_names
     for split, class_counts in counts.items():
-        for name, count in zip(names, class_counts, strict=True):
-            if count:
-                continue
-            if split != "train" and split not in corpus.derived_splits:
-                _log.warning("the %s split has no example with label %s", split, quote(name))
-                continue
+        missing = [name for name, count in zip(names, class_counts, strict=True) if not count]
+        must_vary = split == "train" or split in corpus.derived_splits
+        if must_vary and len(missing) > len(names) - 2:
             raise UserError(
-                f"{config.dataset} has too few examples with label {quote(name)}: "
-                f"{_describe(names, counts)}; each split needs one of each label, so give at least "
-                f"{1 + len(corpus.derived_splits)} different texts of each; or "
+                f"{config.dataset} has too few examples with label {quote(missing[0])}: "
+                f"{_describe(names, counts)}; each split needs examples of two labels, so give at "
+                f"least {1 + len(corpus.derived_splits)} different texts of each; or "
                 f"{_advise(split, corpus, config)}"
             )
+        if missing:
+            effect = ", so it is never predicted" if split == "train" else ""
+            _log.warning("the %s split has no example with %s%s", split, _list(missing), effect)
+
+
+def _list(names: Sequence[str]) -> str:
+    """Lists some labels for a message."""
+    more = f" and {len(names) - _SHOWN} more labels" if len(names) > _SHOWN else ""
+    return "label " * (len(names) == 1) + ", ".join(map(quote, names[:_SHOWN])) + more
 
 
 def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
     """Describes class counts, such as `train has 9 'neg' and 0 'pos', test has …`."""
     return ", ".join(
         f"{split} has "
-        + " and ".join(f"{n} {quote(name)}" for name, n in zip(names, class_counts, strict=True))
+        + " and ".join(
+            f"{n} {quote(name)}" for name, n in zip(names[:_SHOWN], class_counts, strict=False)
+        )
         for split, class_counts in counts.items()
     )
 
@@ -174,17 +184,22 @@ def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
     """Warns of classes with few training examples."""
     total = sum(counts)
-    for name, count in zip(names, counts, strict=True):
-        if count < _FEW_EXAMPLES or count < _SMALL_FRACTION * total:
-            _log.warning(
-                "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy "
-                "hardly measures this label; see macro_f1 and confusion_matrix",
-                config.dataset,
-                count,
-                total,
-                100 * count / total,
-                quote(name),
-            )
+    by_count = sorted(zip(counts, names, strict=True), key=lambda pair: pair[0])
+    rare = [
+        f"{count} ({100 * count / total:.1f}%) with label {quote(name)}"
+        for count, name in by_count
+        if count < _FEW_EXAMPLES or (count < _SMALL_FRACTION * total and len(names) < _MANY)
+    ]
+    if rare:
+        more = f" and {len(rare) - _SHOWN} more such labels" if len(rare) > _SHOWN else ""
+        _log.warning(
+            "%s: few of %d training examples: %s%s. accuracy hardly measures such labels; see "
+            "macro_f1 and confusion_matrix, and consider --class_weights=balanced",
+            config.dataset,
+            total,
+            ", ".join(rare[:_SHOWN]),
+            more,
+        )
 
 
 def _check_texts(texts: Examples, dataset: Dataset, config: TrainConfig) -> None:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
-from pipeline.batches import batches_per_epoch, training_batches
+from pipeline.batches import batch_spec, batches_per_epoch, training_batches
 from pipeline.errors import RunError
 from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
@@ -20,6 +21,7 @@ from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState, sample
 from trainer.building import build_model, build_optimizer
 from trainer.config import TrainConfig
+from trainer.evaluation.collapse import warn_of_collapse
 from trainer.evaluation.metrics import mean
 from trainer.monitoring.history import History
 from trainer.monitoring.profiler import Profile
@@ -60,6 +62,7 @@ class TrainingLoop:
         training: All examples to train on.
         validation: The validation split, which decides which epoch is best.
         replicas: The replicas that train.
+        class_weights: <float32>[K], which multiply the losses of the examples; None for 1.
 
     Attributes:
         config: The settings.
@@ -79,6 +82,7 @@ class TrainingLoop:
         training: Examples,
         validation: Examples,
         replicas: Replicas,
+        class_weights: np.ndarray | None = None,
     ) -> None:
         self.config = config = record.config
         self._model_dir, self._replicas = model_dir, replicas
@@ -90,14 +94,18 @@ class TrainingLoop:
         self._is_compiled = False
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         with replicas.strategy.scope():
-            size = len(vocabulary) + FIRST_TOKEN_ID
-            model = build_model(config, size, record.precision, record.branches)
+            size, classes = len(vocabulary) + FIRST_TOKEN_ID, len(record.label_names)
+            model = build_model(config, size, classes, record.precision, record.branches)
             optimizer = build_optimizer(config, model, self._total_steps)
-        self._objective = Classification(model, replicas)
-        self.state = TrainState(model, optimizer, fingerprint=record.fingerprint)
+        self._objective = Classification(model, replicas, class_weights=class_weights)
+        self.state = TrainState(
+            model, optimizer, class_count=classes, fingerprint=record.fingerprint
+        )
         self._checkpoints = Checkpoints(model_dir, self.state)
         self._restore()
-        self.train_step = TrainStep(config, self.state, self._objective, replicas)
+        self.train_step = TrainStep(
+            config, self.state, self._objective, replicas, batch_spec(training)
+        )
 
     def _restore(self) -> None:
         """Restores the newest checkpoint, if there is one, and logs its step."""
@@ -176,7 +184,7 @@ class TrainingLoop:
         if epoch < self._epochs:
             patience = self.config.early_stopping_patience
             last = "last epoch" if patience == 1 else f"last {patience} epochs"
-            reason = f"stopped: no better validation loss in the {last}"
+            reason = f"stopped: no better validation {self.config.best_metric} in the {last}"
         else:
             reason = "finished"
         _log.info("%s; best epoch %d of %d", reason, best, epoch)
@@ -269,7 +277,12 @@ class TrainingLoop:
         metrics, logits, errors = self._objective.validate(self._validation)
         self._summaries.write_predictions(self._validation, logits, errors, step=step)
         is_best = self._keep_best(metrics)
-        self._warn_of_collapse(metrics["accuracy"])
+        warn_of_collapse(
+            metrics["accuracy"],
+            before=self._history.accuracies(),
+            labels=self._validation.labels,
+            best_epoch=int(self.state.best_epoch),
+        )
         self._report_interval(step, end_time)
         self._end_epoch(metrics, step=step, is_best=is_best)
 
@@ -281,9 +294,11 @@ class TrainingLoop:
                 f"the validation loss is {loss} at step {int(state.step)}; try "
                 f"--learning_rate={self.config.learning_rate / 10:g} in a new --model_dir"
             )
-        is_best = loss < float(state.best_loss)
+        name = self.config.best_metric
+        value = loss if name == "loss" else -metrics[name]
+        is_best = value < float(state.best_loss)
         if is_best:
-            state.best_loss.assign(loss)
+            state.best_loss.assign(value)
             state.best_epoch.assign(state.epoch + 1)
             self._checkpoints.save_best()
             self._summaries.write("validation", "validation_best", metrics, step=int(state.step))
@@ -323,22 +338,6 @@ class TrainingLoop:
         samples["weight_gradients"] = self.state.gradient_samples
         for group, values in samples.items():
             self._summaries.write_histograms(group, zip(names, values, strict=True), step=step)
-
-    def _warn_of_collapse(self, accuracy: float) -> None:
-        """Warns if accuracy has fallen to that of guessing, within two standard errors."""
-        share = float(self._validation.labels.mean())
-        guessing, error = max(share, 1 - share), 0.5 / math.sqrt(len(self._validation))
-        best = max(self._history.accuracies(), default=0.0)
-        if accuracy <= guessing + 2 * error < best - 2 * error:
-            _log.warning(
-                "training has collapsed: validation accuracy fell from %.3f to %.3f, and guessing "
-                "reaches %.3f. The model of epoch %d is still the best one, and will be used. A "
-                "smaller --learning_rate or --clip_norm makes training more stable",
-                best,
-                accuracy,
-                guessing,
-                int(self.state.best_epoch),
-            )
 
     def _save(self) -> None:
         """Saves the state, after all events of its steps are on disk."""

@@ -6,6 +6,9 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import tensorflow as tf
+
+from model.labels import count_logits, to_targets
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.examples import Examples
@@ -22,6 +25,7 @@ from trainer.data import (
     warn_of_single_tokens,
 )
 from trainer.loop import TrainingLoop, total_steps
+from trainer.objectives.class_weights import class_weights
 from trainer.objectives.distillation import (
     apply_soft_labels,
     check_teacher,
@@ -74,13 +78,15 @@ def prepare_run(
             record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
             _check_resumed(record, corpus, splits, model_dir)
+        weights = class_weights(config.class_weights, splits["train"].labels, record.label_names)
         if "unlabelled" in splits:
-            splits["unlabelled"] = apply_soft_labels(model_dir, splits["unlabelled"])
+            _apply_soft_labels(splits, model_dir, len(record.label_names))
     loop = TrainingLoop(
         dataclasses.replace(record, config=config),
         model_dir,
         vocabulary=vocabulary,
         training=_training(splits),
+        class_weights=weights,
         validation=splits["validation"],
         replicas=replicas,
     )
@@ -108,6 +114,15 @@ def _training(splits: _Splits) -> Examples:
     return labelled.concatenate(unlabelled) if unlabelled else labelled
 
 
+def _apply_soft_labels(splits: _Splits, model_dir: Path, class_count: int) -> None:
+    """Replaces the labels of all examples to train on by targets: labels or soft labels."""
+    logit_count = count_logits(class_count)
+    labelled = splits["train"]
+    targets = to_targets(tf.constant(labelled.labels), logit_count).numpy()
+    splits["train"] = dataclasses.replace(labelled, labels=targets)
+    splits["unlabelled"] = apply_soft_labels(model_dir, splits["unlabelled"], logit_count)
+
+
 def _sizes(splits: _Splits) -> dict[str, int]:
     return {name: len(examples) for name, examples in splits.items()}
 
@@ -122,7 +137,8 @@ def _create_run(
     """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits["train"], config)
     if "unlabelled" in splits:
-        _compute_soft_labels(config, model_dir, vocabulary, splits["unlabelled"])
+        names = corpus.dataset.label_names
+        _compute_soft_labels(config, model_dir, vocabulary, splits["unlabelled"], names)
     check_warmup_steps(config, total_steps(config, _training(splits)))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
@@ -148,7 +164,11 @@ def check_warmup_steps(config: TrainConfig, steps: int) -> None:
 
 
 def _compute_soft_labels(
-    config: TrainConfig, model_dir: Path, vocabulary: list[str], unlabelled: Examples
+    config: TrainConfig,
+    model_dir: Path,
+    vocabulary: list[str],
+    unlabelled: Examples,
+    label_names: tuple[str, ...],
 ) -> None:
     """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
     teacher = _load_teacher(config)
@@ -159,8 +179,12 @@ def _compute_soft_labels(
             f"of the data set {config.dataset}"
         )
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
+    if teacher.label_names != label_names:
+        raise UserError(
+            f"--teacher={config.teacher} has other labels: {', '.join(teacher.label_names)}"
+        )
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
-    write_soft_labels(model_dir, probabilities)
+    write_soft_labels(model_dir, probabilities[:, -count_logits(len(label_names)) :])
 
 
 def _load_teacher(config: TrainConfig) -> TrainedRun:

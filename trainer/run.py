@@ -148,7 +148,7 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
     state = loop.state
     results = load(model_dir).evaluate(corpus, "test") | {
         "best_epoch": int(state.best_epoch),
-        "validation_loss": float(state.best_loss),
+        f"validation_{loop.config.best_metric}": abs(float(state.best_loss)),
         "epochs": int(state.epoch),
         "steps": int(state.step),
         "train_seconds": round(float(state.seconds), 1),

@@ -7,7 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
-from pipeline.batches import PADDING_LABEL
+from pipeline.batches import PADDING_LABEL, first_column
 from pipeline.errors import RunError
 from trainer.artifacts.state import TrainState, sample
 from trainer.config import TrainConfig
@@ -15,20 +15,27 @@ from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import Replicas
 
 _MAX_SKIPPED = 20  # consecutive steps; with float16, the loss scale may need 16 to recover
-_BATCH_SIGNATURE = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.float32))
 
 
 class TrainStep:
     """Takes training steps, which change the state of a run.
 
+    The `batch_spec` is that of `pipeline.batches.batch_spec`.
+
     Attributes:
+        run: Trains on the next `count` <int64>[] batches of an iterator, in one call.
         examples: Number of examples since the last reset.
         tokens: Number of tokens in these examples.
         skipped_since_report: Steps skipped since the last report, without float16 overflows.
     """
 
     def __init__(
-        self, config: TrainConfig, state: TrainState, objective: Classification, replicas: Replicas
+        self,
+        config: TrainConfig,
+        state: TrainState,
+        objective: Classification,
+        replicas: Replicas,
+        batch_spec: tuple[tf.TensorSpec, tf.TensorSpec],
     ) -> None:
         self._config, self._state = config, state
         self._objective, self._replicas = objective, replicas
@@ -36,12 +43,11 @@ class TrainStep:
         self.skipped_since_report = tf.Variable(0)
         self._skipped_loss = tf.Variable(0.0)  # of the last skipped step
         self._scales_loss = isinstance(state.optimizer, keras.optimizers.LossScaleOptimizer)
+        signature = [tf.data.IteratorSpec(batch_spec), tf.TensorSpec([], tf.int64)]
+        self.run = tf.function(self._run, input_signature=signature)
 
-    @tf.function(
-        input_signature=[tf.data.IteratorSpec(_BATCH_SIGNATURE), tf.TensorSpec([], tf.int64)]
-    )
-    def run(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
-        """Trains on the next `count` batches: token_ids <int32>[B, T] and labels <float32>[B]."""
+    def _run(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
+        """Trains on the next `count` batches: token_ids <int32>[B, T] and labels."""
         # Workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):
@@ -56,10 +62,10 @@ class TrainStep:
                     self._store_samples(gradients)
             else:
                 self._skip(gradients, loss)
-            outputs = tf.unstack(self._replicas.gather(outputs), axis=1)
+            outputs = self._replicas.gather(outputs)
             if tf.math.is_finite(loss):
                 for metrics in (self._state.interval_metrics, self._state.epoch_metrics):
-                    metrics.update(*outputs)
+                    metrics.update(outputs)
             self.examples.update_state(examples)
             self.tokens.update_state(tokens)
             self._state.step.assign_add(1)
@@ -72,7 +78,7 @@ class TrainStep:
         Returns:
             The summed gradients, multiplied by the loss scale; the summed loss, number of examples,
             number of tokens and the norm of the gradient <float32>[4]; and, for the examples of
-            this shard, the arguments of `Metrics.update`, stacked as <float32>[B, 3].
+            this shard, the argument of `Metrics.update`.
         """
         model, optimizer = self._state.model, self._state.optimizer
         token_ids, labels = self._replicas.shard(token_ids), self._replicas.shard(labels)
@@ -85,12 +91,12 @@ class TrainStep:
         # Dense, because Keras computes a wrong norm for the sparse gradient of the embedding: it
         # treats repeated rows as different rows.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        is_example = labels > PADDING_LABEL
+        is_example = first_column(labels) > PADDING_LABEL
         tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
         sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_example, tf.float32)), tokens])
         *gradients, sums = self._replicas.all_reduce_sum([*gradients, sums])
         norm = tf.linalg.global_norm(gradients) / optimizer.scale_loss(1.0)
-        return gradients, tf.concat([sums, [norm]], axis=0), tf.stack(outputs, axis=1)
+        return gradients, tf.concat([sums, [norm]], axis=0), outputs
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self._state.optimizer.apply(gradients, self._state.model.trainable_variables)

@@ -7,7 +7,7 @@ written as two characters: `\\`, `\t`, `\n`, `\r`. All other bytes are unchanged
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError, quote
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.artifacts.trained_run import Explanation
 
 _ESCAPES = ((b"\\", rb"\\"), (b"\t", rb"\t"), (b"\n", rb"\n"), (b"\r", rb"\r"))
-_RESERVED = ("label", "probability", "text", "baseline", "words")
+_RESERVED = ("label", "probability", "probabilities", "text", "baseline", "words")
 # Indices in xterm's 256 colours, from weak to strong; 0 is no colour.
 _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
@@ -39,9 +39,17 @@ def check_keep_columns(names: Sequence[str], text_column: str) -> None:
             raise UserError(f"--keep_columns names {quote(name)} twice")
 
 
+def _choose(probabilities: Mapping[str, float]) -> tuple[str, float]:
+    """Returns the most probable label, and the probability to show.
+
+    That is the probability of the second of two labels, or of the most probable one of more.
+    """
+    label = max(probabilities, key=lambda name: probabilities[name])
+    return label, [*probabilities.values()][1] if len(probabilities) == 2 else probabilities[label]
+
+
 def format_tsv(
-    label: str,
-    probability: float,
+    probabilities: Mapping[str, float],
     text: Text,
     explanation: Explanation | None = None,
     *,
@@ -52,6 +60,7 @@ def format_tsv(
         shown_text = _color_tokens(explanation).encode()
     else:
         shown_text = _escape(text.text)
+    label, probability = _choose(probabilities)
     row = [_escape(label.encode(errors="replace")), f"{probability:.6f}".encode(), shown_text]
     row += [_escape(_format_value(value).encode()) for value in text.kept.values()]
     if explanation and not use_colors:
@@ -61,11 +70,17 @@ def format_tsv(
 
 
 def format_json(
-    label: str, probability: float, text: Text, explanation: Explanation | None = None
+    probabilities: Mapping[str, float], text: Text, explanation: Explanation | None = None
 ) -> bytes:
     """Formats a JSON object, without a line end; bytes that are not UTF-8 become U+FFFD."""
     decoded = text.text.decode(errors="replace")
-    content = {"label": label, "probability": probability, "text": decoded, **text.kept}
+    label, probability = _choose(probabilities)
+    content: dict[str, Any] = {
+        "label": label,
+        "probability": probability,
+        "probabilities": probabilities,
+    }
+    content |= {"text": decoded, **text.kept}
     if explanation:
         content["baseline"] = explanation.baseline
         pairs = zip(explanation.tokens, explanation.contributions.tolist(), strict=True)

@@ -152,4 +152,4 @@ def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predi
     loop = prepare_run(config, make_corpus(config, dataset), model_dir)
     loop.fit()
     run = load(model_dir)
-    return lambda texts: run.predict(texts) > 0.5
+    return lambda texts: run.predict(texts)[:, 1] > 0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from model.labels import to_probabilities
 from model.lstm import without_cudnn
 from pipeline.errors import RunError, UserError
 from pipeline.vocabulary import PADDING_ID
@@ -30,8 +31,10 @@ def export(model_dir: Path, export_dir: Path) -> None:
     """Exports the best model of a run as a SavedModel, together with a model card.
 
     The SavedModel computes in float32 and runs on any device. Its signature `serving_default` takes
-    texts <string>[B]. It returns `probability` <float32>[B] of the second label and `label`
-    <string>[B].
+    texts <string>[B]. With two labels, it returns `probability` <float32>[B] of the second and
+    `label` <string>[B]. With K > 2 labels, `probability` is that of `label`, and there are also
+    `probabilities` <float32>[B, K] and the names `labels` <string>[B, K], repeated for each text,
+    because TensorFlow Serving requires the same first dimension of all outputs.
 
     An earlier export in export_dir, which may be a link, is replaced completely or not at all.
 
@@ -55,7 +58,7 @@ def export(model_dir: Path, export_dir: Path) -> None:
             run = load(model_dir, precision="float32", branches=1)
         finally:  # `load` changes this setting of the process
             tf.config.experimental.enable_tensor_float_32_execution(uses_tensor_float_32)
-        card = model_card(model_dir, record, best_epoch=run.best_epoch, loss=run.validation_loss)
+        card = model_card(model_dir, record, best_epoch=run.best_epoch, value=run.best_value)
         new = folder / "new"
         new.mkdir()
         with translate_disk_full("the model", target.parent):
@@ -125,10 +128,15 @@ def _write_saved_model(run: TrainedRun, folder: Path) -> None:
 
     def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
-        logits = run.evaluator.model(token_ids, training=False)
-        probabilities = tf.sigmoid(logits)
-        is_second = tf.cast(probabilities > 0.5, tf.int32)
-        return {"probability": probabilities, "label": tf.gather(label_names, is_second)}
+        probabilities = to_probabilities(run.evaluator.model(token_ids, training=False))
+        best = tf.argmax(probabilities, axis=1)
+        label = tf.gather(label_names, best)
+        if len(run.label_names) == 2:
+            return {"probability": probabilities[:, 1], "label": label}
+        names = tf.broadcast_to(label_names, tf.shape(probabilities))
+        probability = tf.reduce_max(probabilities, axis=1)
+        shown = {"label": label, "probability": probability}
+        return shown | {"probabilities": probabilities, "labels": names}
 
     run.vectorizer(tf.constant([""]))  # builds the layer, which `track` requires
     archive = keras.export.ExportArchive()

@@ -14,30 +14,40 @@ from trainer.runtime.files import read_json
 
 # Settings that concern only the machine on which the model was trained.
 _MACHINE_SETTINGS = ("data_dir", "cache_dir", "cache_gb", "download")
-_METRICS = ("accuracy", "auc", "precision", "recall", "f1", "macro_f1", "loss", "calibration_error")
+_METRICS = (
+    *("accuracy", "top_5_accuracy", "macro_f1", "auc", "precision", "recall", "f1", "loss"),
+    "calibration_error",
+)
+_SHOWN_LABELS = 10
+_CLASS_HEADER = "| label | examples | precision | recall | F1 |"
 
 
-def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, loss: float) -> str:
+def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, value: float) -> str:
     """Returns the card of a run's best model in Markdown (Mitchell et al., Model Cards, FAT* 2019).
 
     Raises:
         RunError: results.json or config.json is damaged.
     """
-    first, second = record.label_names
+    names = [f"`{name}`" for name in record.label_names]
+    labels = f"{', '.join(names[:-1])} or {names[-1]}"
+    if len(names) > _SHOWN_LABELS:
+        labels = f"{', '.join(names[:_SHOWN_LABELS])} or one of {len(names) - _SHOWN_LABELS} others"
+    shown = f"of the label {names[1]}" if len(names) == 2 else "of each label"
+    metric = record.config.best_metric
     dataset = _without_folder(record.config.dataset)
     sizes = ", ".join(f"{count} {split}" for split, count in record.sizes.items())
     sections = [
-        f"# Text classification: {first} or {second}",
-        f"The model takes a text. It returns the probability of the label `{second}`, and the more "
-        f"probable of the labels `{first}` and `{second}`.",
+        f"# Text classification: {labels.replace('`', '')}",
+        f"The model takes a text. It returns the probability {shown}, and the most probable of the "
+        f"labels {labels}.",
         "## Data",
         f"The data set is `{dataset}`. Numbers of examples: {sizes}.",
         "## Results",
-        f"The model is that of epoch {best_epoch}, which has the lowest validation loss: "
-        f"{loss:.4f}.",
+        f"The model is that of epoch {best_epoch}, which has the best validation {metric}: "
+        f"{value:.4f}.",
         _results(model_dir),
         "## Limits",
-        _limits(record.config, dataset, first, second),
+        _limits(record.config, dataset),
         "## Training",
         _training(record, read_json(model_dir / "config.json")),
     ]
@@ -55,6 +65,11 @@ def _results(model_dir: Path) -> str:
         f"| {name} | {'undefined' if value is None else f'{value:.4f}'} |"
         for name, value in metrics.items()
     ]
+    by_class = [
+        f"| {name.replace('|', '/')} | {row['examples']} | {row['precision']:.4f} "
+        f"| {row['recall']:.4f} | {row['f1']:.4f} |"
+        for name, row in results.get("classes", {}).items()
+    ]
     by_length = [
         f"| {row['tokens']} | {row['examples']} | {row['accuracy']:.4f} |"
         for row in results["by_length"]
@@ -64,6 +79,7 @@ def _results(model_dir: Path) -> str:
             f"| {results['examples']} examples of the {results['split']} split | |",
             "|---|---|",
             *rows,
+            *(["", _CLASS_HEADER, "|---|---|---|---|---|", *by_class] if by_class else ()),
             "",
             "| tokens per text | examples | accuracy |",
             "|---|---|---|",
@@ -72,7 +88,7 @@ def _results(model_dir: Path) -> str:
     )
 
 
-def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
+def _limits(config: TrainConfig, dataset: str) -> str:
     end = "first" if config.truncate == "head" else "last"
     removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
     return "\n".join(
@@ -84,8 +100,7 @@ def _limits(config: TrainConfig, dataset: str, first: str, second: str) -> str:
             "tokens of its training texts; all other tokens are treated alike.",
             "- Probabilities are calibrated on the validation split. For other kinds of text, the "
             "model may be too confident.",
-            f"- There is no third label. A text that is neither, or both, still gets {first} or "
-            f"{second}.",
+            "- There is no other label. A text of no label, or of several, still gets one.",
         ]
     )
 

@@ -42,7 +42,7 @@ class RunRecord:
     Attributes:
         config: The settings of the run.
         precision: The Keras dtype policy of the run; `auto` is already resolved.
-        label_names: The names of labels 0 and 1.
+        label_names: The names of the labels.
         fingerprint: The SHA-256 of vocabulary.txt.
         sizes: The number of examples of each split that training reads.
         data: The SHA-256 of each split, from `Corpus.fingerprints`; empty in a run of an early
@@ -182,7 +182,7 @@ def _check_values(content: Mapping[str, Any], config: TrainConfig) -> None:
     labels, branches = content["label_names"], content.get("branches")
     are_valid = {
         "precision": content["precision"] in _PRECISIONS,
-        "label_names": isinstance(labels, list) and len(labels) == 2 and _have_type(labels, str),
+        "label_names": isinstance(labels, list) and len(labels) > 1 and _have_type(labels, str),
         "vocabulary_sha256": isinstance(content["vocabulary_sha256"], str),
         "reviews": _have_type(content["reviews"].values(), int),
         "data_sha256": _have_type(content.get("data_sha256", {}).values(), str),

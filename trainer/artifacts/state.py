@@ -21,8 +21,9 @@ class TrainState:
         optimizer: The optimizer, built.
         step: Number of steps taken.
         epoch: Number of epochs that were trained, validated and recorded.
-        best_loss: The lowest validation loss so far.
-        best_epoch: The epoch with this loss, counted from 1.
+        best_loss: The lowest validation loss so far; with another --best_metric, the negative of
+            its highest value.
+        best_epoch: The epoch with this value, counted from 1.
         stale_epochs: Number of epochs since the best epoch.
         skipped: Number of consecutive skipped steps up to now; their gradients were not finite.
         seconds: Time spent in training and validation, including earlier processes of the run.
@@ -34,7 +35,12 @@ class TrainState:
     """
 
     def __init__(
-        self, model: TextClassifier, optimizer: keras.optimizers.Optimizer, *, fingerprint: str
+        self,
+        model: TextClassifier,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        class_count: int,
+        fingerprint: str,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -47,9 +53,9 @@ class TrainState:
             self.skipped = tf.Variable(0, dtype=tf.int64)
             self.seconds = tf.Variable(0.0, dtype=tf.float64)
             self.fingerprint = tf.Variable(fingerprint, dtype=tf.string)
-        self.interval_metrics = Metrics()
+        self.interval_metrics = Metrics(class_count)
         self.gradient_norm = keras.metrics.Mean()
-        self.epoch_metrics = Metrics()
+        self.epoch_metrics = Metrics(class_count)
         self.gradient_samples = [
             tf.Variable(tf.zeros_like(sample(weight.value))) for weight in model.trainable_variables
         ]

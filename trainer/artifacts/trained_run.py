@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from pipeline import vocabulary
 from pipeline.corpus import Corpus
-from pipeline.errors import RunError, UserError
-from pipeline.examples import unlabelled_examples
+from pipeline.errors import RunError, UserError, quote
+from pipeline.examples import Examples, unlabelled_examples
 from pipeline.vocabulary import Vectorizer
 from trainer.artifacts.checkpoints import restore_best
 from trainer.artifacts.run_record import RunRecord
@@ -35,16 +35,21 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The contributions of the tokens of a text to the log-odds of the second label.
+    """The contributions of the tokens of a text to the log-odds of a label against another.
 
-    The baseline and the contributions add up to the log-odds.
+    The log-odds are log(probability of `label` / probability of `against`). The baseline and the
+    contributions add up to them.
 
     Attributes:
+        label: The label that is explained.
+        against: The other of two labels; of more, the most probable other label.
         tokens: The tokens that the model reads.
         contributions: The contribution of each token, <float32>[len(tokens)].
         baseline: The log-odds without any token.
     """
 
+    label: str
+    against: str
     tokens: list[str]
     contributions: np.ndarray
     baseline: float
@@ -56,11 +61,11 @@ class TrainedRun:
 
     Attributes:
         config: The settings of the run.
-        label_names: The names of labels 0 and 1.
+        label_names: The names of the K labels.
         vectorizer: Converts texts to the token ids of the model.
         evaluator: Computes logits and probabilities; `evaluator.model` has the best weights.
         best_epoch: The epoch of these weights, counted from 1.
-        validation_loss: The validation loss of these weights.
+        best_value: Their validation loss; with another --best_metric, the value of that.
         data: The fingerprints of the training data; empty in a run of an early version.
     """
 
@@ -69,34 +74,66 @@ class TrainedRun:
     vectorizer: Vectorizer
     evaluator: Evaluator
     best_epoch: int
-    validation_loss: float
+    best_value: float
     data: dict[str, str]
 
     def predict(self, texts: Sequence[bytes | str]) -> np.ndarray:
-        """Returns the probabilities of the second label <float32>[len(texts)], in order.
+        """Returns the probabilities of the K labels, <float32>[len(texts), K], in order.
 
         The texts are strings or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
             TypeError: `texts` is a single string, or contains a value that is not a string.
         """
+        return self.evaluator.predict(self._examples(texts))
+
+    def classify(self, texts: Sequence[bytes | str]) -> list[str]:
+        """Returns the most probable label of each text; see `predict`."""
+        return [self.label_names[number] for number in self.predict(texts).argmax(axis=1)]
+
+    def _examples(self, texts: Sequence[bytes | str]) -> Examples:
         if isinstance(texts, str | bytes):
             raise TypeError("predict takes a list of texts; for one text, write predict([text])")
-        token_ids = self.vectorizer(tf.constant([_to_bytes(text) for text in texts], tf.string))
-        return self.evaluator.predict(unlabelled_examples(token_ids))
+        encoded = tf.constant([_to_bytes(text) for text in texts], tf.string)
+        return unlabelled_examples(self.vectorizer(encoded))
 
-    def explain(self, text: bytes | str) -> Explanation:
-        """Computes the contribution of each token of a text to the log-odds of the second label.
+    def explain(self, text: bytes | str, label: str | None = None) -> Explanation:
+        """Computes the contribution of each token of a text to the log-odds of a label.
 
-        The text is a string or UTF-8 bytes. Invalid UTF-8 is allowed.
+        Args:
+            text: A string or UTF-8 bytes. Invalid UTF-8 is allowed.
+            label: The label to explain; None: the second of two labels, or the predicted one of
+                more.
 
         Raises:
             TypeError: `text` is neither a string nor bytes.
+            UserError: There is no such label.
         """
         text = _to_bytes(text)
+        if label is not None and label not in self.label_names:
+            raise UserError(
+                f"{quote(label)} is not a label of the run; choose one of "
+                f"{', '.join(map(quote, self.label_names))}"
+            )
+        order = np.argsort(-self.predict([text])[0], kind="stable").tolist()
+        if label is not None:
+            number = self.label_names.index(label)
+        else:
+            number = 1 if len(order) == 2 else order[0]
+        other = next(place for place in order if place != number)
+        direction = np.zeros(len(order), np.float32)
+        direction[[number, other]] = 1, -1
+        if len(order) == 2:
+            direction = direction[1:]
         token_ids = self.vectorizer(tf.constant([text]))[0]
-        contributions, baseline = self.evaluator.contributions(token_ids)
-        return Explanation(self.vectorizer.tokens_of(text), contributions.numpy(), float(baseline))
+        contributions, baseline = self.evaluator.contributions(token_ids, direction)
+        return Explanation(
+            self.label_names[number],
+            self.label_names[other],
+            self.vectorizer.tokens_of(text),
+            contributions.numpy(),
+            float(baseline),
+        )
 
     def evaluate(
         self, corpus: Corpus, split: str, *, report_dir: Path | None = None
@@ -110,7 +147,7 @@ class TrainedRun:
                 cannot be written, a warning is logged.
 
         Returns:
-            dataset, split, examples, loss, accuracy, auc, calibration_error, and the metrics of
+            dataset, split, examples, and the metrics of `compute_metrics` and
             `compute_class_metrics`. `loss` is computed from the calibrated logits. The temperature
             was fitted on `validation`, so the calibration error there is cross-fitted. An undefined
             metric, such as the AUC of a split with one class, is None.
@@ -135,7 +172,9 @@ class TrainedRun:
         summary = {"dataset": corpus.dataset.name, "split": split, "examples": len(examples)}
         metrics = compute_metrics(examples.labels, logits, is_fitted=split == "validation")
         summary |= {name: None if math.isnan(v) else v for name, v in metrics.items()}
-        return summary | compute_class_metrics(logits, examples.labels, examples.lengths)
+        return summary | compute_class_metrics(
+            logits, examples.labels, examples.lengths, self.label_names
+        )
 
     def _write_report(
         self, corpus: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path
@@ -147,7 +186,7 @@ class TrainedRun:
             report.write_errors(
                 folder / report.ERRORS, texts, logits[chosen], labels[chosen], self.label_names
             )
-            report.draw_curves(folder / report.CURVES, logits, labels)
+            report.draw_curves(folder / report.CURVES, logits, labels, self.label_names)
         except (OSError, RunError) as error:  # the metrics are still valid
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
             _log.warning("the report could not be written, but the metrics are valid: %s", reason)
@@ -185,15 +224,17 @@ def load(
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         precision = record.precision
     vectorizer = make_vectorizer(load_vocabulary(model_dir, record), config)
-    model = build_model(config, vectorizer.vocabulary_size, precision, branches)
-    best_epoch, loss = restore_best(model_dir, model, fingerprint=record.fingerprint)
+    model = build_model(
+        config, vectorizer.vocabulary_size, len(record.label_names), precision, branches
+    )
+    best_epoch, value = restore_best(model_dir, model, fingerprint=record.fingerprint)
     return TrainedRun(
         config,
         label_names=record.label_names,
         vectorizer=vectorizer,
         evaluator=Evaluator(model),
         best_epoch=best_epoch,
-        validation_loss=loss,
+        best_value=abs(value),
         data=record.data,
     )
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from model.labels import exact_probabilities, predict_classes
 from pipeline.errors import UserError
-from trainer.evaluation.calibration import BINS, sigmoid
-from trainer.evaluation.metrics import has_curves
+from trainer.evaluation.calibration import BINS
+from trainer.evaluation.metrics import class_scores, has_curves
+from trainer.monitoring.confusion import drawn_classes
+from trainer.monitoring.fonts import make_drawable
 from trainer.runtime.files import replacing
 
 MAX_ERRORS = 100  # rows of errors.csv
@@ -43,37 +46,39 @@ def write_errors(
 ) -> None:
     """Writes a CSV row per misclassified example.
 
-    A row has the probability of the second label, the predicted label (`answer`), the label and the
-    text. Bytes that are not UTF-8 are replaced.
+    A row has the probability of the second of two labels, or of the predicted one of more, the
+    predicted label (`answer`), the label and the text. Bytes that are not UTF-8 are replaced.
 
     Args:
         path: The file.
         texts: The texts of the examples.
-        logits: <float32>[len(texts)].
-        labels: <float32>[len(texts)].
-        names: The names of labels 0 and 1.
+        logits: <float32>[len(texts), L].
+        labels: <int32>[len(texts)].
+        names: The names of the labels.
     """
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
-        probabilities = sigmoid(logits.astype(np.float64))
-        predicted, actual = (logits > 0).astype(int), (labels > 0.5).astype(int)
-        for text, probability, answer, label in zip(
-            texts, probabilities, predicted, actual, strict=True
-        ):
-            row = [f"{probability:.6f}", names[answer], names[label]]
+        probabilities, predicted = exact_probabilities(logits), predict_classes(logits)
+        rows = zip(texts, probabilities, predicted, labels, strict=True)
+        for text, by_class, answer, label in rows:
+            shown = by_class[1 if len(names) == 2 else answer]
+            row = [f"{shown:.6f}", names[answer], names[label]]
             writer.writerow([*row, text.decode(errors="replace")])
 
 
-def draw_curves(path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
+def draw_curves(path: Path, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
     """Draws the ROC, precision-recall and reliability curves of a split, as a PNG file.
 
-    The charts are empty where the curves are undefined; see `has_curves`.
+    With more than two classes, each of the most frequent ones has a ROC and a precision-recall
+    curve, and the reliability is that of the predicted label. The charts are empty where the curves
+    are undefined; see `has_curves`.
 
     Args:
         path: The file.
-        logits: <float32>[N].
-        labels: <float32>[N], 0 or 1.
+        logits: <float32>[N, L].
+        labels: <int32>[N].
+        names: The names of the labels.
     """
     # Imported here because loading a model imports this module, and predict draws nothing.
     from matplotlib.figure import Figure
@@ -82,20 +87,33 @@ def draw_curves(path: Path, logits: np.ndarray, labels: np.ndarray) -> None:
 
     figure = Figure(figsize=(13, 4.5), layout="constrained")
     roc, precision_recall, reliability = figure.subplots(1, 3)
-    if has_curves(labels, logits):
-        actual = (labels > 0.5).astype(int)
-        probabilities = sigmoid(logits.astype(np.float64))
-        RocCurveDisplay.from_predictions(actual, logits, name="model", ax=roc)
-        PrecisionRecallDisplay.from_predictions(actual, logits, name="model", ax=precision_recall)
+    is_binary, scores = len(names) == 2, class_scores(logits)
+    options = []
+    for number in drawn_classes(labels) if np.isfinite(logits).all() else ():
+        if number not in scores or not has_curves(labels, logits, number):
+            continue  # the first of two labels, whose curves mirror those of the second
+        name, option = ("model", {}) if is_binary else make_drawable(names[number])
+        options.append(option)
+        chosen = (labels == number).astype(int), scores[number]
+        RocCurveDisplay.from_predictions(*chosen, name=name, ax=roc)
+        PrecisionRecallDisplay.from_predictions(*chosen, name=name, ax=precision_recall)
+    if options:  # there is a curve
+        probabilities = exact_probabilities(logits)
+        predicted = np.ones(len(labels), int) if is_binary else predict_classes(logits)
+        confidence = probabilities[np.arange(len(labels)), predicted]
         CalibrationDisplay.from_predictions(
-            actual, probabilities, n_bins=BINS, name="model", ax=reliability
+            labels == predicted, confidence, n_bins=BINS, name="model", ax=reliability
         )
+    counted = "the second label" if is_binary else "correct predictions"
     for axes, title, x, y in (
         (roc, "ROC", "false positive rate", "true positive rate"),
         (precision_recall, "Precision and recall", "recall", "precision"),
-        (reliability, "Reliability", "mean predicted probability", "frequency of the second label"),
+        (reliability, "Reliability", "mean predicted probability", f"frequency of {counted}"),
     ):
         axes.set(title=title, xlabel=x, ylabel=y)
         axes.grid(alpha=0.3)
+        if (legend := axes.get_legend()) and axes is not reliability:
+            for text, option in zip(legend.get_texts(), options, strict=False):
+                text.set(**option)
     with replacing(path) as new:
         figure.savefig(new, format="png", dpi=120)

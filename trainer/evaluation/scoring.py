@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.classifier import TextClassifier
+from model.labels import to_probabilities
 from pipeline.batches import evaluation_batches, evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_temperature
@@ -31,7 +32,7 @@ class Evaluator:
         """Fits the model's temperature on a split that the model was not trained on.
 
         Returns:
-            The uncalibrated logits <float32>[N]. If one is not finite, the temperature is 1.
+            The uncalibrated logits <float32>[N, L]. If one is not finite, the temperature is 1.
 
         Raises:
             Interrupted: A signal arrived.
@@ -43,11 +44,11 @@ class Evaluator:
         return logits
 
     def predict(self, examples: Examples, *, description: str = "") -> np.ndarray:
-        """Computes the probability of label 1 of each example, <float32>[N]; see `logits`."""
-        return tf.sigmoid(self.logits(examples, description=description)).numpy()
+        """Computes the probability of each class, <float32>[N, K]; see `logits`."""
+        return to_probabilities(self.logits(examples, description=description)).numpy()
 
     def logits(self, examples: Examples, *, description: str = "") -> np.ndarray:
-        """Computes the logit of each example, <float32>[N], in the order of the examples.
+        """Computes the logits of each example, <float32>[N, L], in the order of the examples.
 
         Args:
             examples: The split.
@@ -68,20 +69,26 @@ class Evaluator:
             )
         per_batch = [self.score_step(token_ids).numpy() for token_ids, _ in batches]
         # Rows after the last example only pad the last batch to equal shards.
-        by_length = np.concatenate([np.empty(0, np.float32), *per_batch])[: len(examples)]
-        logits = np.empty(len(examples), np.float32)
+        shape = self.score_step.get_concrete_function().output_shapes[1:]
+        by_length = np.concatenate([np.empty([0, *shape], np.float32), *per_batch])
+        by_length = by_length[: len(examples)]
+        logits = np.empty_like(by_length)
         logits[evaluation_order(examples.lengths)] = by_length
         return logits
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Computes the logits <float32>[B] of token_ids <int32>[B, T] on all replicas."""
+        """Computes the logits <float32>[B, L] of token_ids <int32>[B, T] on all replicas."""
         return self._replicas.gather(self._replicas.run(self._score, token_ids))
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self.model(self._replicas.shard(token_ids), training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
-    def contributions(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Divides the logit of one example among its tokens; see `TextClassifier.contributions`."""
-        return self.model.contributions(token_ids)
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
+    )
+    def contributions(
+        self, token_ids: tf.Tensor, direction: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Divides the logits of one example among its tokens: `TextClassifier.contributions`."""
+        return self.model.contributions(token_ids, direction)

@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
+from model.labels import predict_classes, to_probabilities
 from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.config import TrainConfig, changeable
-from trainer.monitoring.fonts import make_drawable
+from trainer.monitoring.confusion import draw_confusion_matrix, drawn_classes
 from trainer.runtime.files import remove_unfinished, replacing, translate_disk_full
 
 SPLITS = ("train", "validation")
@@ -40,7 +39,7 @@ class Summaries:
             an earlier process wrote them after its last checkpoint. The settings are removed too,
             because TensorBoard shows only the first event of each of their tags.
         vocabulary: The tokens.
-        label_names: The names of labels 0 and 1.
+        label_names: The names of the labels.
     """
 
     def __init__(
@@ -92,34 +91,45 @@ class Summaries:
     def write_predictions(
         self, examples: Examples, logits: np.ndarray, errors: np.ndarray, *, step: int
     ) -> None:
-        """Writes the precision-recall curve, confusion matrix and errors, if all logits are finite.
+        """Writes precision-recall curves, confusion matrix and errors, if all logits are finite.
+
+        There is a curve for the second of two labels, or for each of the 20 most frequent labels.
 
         Args:
             examples: The validation split.
-            logits: Its calibrated logits, <float32>[N].
+            logits: Its calibrated logits, <float32>[N, L].
             errors: <int64>[M], the positions of the misclassified examples to show.
             step: The last step of the epoch.
         """
         if not np.isfinite(logits).all():
             return
-        labels = examples.labels > 0.5
-        curve = pr_curve.pb("epoch/precision_recall", labels, tf.sigmoid(logits).numpy())
-        matrix = draw_confusion_matrix(labels, logits > 0, self._label_names)
+        labels, tag = examples.labels, "epoch/precision_recall"
+        probabilities = to_probabilities(logits).numpy()
+        tags = {1: tag}
+        if len(self._label_names) > 2:
+            tags = {
+                number: f"{tag}/{self._label_names[number]}" for number in drawn_classes(labels)
+            }
+        curves = [pr_curve.pb(t, labels == n, probabilities[:, n]) for n, t in tags.items()]
+        matrix = draw_confusion_matrix(labels, predict_classes(logits), self._label_names)
         with self._writing("validation", step):
-            tf.summary.experimental.write_raw_pb(curve.SerializeToString())
+            for curve in curves:
+                tf.summary.experimental.write_raw_pb(curve.SerializeToString())
             tf.summary.image("epoch/confusion", matrix)
-            errors_text = self._format_errors(examples[errors], logits[errors])
+            errors_text = self._format_errors(examples[errors], probabilities[errors])
             tf.summary.text("epoch/mistakes", errors_text)
 
-    def _format_errors(self, examples: Examples, logits: np.ndarray) -> str:
+    def _format_errors(self, examples: Examples, probabilities: np.ndarray) -> str:
         """Formats misclassified examples as Markdown, with the tokens that the model reads."""
-        first, second = self._label_names
         paragraphs = [f"{_UNKNOWN} is an out-of-vocabulary token."]
-        for position, probability in enumerate(tf.sigmoid(logits).numpy()):
+        is_binary = len(self._label_names) == 2
+        for position, by_class in enumerate(probabilities):
             ids = examples.row(position).astype(np.int64) - FIRST_TOKEN_ID
             text = " ".join(self._vocabulary[i] if i >= 0 else _UNKNOWN for i in ids)
-            label = second if examples.labels[position] > 0.5 else first
-            paragraphs.append(f"**{label}**, probability of {second} {probability:.4f}\n\n{text}")
+            label = self._label_names[examples.labels[position]]
+            shown = 1 if is_binary else int(by_class.argmax())
+            name = self._label_names[shown]
+            paragraphs.append(f"**{label}**, probability of {name} {by_class[shown]:.4f}\n\n{text}")
         return "\n\n".join(paragraphs)
 
     def write_histograms(
@@ -170,40 +180,6 @@ class Summaries:
 
     def _translate_errors(self, split: str) -> contextlib.AbstractContextManager[None]:
         return translate_disk_full("events for TensorBoard", self._folders[split])
-
-
-def draw_confusion_matrix(
-    labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...]
-) -> np.ndarray:
-    """Draws a confusion matrix as a picture <uint8>[1, H, W, 4].
-
-    Args:
-        labels: <bool>[N].
-        predicted: <bool>[N], the predicted labels.
-        names: The names of labels 0 and 1.
-    """
-    from sklearn.metrics import ConfusionMatrixDisplay  # slow to import
-
-    figure = Figure(figsize=(3, 3), layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
-    texts, options = zip(*map(make_drawable, names), strict=True)
-    ConfusionMatrixDisplay.from_predictions(
-        labels.astype(int),
-        predicted.astype(int),
-        labels=[0, 1],
-        display_labels=texts,
-        cmap="Blues",
-        colorbar=False,
-        im_kw={"vmin": 0},
-        ax=axes,
-    )
-    for tick_labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-        for tick_label, option in zip(tick_labels, options, strict=True):
-            tick_label.set(**option)
-    for tick_label in axes.get_yticklabels():
-        tick_label.set(rotation="vertical", va="center")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[np.newaxis]
 
 
 def _remove_outdated(first_step: int, folder: Path) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from model.classifier import TextClassifier
-from model.labels import cross_entropies
+from model.labels import cross_entropies, from_targets, to_targets
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
-from pipeline.batches import evaluation_batches
+from pipeline.batches import evaluation_batches, first_column
 from pipeline.examples import Examples
-from trainer.evaluation.metrics import compute_metrics, errors_by_confidence
+from trainer.evaluation.metrics import compute_metrics, errors_by_confidence, mean_loss
 from trainer.evaluation.scoring import Evaluator
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas
@@ -30,14 +30,23 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 class Classification:
     """Computes one loss per scorer of a built classifier, and validates the classifier.
 
-    The `loss` maps labels, 0 to 1, and logits to losses, each <float32>[...]. To train with another
-    loss, change its default.
+    Args:
+        model: The classifier, built.
+        replicas: The replicas that train.
+        class_weights: <float32>[K], which multiply the losses of the examples; None for 1.
+        loss: Maps targets and logits, each <float32>[..., L], to losses <float32>[...]. To train
+            with another loss, change its default.
     """
 
     def __init__(
-        self, model: TextClassifier, replicas: Replicas, *, loss: Loss = cross_entropies
+        self,
+        model: TextClassifier,
+        replicas: Replicas,
+        *,
+        class_weights: np.ndarray | None = None,
+        loss: Loss = cross_entropies,
     ) -> None:
-        self._model, self._loss = model, loss
+        self._model, self._loss, self._class_weights = model, loss, class_weights
         self._evaluator = Evaluator(model, replicas)
 
     def adapt(self, training: Examples) -> None:
@@ -48,6 +57,7 @@ class Classification:
         """
         for scorer in self._model.trained_scorers:
             if isinstance(scorer, NgramScorer):
+                # Scorers that learn soft labels are adapted already: they are a teacher's.
                 labelled = training[training.labels >= 0]
                 _log.info("counting n-grams in %d texts", len(labelled))
                 batches = with_progress(
@@ -56,7 +66,7 @@ class Classification:
                     total=len(labelled),
                     chunk_size=_ADAPT_BATCH,
                 )
-                scorer.adapt(batches)
+                scorer.adapt(batches, self._class_weights)
 
     def graph(self) -> tf.Graph:
         """Returns the graph that computes the logits of validation."""
@@ -67,29 +77,32 @@ class Classification:
         neural = [scorer for scorer in self._model.scorers if isinstance(scorer, NeuralScorer)]
         return {scorer.name: scorer.embedding.embeddings.numpy() for scorer in neural}
 
-    def losses(
-        self, token_ids: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    def losses(self, token_ids: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes the losses of a training batch.
 
         Args:
             token_ids: <int32>[B, T].
-            labels: <float32>[B], 0 to 1; -1 for an example without a label; PADDING_LABEL for a row
-                that only pads the batch.
+            labels: As in `Examples`: class numbers <int32>[B], -1 for an example without a label,
+                or soft labels <float32>[B, L]; PADDING_LABEL for a row that only pads the batch.
 
         Returns:
             1. The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label. The
                step minimizes their sum divided by the batch size.
-            2. The arguments of `Metrics.update`, each <float32>[B]: labels, logits of the ensemble,
-               and their cross-entropies.
+            2. The argument of `Metrics.update` for the ensemble, <float32>[B, 2 + L].
         """
-        logits = self._model.scorer_logits(token_ids, training=True)  # [B, S]
+        logits = self._model.scorer_logits(token_ids, training=True)  # [B, S, L]
         # No loss function sees the negative numbers that stand for missing labels.
-        targets = tf.broadcast_to(tf.maximum(labels, 0.0)[:, tf.newaxis], tf.shape(logits))
-        losses = tf.where((labels >= 0)[:, tf.newaxis], self._loss(targets, logits), 0.0)
+        has_label = first_column(labels) >= 0
+        targets = to_targets(labels, logits.shape[-1])
+        all_targets = tf.broadcast_to(targets[:, tf.newaxis], tf.shape(logits))
+        losses = tf.where(has_label[:, tf.newaxis], self._loss(all_targets, logits), 0.0)
+        numbers = from_targets(targets)
+        if self._class_weights is not None:
+            losses *= tf.gather(tf.constant(self._class_weights), numbers)[:, tf.newaxis]
         mean_logits = tf.reduce_mean(logits, axis=1)
-        outputs = (labels, mean_logits, cross_entropies(labels, mean_logits))
-        return tf.reshape(losses, [-1]), outputs
+        shown = (tf.where(has_label, numbers, -1), cross_entropies(targets, mean_logits))
+        columns = [tf.cast(values, tf.float32)[:, tf.newaxis] for values in shown]
+        return tf.reshape(losses, [-1]), tf.concat([*columns, mean_logits], axis=1)
 
     def validate(self, validation: Examples) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
         """Fits the temperature on the validation split and computes the metrics.
@@ -99,8 +112,8 @@ class Classification:
         metrics are computed from the calibrated logits.
 
         Returns:
-            1. The metrics by name. The epoch with the lowest `loss` is the best one.
-            2. The calibrated logits <float32>[N], in the order of the examples.
+            1. The metrics by name.
+            2. The calibrated logits <float32>[N, L], in the order of the examples.
             3. The positions <int64>[M] of the misclassified examples to show.
 
         Raises:
@@ -109,6 +122,6 @@ class Classification:
         logits = self._evaluator.calibrate(validation)
         calibrated = logits / self._model.temperature.numpy()
         metrics = compute_metrics(validation.labels, calibrated, is_fitted=True)
-        metrics["loss"] = float(np.mean(cross_entropies(validation.labels, logits)))
+        metrics["loss"] = mean_loss(validation.labels, logits)
         errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return metrics, calibrated, errors

@@ -54,13 +54,13 @@ _SOFT_LABELS = "taught_labels.npy"
 
 
 def write_soft_labels(model_dir: Path, probabilities: np.ndarray) -> None:
-    """Writes the probabilities <float32>[N] of the second label to the student's model_dir."""
+    """Writes the probabilities <float32>[N, L] (`model.labels`) to the student's model_dir."""
     with replacing(model_dir / _SOFT_LABELS) as path, path.open("wb") as file:
         np.save(file, probabilities, allow_pickle=False)
 
 
-def apply_soft_labels(model_dir: Path, examples: Examples) -> Examples:
-    """Returns the unlabelled examples with the stored probabilities as their labels.
+def apply_soft_labels(model_dir: Path, examples: Examples, logit_count: int) -> Examples:
+    """Returns the unlabelled examples with the stored probabilities as their soft labels.
 
     Raises:
         RunError: The file is missing or damaged, or does not fit the number of examples.
@@ -73,6 +73,6 @@ def apply_soft_labels(model_dir: Path, examples: Examples) -> Examples:
             f"{path} is missing or damaged ({error}); restore it, or start a new run in another "
             "--model_dir"
         ) from error
-    if labels.shape != examples.labels.shape:
-        raise RunError(f"{path} has {len(labels)} labels for {len(examples)} examples")
-    return dataclasses.replace(examples, labels=labels)
+    if labels.size != len(examples) * logit_count:
+        raise RunError(f"{path} has {labels.size} probabilities for {len(examples)} examples")
+    return dataclasses.replace(examples, labels=labels.reshape(-1, logit_count))
