@@ -24,7 +24,7 @@ FILE_LABELS = {"neg": "dull", "pos": "great"}
 FILE_ROWS = [
     (f"a {FILE_LABELS[label]} film {n}", label) for n in range(60) for label in FILE_LABELS
 ]
-NGRAM_LABELS = np.array([0, 1, 1, 0, 1] * 8, np.float32)
+NGRAM_LABELS = np.array([0, 1, 1, 0, 1] * 8, np.int32)
 
 
 # Files
@@ -51,7 +51,7 @@ def make_classifier(*encoders, policy="float32", **settings):
     """Builds a small classifier of 50 token ids, without dropout by default."""
     settings = {"embedding_dim": 12, "dropout": 0.0, "batch_size": 32, **settings}
     config = TrainConfig(encoder=",".join(encoders) or "none", **settings)
-    return build_model(config, 50, policy)
+    return build_model(config, 50, 2, policy)
 
 
 def random_token_ids(count, longest, seed=0):

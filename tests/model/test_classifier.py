@@ -32,7 +32,7 @@ def test_branches_change_no_logit(encoder, count):
         model._branches = branches
         logits.append(model(token_ids).numpy())
     np.testing.assert_allclose(*logits, atol=1e-6)
-    assert logits[0].shape == (count,)
+    assert logits[0].shape == (count, 1)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -57,7 +57,7 @@ def test_stacked_lstm_equals_masked_keras_lstms_and_their_gradients(training):
         ]
     )
     token_ids = random_token_ids(16, 40).to_tensor(shape=[None, 48])
-    labels = tf.constant([0.0, 1.0] * 8)
+    labels = tf.constant([[0.0], [1.0]] * 8)
     reference(token_ids)
     reference.set_weights([variable.numpy() for variable in model.trainable_variables])
 
@@ -71,7 +71,7 @@ def test_stacked_lstm_equals_masked_keras_lstms_and_their_gradients(training):
     ours = logits_and_gradients(
         lambda ids: model(ids, training=training), model.trainable_variables
     )
-    theirs = logits_and_gradients(lambda ids: reference(ids)[:, 0], reference.trainable_variables)
+    theirs = logits_and_gradients(lambda ids: reference(ids), reference.trainable_variables)
     assert len(ours) == len(theirs) == 10
     for our, their in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(our, their, atol=1e-5)

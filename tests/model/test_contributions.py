@@ -12,10 +12,10 @@ from model import ENCODERS
 from tests.helpers import make_adapted_classifier, make_classifier, random_token_ids
 
 
-def check_complete(model, token_ids, *, tolerance):
-    weights, baseline = model.contributions(token_ids)
+def check_complete(model, token_ids, *, tolerance, direction=(1.0,)):
+    weights, baseline = model.contributions(token_ids, tf.constant(direction))
     assert weights.shape == token_ids.shape
-    logit = float(model(token_ids[tf.newaxis])[0])
+    logit = float(tf.tensordot(model(token_ids[tf.newaxis])[0], tf.constant(direction), axes=1))
     assert float(tf.reduce_sum(weights) + baseline) == pytest.approx(logit, abs=tolerance)
     return np.abs(weights).max()
 
@@ -67,7 +67,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
 
     @functools.cache
     def alone(ngram):  # its score without the scores of the shorter n-grams in it
-        whole = float(scorer(tf.constant([ngram]))[0] - scorer.bias)
+        whole = float(scorer(tf.constant([ngram]))[0, 0] - scorer.bias)
         shorter = {ngram[i:j] for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
         return whole - sum(map(alone, shorter - {ngram}))
 
@@ -75,12 +75,12 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     for order in itertools.permutations(range(4)):
         for number, token in enumerate(order):
             shares[token] += score(order[: number + 1]) - score(order[:number])
-    weights, _ = scorer.contributions(tf.constant(token_ids))
+    weights, _ = scorer.contributions(tf.constant(token_ids), tf.constant([1.0]))
     np.testing.assert_allclose(weights, shares / math.factorial(4), atol=1e-4)
 
 
 def test_tokens_outside_the_window_have_no_weight():
     model = make_classifier("pooled_lstm", encoder_length=5)
-    weights, _ = model.contributions(tf.range(2, 14))
+    weights, _ = model.contributions(tf.range(2, 14), tf.constant([1.0]))
     assert (weights[:-5].numpy() == 0).all()
     assert (weights[-5:].numpy() != 0).all()

@@ -20,7 +20,7 @@ SMALL = {"embedding_dim": 64, "units": 128, "dropout": 0.5, "word_dropout": 0.5,
 def make_model(encoder, *, seed):
     """Builds a classifier with n-grams and two encoders of one kind."""
     config = TrainConfig(encoder=f"{encoder},{encoder}", ngrams=1, seed=seed, **SMALL)
-    return build_model(config, 3_000, "float32")
+    return build_model(config, 3_000, 2, "float32")
 
 
 def random_arrays(model):
@@ -84,7 +84,7 @@ def test_one_seed_gives_the_same_bits(encoder):
 
 def test_adding_an_encoder_changes_no_other_encoder():
     one, two = (
-        build_model(TrainConfig(encoder=encoder, ngrams=ngrams, **SMALL), 50, "float32")
+        build_model(TrainConfig(encoder=encoder, ngrams=ngrams, **SMALL), 50, 2, "float32")
         for encoder, ngrams in (("pooled_lstm", 0), ("pooled_lstm,stacked_lstm", 2))
     )
     first = two.scorers[1]

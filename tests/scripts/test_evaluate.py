@@ -14,8 +14,8 @@ def test_evaluate_agrees_with_results_json(trained, run):
     assert done.returncode == 0
     assert done.stderr == b""
     metrics = dict(line.split("\t") for line in done.stdout.decode().splitlines())
-    measured = ["loss", "accuracy", "auc", "calibration_error"]
-    decided = ["precision", "recall", "f1", "macro_f1", "confusion_matrix", "by_length"]
+    measured = ["loss", "accuracy", "macro_f1", "auc", "calibration_error"]
+    decided = ["precision", "recall", "f1", "confusion_matrix", "by_length"]
     assert list(metrics) == ["dataset", "split", "examples", *measured, *decided]
     for name, value in metrics.items():
         assert value == str(results[name]) or json.loads(value) == results[name]

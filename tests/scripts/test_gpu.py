@@ -133,7 +133,7 @@ from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
 from trainer.runtime.replicas import one_replica
 config = TrainConfig(units=8, embedding_dim=8, batch_size=4)
-model = build_model(config, 50, "mixed_float16")
+model = build_model(config, 50, 2, "mixed_float16")
 optimizer = build_optimizer(config, model, 100)
 optimizer.dynamic_scale.assign(2.0**40)
 objective, scales = Classification(model, one_replica()), []

@@ -70,7 +70,10 @@ def test_log_tensorboard_history_and_results_have_the_same_numbers(train_process
     assert [row["epoch"] for row in history] == ["1", "2"]
     shown = []
     names = ["loss", "accuracy", "auc"]
-    for split, measured in (("train", names), ("validation", [*names, "calibration_error"])):
+    for split, measured in (
+        ("train", names),
+        ("validation", [*names, "macro_f1", "calibration_error"]),
+    ):
         curves = read_scalars(model_dir / split)
         for row in history:
             for name in measured:

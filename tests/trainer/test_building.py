@@ -15,7 +15,7 @@ LABELS = tf.constant([0.0, 1.0, 1.0, 0.0])
 
 def made(**settings):
     config = TrainConfig(**{**SMALL, **settings})
-    model = build_model(config, 10, "float32")
+    model = build_model(config, 10, 2, "float32")
     return config, model, build_optimizer(config, model, steps=100)
 
 

@@ -23,7 +23,7 @@ def test_training_on_imbalanced_classes_starts_at_their_log_odds(wide_config, sp
     loop = make_small_loop(wide_config, (vectorizer, train, validation), tmp_path)
     loop._objective.adapt(train)
     logits = loop.state.model.scorer_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
-    np.testing.assert_allclose(logits, np.full([2, 1], logit(share)), rtol=1e-5)
+    np.testing.assert_allclose(logits, np.full([2, 1, 1], logit(share)), rtol=1e-5)
 
 
 def unequal(labels):

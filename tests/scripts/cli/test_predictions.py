@@ -38,7 +38,7 @@ ROWS = st.lists(
 @example([("a\tb\\n", 0.5, b'\\t\t\\\\\r\n\0"', ["\n", ""])])
 def test_rows_are_read_as_written(rows):
     content = b"".join(
-        predictions.format_tsv(label, p, Text(text, dict(enumerate(kept)))) + b"\n"
+        predictions.format_tsv({label: p}, Text(text, dict(enumerate(kept)))) + b"\n"
         for label, p, text, kept in rows
     )
     expected = [
@@ -52,23 +52,24 @@ def test_rows_are_read_as_written(rows):
 def test_objects_are_read_as_written(rows):
     for label, p, text, kept in rows:
         columns = {f"kept {number}": value for number, value in enumerate(kept)}
-        line = predictions.format_json(label, p, Text(text, columns))
+        line = predictions.format_json({label: p}, Text(text, columns))
         assert b"\n" not in line
-        expected = {"label": label, "probability": p, "text": text.decode(errors="replace")}
+        expected = {"label": label, "probability": p, "probabilities": {label: p}}
+        expected |= {"text": text.decode(errors="replace")}
         assert json.loads(line) == {**expected, **columns}
 
 
 def test_values_other_than_strings_are_json_in_rows():
     text = Text(b"fine", {"id": 7, "tags": ["a\tb"], "no": None})
-    assert predictions.format_tsv("x", 0.5, text) == b'x\t0.500000\tfine\t7\t["a\\\\tb"]\t'
-    assert json.loads(predictions.format_json("x", 0.5, text))["tags"] == ["a\tb"]
+    assert predictions.format_tsv({"x": 0.5}, text) == b'x\t0.500000\tfine\t7\t["a\\\\tb"]\t'
+    assert json.loads(predictions.format_json({"x": 0.5}, text))["tags"] == ["a\tb"]
 
 
 def test_an_explanation_is_the_last_column():
     from types import SimpleNamespace
 
     explanation = SimpleNamespace(tokens=["a\tb"], contributions=np.array([0.5]), baseline=0.0)
-    row = predictions.format_tsv("x", 0.5, Text(b"fine", {"id": "7"}), explanation)
+    row = predictions.format_tsv({"x": 0.5}, Text(b"fine", {"id": "7"}), explanation)
     assert row == rb"x	0.500000	fine	7	a\tb=+0.500"
 
 

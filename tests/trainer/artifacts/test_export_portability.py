@@ -40,7 +40,7 @@ def with_visible_gpu(monkeypatch):
 
 @pytest.mark.slow
 def test_repeated_exports_change_no_global_state(trained, tmp_path):
-    before = load(trained).predict(TEXTS)
+    before = load(trained).predict(TEXTS)[:, 1]
     visible = tf.config.get_visible_devices()
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     for is_enabled in (True, False):

@@ -42,7 +42,7 @@ def test_a_model_card_contains_no_local_path(trained, small_config):
         del paths[name]
     config = dataclasses.replace(small_config, ngrams=2, **paths)
     record = dataclasses.replace(record, config=config)
-    card = model_card(trained, record, best_epoch=1, loss=0.5)
+    card = model_card(trained, record, best_epoch=1, value=0.5)
     assert "secret" not in card
     assert "The data set is `dataset`. Numbers of examples:" in card
     assert "| teacher | teacher |" in card

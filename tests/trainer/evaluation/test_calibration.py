@@ -7,7 +7,22 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from trainer.evaluation.calibration import calibration_error, cross_calibrated, fit_temperature
+from trainer.evaluation import calibration
+
+
+def one_logit(function):
+    """Returns a function of logits [N] and labels [N] that calls one of logits [N, 1]."""
+
+    def call(logits, labels):
+        found = function(np.asarray(logits)[:, np.newaxis], np.asarray(labels).astype(np.int32))
+        return found[:, 0] if isinstance(found, np.ndarray) else found
+
+    return call
+
+
+calibration_error = one_logit(calibration.calibration_error)
+cross_calibrated = one_logit(calibration.cross_calibrated)
+fit_temperature = one_logit(calibration.fit_temperature)
 
 
 def drawn(scale, *, count=200_000, seed=0):

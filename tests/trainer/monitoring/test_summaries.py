@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from model.labels import cross_entropies, to_targets
 from pipeline.batches import training_batches
 from tests.helpers import make_small_loop, take_step
 from trainer.artifacts.state import sample
@@ -110,7 +111,7 @@ def test_the_precision_recall_curve_of_the_best_epoch_is_that_of_scikit_learn(
     trained, history, splits
 ):
     examples = splits[2]
-    probabilities = load(trained).evaluator.predict(examples)
+    probabilities = load(trained).evaluator.predict(examples)[:, 1]
     best = min(history, key=lambda step: float(history[step]["validation_loss"]))
     *_, precision, recall = tensors(events(trained / "validation"), PR_CURVES)[best]
     for index in range(0, 201, 20):
@@ -142,7 +143,7 @@ def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path
     token_ids, labels = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     with tf.GradientTape() as tape:
         logits = model(token_ids, training=True)
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+        losses = cross_entropies(to_targets(labels, 1), logits)
         loss = tf.reduce_sum(losses) / 16
     gradients = tape.gradient(loss, model.trainable_variables)
     take_step(loop, token_ids, labels)

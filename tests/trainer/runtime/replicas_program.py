@@ -82,7 +82,7 @@ def seeds(model: keras.Model, replicas: Replicas) -> np.ndarray:
 def write_first_seeds(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     """Writes the state of the random generators before the first step."""
     with replicas.strategy.scope():
-        model = build_model(config, 10, "float32")
+        model = build_model(config, 10, 2, "float32")
     replicas.offset_replica_seeds(model)
     np.save(folder / "seeds.npy", seeds(model, replicas))
 

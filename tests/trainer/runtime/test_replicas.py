@@ -101,7 +101,7 @@ logical = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, logical)
 config = TrainConfig(units=4, embedding_dim=4)
 with open_replicas("mirrored").strategy.scope():
-    model = build_model(config, 10, "float32")
+    model = build_model(config, 10, 2, "float32")
     build_optimizer(config, model, steps=100)
     base = next(c for c in keras.optimizers.Adam.__mro__ if "_backend_update_step" in vars(c))
     summed, update = base._all_reduce_sum_gradients, base._backend_update_step
