@@ -122,7 +122,9 @@ def _create_run(
     """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits["train"], config)
     if "unlabelled" in splits:
-        _compute_soft_labels(config, model_dir, vocabulary, splits["unlabelled"])
+        _compute_soft_labels(
+            config, model_dir, vocabulary, corpus.dataset.label_names, splits["unlabelled"]
+        )
     check_warmup_steps(config, total_steps(config, _training(splits)))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
@@ -148,7 +150,11 @@ def check_warmup_steps(config: TrainConfig, steps: int) -> None:
 
 
 def _compute_soft_labels(
-    config: TrainConfig, model_dir: Path, vocabulary: list[str], unlabelled: Examples
+    config: TrainConfig,
+    model_dir: Path,
+    vocabulary: list[str],
+    label_names: tuple[str, ...],
+    unlabelled: Examples,
 ) -> None:
     """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
     teacher = _load_teacher(config)
@@ -157,6 +163,11 @@ def _compute_soft_labels(
         raise UserError(
             f"--teacher={config.teacher} has another vocabulary: it was trained on other examples "
             f"of the data set {config.dataset}"
+        )
+    if teacher.label_names != label_names:  # its probabilities would teach the wrong label
+        raise UserError(
+            f"--teacher={config.teacher} has the labels {teacher.label_names}, but here they are "
+            f"{label_names}; use its labels, with --positive_label={teacher.label_names[1]}"
         )
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
