@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from absl import flags
 
@@ -49,10 +51,20 @@ def main() -> None:
     report_dir = model_dir / "evaluation" / FLAGS.split
     if FLAGS.report_dir:
         report_dir = get_local_path("report_dir")
-        report_dir.mkdir(parents=True, exist_ok=True)  # before the work, to find errors
+        _make_folder(report_dir)  # before the work, to find errors
     with _hide_flags_of_train():
         corpus = open_corpus(config, label_names=run.label_names)
     _print_metrics(run.evaluate(corpus, FLAGS.split, report_dir=report_dir))
+
+
+def _make_folder(report_dir: Path) -> None:
+    try:
+        report_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = "is a file" if report_dir.is_file() else f"cannot be made ({error.strerror})"
+        raise UserError(f"--report_dir={FLAGS.report_dir} {reason}; name a folder") from error
 
 
 def _data_settings(config: TrainConfig) -> TrainConfig:

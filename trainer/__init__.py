@@ -11,6 +11,7 @@ The modules are layers. Each imports only from the layers to its right:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Interrupted", "RunError", "TrainConfig", "UserError", "export", "load", "train"]
 __version__ = "0.3.0"
 
+os.environ["KERAS_BACKEND"] = "tensorflow"  # or else Keras follows the user's setting, such as jax
+
 # The functions import TensorFlow only when they are called, because its import takes seconds.
 
 
@@ -36,9 +39,13 @@ def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
+        TypeError: `config` is not a TrainConfig.
     """
     from trainer import run
 
+    if not isinstance(config, TrainConfig):
+        raise TypeError(f"train takes a TrainConfig and a folder, not {type(config).__name__}")
+    _check_folder("model_dir", model_dir)
     run.train(config, Path(model_dir))
     return load(model_dir)
 
@@ -51,6 +58,7 @@ def load(model_dir: Path | str) -> TrainedRun:
     """
     from trainer.artifacts import trained_run
 
+    _check_folder("model_dir", model_dir)
     return trained_run.load(model_dir)
 
 
@@ -62,4 +70,12 @@ def export(model_dir: Path | str, export_dir: Path | str) -> None:
     """
     from trainer.artifacts import export as exports
 
+    _check_folder("model_dir", model_dir)
+    _check_folder("export_dir", export_dir)
     exports.export(Path(model_dir), Path(export_dir))
+
+
+def _check_folder(name: str, folder: Path | str) -> None:
+    """Refuses an empty name and a URL, which Path would make the current folder and `gs:/b`."""
+    if folder == "" or "://" in str(folder):
+        raise UserError(f"{name}={str(folder)!r} is not a folder of this machine; name one")

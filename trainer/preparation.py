@@ -137,8 +137,9 @@ def _create_run(
     """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits["train"], config)
     if "unlabelled" in splits:
-        names = corpus.dataset.label_names
-        _compute_soft_labels(config, model_dir, vocabulary, splits["unlabelled"], names)
+        _compute_soft_labels(
+            config, model_dir, vocabulary, corpus.dataset.label_names, splits["unlabelled"]
+        )
     check_warmup_steps(config, total_steps(config, _training(splits)))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
@@ -167,8 +168,8 @@ def _compute_soft_labels(
     config: TrainConfig,
     model_dir: Path,
     vocabulary: list[str],
-    unlabelled: Examples,
     label_names: tuple[str, ...],
+    unlabelled: Examples,
 ) -> None:
     """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
     teacher = _load_teacher(config)
@@ -178,11 +179,13 @@ def _compute_soft_labels(
             f"--teacher={config.teacher} has another vocabulary: it was trained on other examples "
             f"of the data set {config.dataset}"
         )
-    _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
-    if teacher.label_names != label_names:
+    if teacher.label_names != label_names:  # its probabilities would teach the wrong label
         raise UserError(
-            f"--teacher={config.teacher} has other labels: {', '.join(teacher.label_names)}"
+            f"--teacher={config.teacher} has the labels {teacher.label_names}, but here they are "
+            f"{label_names}; use its labels"
+            + (f", with --positive_label={teacher.label_names[1]}" if len(label_names) == 2 else "")
         )
+    _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
     write_soft_labels(model_dir, probabilities[:, -count_logits(len(label_names)) :])
 

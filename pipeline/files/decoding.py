@@ -69,12 +69,31 @@ class FileScan:
 def open_decompressed(path: Path) -> IO[bytes]:
     """Opens a file; detects gzip, bzip2 and xz by their first bytes, not by the name."""
     with path.open("rb") as file:
-        start = file.read(10)
+        opener = _find_opener(file.read(10))
+    # typeshed does not declare GzipFile as IO[bytes]
+    return cast(IO[bytes], opener(path)) if opener else path.open("rb")
+
+
+def _find_opener(start: bytes) -> Callable[[Path], io.BufferedIOBase] | None:
+    """Returns what opens a file with these first bytes; None if it is not compressed."""
     for magic, opener in _OPENERS.items():
         # A text may begin with BZh; in bzip2, a digit and the digits of pi follow.
-        if start.startswith(magic) and (magic != b"BZh" or start[4:] == b"1AY&SY"):
-            return cast(IO[bytes], opener(path))  # typeshed does not declare GzipFile as IO[bytes]
-    return path.open("rb")
+        if start.startswith(magic) and (magic != b"BZh" or start[4:10] == b"1AY&SY"):
+            return opener
+    return None
+
+
+def check_not_compressed(start: bytes, name: str) -> None:
+    """Checks that the first bytes of a stream, which is not decompressed, are not compressed.
+
+    Raises:
+        UserError: They are those of gzip, bzip2 or xz.
+    """
+    if _find_opener(start):
+        raise UserError(
+            f"{name} is compressed; decompress it first, for example with gunzip, or name the "
+            "file: --input=FILE"
+        )
 
 
 def open_text(path: Path, encoding: str, *, newline: str = "") -> io.TextIOWrapper:

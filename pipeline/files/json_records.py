@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def _elements(path: Path, scan: FileScan) -> Iterator[tuple[int, Any]]:
     """Yields the line number and the value of each array element; reads the whole file at once."""
     with open_text(path, scan.encoding) as file:
         text = file.read()
-    decoder = json.JSONDecoder(parse_constant=_parse_constant)
+    decoder = json.JSONDecoder(parse_float=_parse_float, parse_constant=_parse_constant)
     position = _skip_space(text, text.index("[") + 1)
     line = 1 + text.count("\n", 0, position)
     separator = text[position : position + 1]
@@ -98,9 +99,17 @@ def _skip_space(text: str, position: int) -> int:
 def _parse(line: str) -> Any:  # noqa: ANN401 JSON has any type
     """Parses a line of JSON; returns None if it is not JSON."""
     try:
-        return json.loads(line, parse_constant=_parse_constant)
+        return json.loads(line, parse_float=_parse_float, parse_constant=_parse_constant)
     except (ValueError, RecursionError):
         return None
+
+
+def _parse_float(number: str) -> float:
+    """Parses a number; rejects one that is too large for a float, which would become infinite."""
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number} is too large")
+    return value
 
 
 def _parse_constant(name: str) -> None:

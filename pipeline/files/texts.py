@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import UserError, quote
-from pipeline.files.decoding import FileScan, check_not_binary, decodes, guess_encoding, open_text
+from pipeline.files.decoding import (
+    FileScan,
+    check_not_binary,
+    check_not_compressed,
+    decodes,
+    guess_encoding,
+    open_text,
+)
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.records import (
     SUFFIXES,
@@ -183,9 +190,10 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
         name: The name of the stream in messages.
 
     Raises:
-        UserError: The stream is not text, or has another encoding.
+        UserError: The stream is not text, is compressed, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
+    check_not_compressed(start, name)
     check_not_binary(start, name)
     encoding = file_format.encoding
     if encoding == "auto":

@@ -100,26 +100,31 @@ def _start_command(define_flags: Callable[[], None], arguments: Sequence[str]) -
 
 
 def _parse_or_exit(argv: list[str]) -> list[str]:
-    """Parses the flags; exits with code 0 after --help, and 1 after an error in the flags."""
+    """Parses the flags; exits with code 0 after help, and 1 after an error in the flags."""
     module = running_command().module
     if not {"-help", "--help"}.isdisjoint(argv[1:]):
-        with streams.ignore_broken_pipe():
-            print(format_help(module), flush=True)
-        sys.exit(0)
+        sys.exit(_exit_code(lambda: print(format_help(module))))
     try:
         return parse_flags(argv, takes_texts=getattr(module, "TAKES_TEXTS", False))
     except UserError as error:
         streams.print_message(f"error: {error}")
         sys.exit(1)
+    except SystemExit:  # absl exits with code 1 after --helpfull
+        sys.exit(0)
 
 
 def _run_main(main: Main, arguments: list[str]) -> int:
     """Runs the body of a command, and returns its exit code."""
     _set_up_logging()
+    return _exit_code(lambda: main(*arguments))
+
+
+def _exit_code(body: Callable[[], int | None]) -> int:
+    """Runs a function, prints its error if it raises one, and returns the exit code."""
     code = 0
     try:
         with streams.ignore_broken_pipe():
-            code = main(*arguments) or 0
+            code = body() or 0
             sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:

@@ -53,7 +53,8 @@ def quiet_stderr() -> Iterator[None]:
     TensorFlow 2.21 logs messages about CUDA and CPU features before TF_CPP_MIN_LOG_LEVEL takes
     effect. Set TF_CPP_MIN_LOG_LEVEL=0 to see all of its messages.
     """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+    level = os.environ["TF_CPP_MIN_LOG_LEVEL"] = os.environ.get("TF_CPP_MIN_LOG_LEVEL") or "3"
+    if level == "0":
         yield
         return
     sys.stderr.flush()

@@ -1,14 +1,19 @@
 """Several commands in one process, and their errors."""
 
 import json
+import os
 
 from absl.flags import FLAGS
+
+from scripts.cli import streams
 
 COMMANDS = ("train", "evaluate", "predict", "export")
 COMMANDS += ("dev.benchmark", "dev.compare", "dev.screenshots")
 
 
 def test_all_commands_define_their_flags_in_one_process(call, capsys):
+    call("train", "--help")  # absl defines flags of its own when it is imported
+    capsys.readouterr()
     before = set(FLAGS)
     for _ in range(2):
         for name in COMMANDS:
@@ -72,3 +77,10 @@ def test_a_remote_cache_is_refused(trained, call, capsys, tmp_path, monkeypatch)
     assert call("evaluate", f"--model_dir={trained}", "--cache_dir=gs://b/c") == 1
     assert "--cache_dir=gs://b/c is not in a file system" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_log_level_hides_the_messages_of_tensorflow(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")
+    with streams.quiet_stderr():
+        pass
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"

@@ -34,6 +34,17 @@ def test_a_report_replaces_no_other_file(trained, data_flags, call, capsys, tmp_
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.parametrize(("name", "reason"), [("a", "is a file"), ("a/b", "cannot be made")])
+def test_a_report_needs_a_folder(trained, data_flags, call, capsys, tmp_path, name, reason):
+    (tmp_path / "a").write_text("mine")
+    folder = tmp_path / name
+    assert call("evaluate", f"--model_dir={trained}", *data_flags, f"--report_dir={folder}") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: --report_dir={folder} {reason}" in err
+    assert (tmp_path / "a").read_text() == "mine"
+
+
 def test_a_report_replaces_an_earlier_one(trained, data_flags, call, tmp_path):
     evaluate = ("evaluate", f"--model_dir={trained}", *data_flags)
     for _ in range(2):

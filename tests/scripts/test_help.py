@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,16 @@ def test_help_of_train_has_all_settings_in_groups(start_process, run):
     process = start_process("train", "--help", stdout=writing)
     os.close(writing)
     assert (process.communicate()[1], process.returncode) == (b"", 0)
+
+
+def test_help_that_cannot_be_written_is_one_line(start_process):
+    with Path("/dev/full").open("wb") as full:
+        process = start_process("predict", "--help", stdout=full)
+        err = process.communicate()[1]
+    assert (process.returncode, err) == (2, b"error: writing: No space left on device\n")
+
+
+def test_the_help_of_all_flags_is_no_error(run_process):
+    done = run_process("predict", "--helpfull")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "--pdb" in done.stdout.decode()

@@ -1,6 +1,7 @@
 """The public Python API of the package trainer."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,34 @@ def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
         results["validation_loss"],
     )
     np.testing.assert_array_equal(run.predict(TEXTS), trainer.load(str(folder)).predict(TEXTS))
+
+
+@pytest.mark.parametrize("folder", ["", "gs://bucket/run"])
+def test_a_folder_without_a_name_or_on_another_machine_is_refused(
+    trained, small_config, tmp_path, monkeypatch, folder
+):
+    """`train` would write to the current folder, or to a new one named `gs:`."""
+    monkeypatch.chdir(tmp_path)
+    for function, arguments in (
+        (trainer.train, (small_config, folder)),
+        (trainer.load, (folder,)),
+        (trainer.export, (trained, folder)),
+    ):
+        with pytest.raises(trainer.UserError, match="is not a folder of this machine"):
+            function(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_another_type_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="takes a TrainConfig and a folder, not dict"):
+        trainer.train({"epochs": 1}, tmp_path)
+
+
+def test_keras_uses_tensorflow_whatever_the_user_has_chosen():
+    program = "import trainer.building, keras; print(keras.backend.backend())"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", program]
+    assert subprocess.check_output(command, cwd=ROOT, env=environment).strip() == b"tensorflow"
 
 
 @pytest.mark.slow

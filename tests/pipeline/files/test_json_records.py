@@ -22,11 +22,16 @@ def test_an_array_of_objects_is_read(tmp_path, name, indent, rows):
 
 def test_a_json_line_that_is_not_an_object_is_a_bad_row(tmp_path):
     lines = ["[1]", '{"text": "a", "label": NaN}', "5", "", "nonsense", "[" * 100_000, "NaN"]
-    lines += ['{"text": Infinity}', '{"text": ' + "9" * 5000 + "}", '{"label": "' + "x" * 99]
+    lines += [
+        '{"text": Infinity}',
+        '{"text": "a", "n": 1e400}',
+        '{"text": ' + "9" * 5000 + "}",
+        '{"label": "' + "x" * 99,
+    ]
     for name in ("a.jsonl", "a.ndjson"):
         path = write(tmp_path / name, "\n".join(lines))
         found = list(read_records(path, NEEDED))
-        assert [line for line, record in found if record is None] == [1, 3, 5, 6, 7, 8, 9, 10]
+        assert [line for line, record in found if record is None] == [1, 3, 5, 6, 7, 8, 9, 10, 11]
         assert [record for _, record in found if record] == [{"text": "a", "label": None}]
 
 

@@ -1,9 +1,11 @@
 """Texts to score are read as training would read them from the same file."""
 
+import bz2
 import gzip
 import io
 import json
 import logging
+import lzma
 import os
 import threading
 
@@ -137,6 +139,12 @@ def test_invalid_utf8_in_a_stream_is_kept_and_counted(caplog):
 def test_a_binary_stream_is_refused(content):
     with pytest.raises(UserError, match=r"^stdin (is a zip archive|looks like UTF-16-LE)"):
         streamed(content)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_stream_is_refused(compress):
+    with pytest.raises(UserError, match=r"^stdin is compressed; decompress it first"):
+        streamed(compress(b"A good film.\n"))
 
 
 def test_a_stream_in_another_encoding_is_refused():

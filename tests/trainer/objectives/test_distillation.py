@@ -161,6 +161,13 @@ def test_an_incompatible_teacher_is_refused(config, tmp_path, settings, message)
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_teacher_with_the_labels_in_another_order_is_refused(config, tmp_path):
+    """Its probabilities would teach the student the opposite of the labels."""
+    with pytest.raises(UserError, match=r"has the labels .*, with --positive_label=pos"):
+        make(dataclasses.replace(config, positive_label="neg"), tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_a_data_set_without_unlabelled_examples_is_refused(config, tmp_path):
     with pytest.raises(UserError, match="imdb_offline has no unlabelled texts"):
         prepare_run(config, open_corpus(config), tmp_path)
