@@ -34,7 +34,7 @@ def test_train_returns_the_best_model_of_the_run(trained, tmp_path):
     config = RunRecord.read(folder).config
     run = trainer.train(config, str(folder))  # finished already
     results = json.loads((folder / "results.json").read_text())
-    assert (run.best_epoch, run.validation_loss) == (
+    assert (run.best_epoch, run.best_value) == (
         results["best_epoch"],
         results["validation_loss"],
     )

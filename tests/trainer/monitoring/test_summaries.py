@@ -182,7 +182,7 @@ def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits)
     step = [int(row["step"]) for row in history.values() if int(row["epoch"]) == best.best_epoch]
     sections = texts[step[0]].item().decode().split("\n\n")
     vectorizer, _, validation = splits
-    logits = best.evaluator.logits(validation)
+    logits = best.evaluator.logits(validation)[:, 0]
     wrong = np.flatnonzero((logits > 0) != (validation.labels > 0.5))
     first, *_ = wrong[np.argsort(-np.abs(logits[wrong]))]
     words = ["▯" if i == 1 else vectorizer.tokens[i - 2] for i in validation.row(first)]
