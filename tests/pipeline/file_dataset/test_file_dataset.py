@@ -1,4 +1,4 @@
-"""FileDataset reads the user's files, and reports invalid rows by file and line."""
+"""RowDataset reads the user's files, and reports invalid rows by file and line."""
 
 import csv
 import dataclasses
@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from pipeline.corpus import translate_dataset_errors
 from pipeline.errors import RunError, UserError
-from pipeline.file_dataset.dataset import FileDataset, FileSettings
+from pipeline.file_dataset.dataset import RowDataset, RowSettings
+from pipeline.file_dataset.sources import FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
 
-NAMES = ("text", "label", "")
+NAMES = (("text",), "label", "")
 
 
 ROWS = [(f"review {number}, with a comma", ("bad", "fine")[number % 2]) for number in range(200)]
@@ -37,9 +38,11 @@ def write_jsonl(path, rows=ROWS):
     return path
 
 
-def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
-    settings = FileSettings(*columns, skip_bad_rows=skip)
-    return FileDataset(str(path), settings, SplitSettings(0.2, test_fraction))
+def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2, label_names=None, **settings):
+    settings = RowSettings(*columns, skip_bad_rows=skip, **settings)
+    source = FileSource(str(path), settings)
+    splits = SplitSettings(0.2, test_fraction)
+    return RowDataset(source, settings, splits, label_names=label_names)
 
 
 def read(files, split):
@@ -104,7 +107,7 @@ def test_a_column_sets_the_splits(tmp_path):
         for number in range(40)
     ]
     path = write_csv(tmp_path / "a.csv", rows, header=("review", "stars", "part"))
-    files = opened(path, ("review", "stars", "part"))
+    files = opened(path, (("review",), "stars", "part"))
     for number, split in enumerate(("train", "validation", "test", "unsupervised")):
         found = read(files, split)
         assert [text for text, _ in found] == [f"text {n}" for n in range(number, 40, 4)]
@@ -139,10 +142,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     path = tmp_path / "a.csv"
     path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
-    cuts = SplitSettings(0.2, 0.001)
-    files, other = (
-        FileDataset(str(path), FileSettings(*NAMES, file_format=form), cuts) for form in forms
-    )
+    files, other = (opened(path, test_fraction=0.001, file_format=form) for form in forms)
     assert sorted(all_texts(files)) == ['"caf\u00e9'.encode(), b'vu"']
     assert files.identity != other.identity
 
@@ -167,11 +167,13 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
             lambda p: write_csv(p / "a.csv", header=("review", "label")),
             "no column 'text', but 'rev",
         ),
-        (lambda p: write_csv(p / "a.csv", ROWS[:1]), "one label, not two: 'bad'"),
-        (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
+        (
+            lambda p: write_csv(p / "a.csv", ROWS[:1]),
+            "has one label, 'bad'; it needs two or more; are --text_column=text",
+        ),
         (
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
-            r"all 200 texts of .*a\.csv are empty, in the column 'text'; is --text_co",
+            r"all 200 texts of .*a\.csv are empty; are --text_column=text and",
         ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row in the train split: 200 in test"),
         (lambda p: p / "no.csv", "nor a file, folder or pattern"),
@@ -211,7 +213,7 @@ def test_a_changed_column_is_another_run(small_config):
 
 
 def test_files_without_a_usable_row_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"a.csv has no rows; name files with a text and a label"):
+    with pytest.raises(UserError, match=r"a.csv has no rows; give rows with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(UserError, match=r"a.json has no rows"):
@@ -221,7 +223,7 @@ def test_files_without_a_usable_row_are_an_error(tmp_path):
         opened(path, skip=True)
 
 
-@pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
+@pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "dict")])
 def test_lists_and_objects_are_not_labels(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
     with pytest.raises(
