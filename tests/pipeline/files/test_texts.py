@@ -144,3 +144,10 @@ def test_a_stream_in_another_encoding_is_refused():
             io.BufferedReader(io.BytesIO(b"fine\n" + b"caf\xe9\n"), 5), FileFormat("ascii"), "stdin"
         ):
             pass
+
+
+def test_several_columns_are_joined_as_in_training(tmp_path):
+    path = write(tmp_path / "a.csv", "title,text\none,two\n,three\n")
+    assert [text.text for text in read_texts(path, ["title", "text"])] == [b"one two", b"three"]
+    with pytest.raises(UserError, match="a table with a column 'title'"):
+        read_texts(write(tmp_path / "a.txt", "title,text\none,two\n"), ["title", "text"])
