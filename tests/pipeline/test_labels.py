@@ -117,7 +117,9 @@ def test_any_label_map_is_read_as_written(mapping):
 
 @given(st.text())
 def test_any_text_is_a_label_map_or_a_user_error(text):
+    message = ""
     try:
         assert all(old and new for old, new in parse_label_map(text).items())
     except UserError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message

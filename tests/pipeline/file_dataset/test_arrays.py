@@ -96,7 +96,7 @@ def test_a_bad_row_is_an_error_with_its_position_or_skipped(texts, labels, probl
 
 
 def test_the_number_of_labels_and_splits_is_checked_at_once():
-    with pytest.raises(UserError, match="^mine has 2 texts, but 1 labels$"):
+    with pytest.raises(UserError, match=r"^mine has 2 texts, but 1 labels$"):
         pipeline.from_arrays(["a", "b"], ["x"], name="mine")
     with pytest.raises(UserError, match="in memory has 1 texts, but 2 splits"):
         pipeline.from_arrays(["a"], ["x"], splits=["train", "test"])
@@ -116,7 +116,7 @@ def test_splits_are_named_by_words():
         opened_arrays(["a", "b"], [0, 1], splits=["train", "later"])
 
 
-def test_the_identity_is_that_of_texts_labels_and_splits(tmp_path):
+def test_the_identity_is_that_of_texts_labels_and_splits():
     words = ["train"] * 100 + ["test"] * 100
     before = opened_arrays(TEXTS, LABELS, splits=words)
     changed = [

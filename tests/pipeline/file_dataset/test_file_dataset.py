@@ -259,7 +259,7 @@ def test_any_number_of_labels_is_read(tmp_path, labels):
 
 
 def test_more_than_a_thousand_labels_are_an_error(tmp_path):
-    with pytest.raises(UserError, match="more than 1000 different labels.*--label_column"):
+    with pytest.raises(UserError, match=r"more than 1000 different labels.*--label_column"):
         opened(write_csv(tmp_path / "a.csv", numbered(1001, 1001)))
 
 
@@ -326,7 +326,7 @@ def test_swapped_names_are_other_data(tmp_path):
 
 def test_a_label_map_must_name_labels_and_leave_two(tmp_path):
     path = write_csv(tmp_path / "a.csv", STARS)
-    with pytest.raises(UserError, match="names '6', but the labels of .* are '1', '2', '3', '4'"):
+    with pytest.raises(UserError, match=r"names '6', but the labels of .* are '1', '2', '3', '4'"):
         opened(path, label_map={"1": "neg", "6": "pos"})
     with pytest.raises(UserError, match="has one label, 'x'"):
         opened(path, label_map=dict.fromkeys("12345", "x"))
@@ -335,7 +335,9 @@ def test_a_label_map_must_name_labels_and_leave_two(tmp_path):
 def test_data_with_fewer_labels_can_be_evaluated_but_not_with_others(tmp_path):
     path = write_csv(tmp_path / "a.csv")
     assert opened(path, label_names=("a", "bad", "fine")).class_counts("train")[0] == 0
-    with pytest.raises(UserError, match="has the labels 'bad', 'fine', but the run .* on 'a', 'b'"):
+    with pytest.raises(
+        UserError, match=r"has the labels 'bad', 'fine', but the run .* on 'a', 'b'"
+    ):
         opened(path, label_names=("a", "b"))
 
 

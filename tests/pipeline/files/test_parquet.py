@@ -34,7 +34,7 @@ def write(path, texts=TEXTS, labels=LABELS, *, names=None, **options):
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int8(), pa.string())]
+    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int16(), pa.string())]
 )
 def test_rows_are_those_of_a_csv_file_for_each_type_of_string(tmp_path, kind):
     columns = [pa.array(values).cast(pa.string()).cast(kind) for values in (TEXTS, LABELS)]
@@ -159,8 +159,7 @@ def test_a_folder_and_a_pattern_include_parquet(tmp_path):
     assert find_files(str(tmp_path)) == find_files(str(tmp_path / "*.parquet")) == [path]
 
 
-@IN_ONE_FOLDER
-@settings(max_examples=60)
+@settings(IN_ONE_FOLDER, max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path, data):
     """Any prefix is an error; a file with changed bytes is an error or has rows."""
@@ -174,9 +173,11 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, data):
     for _ in range(3):
         content[data.draw(st.integers(4, len(content) - 9))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
+    message = ""
     try:
         for _, record in read_records(path, ["text", "label"]):
             assert set(record) == {"text", "label"}
     except (RunError, UserError) as error:
-        assert "a.parquet" in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message
+    assert not message or "a.parquet" in message
