@@ -27,10 +27,9 @@ def from_arrays(
     splits: Iterable[object] | None = None,
     name: str = "in memory",
 ) -> ArrayData:
-    """Returns data in memory, which `trainer.data.open_corpus` opens with the settings of a run.
+    """Returns data in memory, which `trainer.data.open_corpus` opens, and then checks each row.
 
-    That raises a UserError for rows that cannot be used, such as one with the label NaN, and names
-    their positions, counted from 0.
+    Messages name the position of a row, counted from 0.
 
     Args:
         texts: Strings or UTF-8 bytes: a list, a NumPy array or a column of pandas.

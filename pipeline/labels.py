@@ -13,26 +13,25 @@ _SHOWN = 5  # labels that a message names
 
 
 def label_text(value: object) -> str | None:
-    """Returns the name of a label; None for None and NaN. The name of 4.0 is 4.
+    """Returns a string, UTF-8 bytes, a bool or a number as the name of a label: 4.0 is 4.
 
-    Args:
-        value: A string, UTF-8 bytes, a bool or a number; also as a NumPy scalar.
+    Returns None for None and NaN. The value may be a NumPy scalar.
 
     Raises:
-        ValueError: The value has another type, or is not valid Unicode.
+        ValueError: The value has another type, or is not valid Unicode; the message names it.
     """
     if hasattr(value, "item"):  # a NumPy scalar
         value = value.item()
     if isinstance(value, bytes):
-        value = value.decode()
+        value = value.decode(errors="surrogateescape")
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if not isinstance(value, str | int | float):  # a bool is an int
         raise ValueError(f"a {type(value).__name__}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = str(value)
-    text.encode()  # raises a ValueError for unpaired surrogates
+    if re.search("[\ud800-\udfff]", text := str(value)):
+        raise ValueError("invalid Unicode")
     return text
 
 

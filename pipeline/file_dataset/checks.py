@@ -142,7 +142,7 @@ def _log_labels(source: _Source, rows: ParsedRows, labels: Sequence[str]) -> Non
 
 
 def _log_rows(name: str, rows: ParsedRows) -> None:
-    """Logs an unused split column, empty texts, and spaces around labels."""
+    """Logs an unused split column, and empty texts."""
     statistics = rows.statistics
     for column in statistics["split_columns"][:1]:
         _log.warning(
@@ -154,8 +154,6 @@ def _log_rows(name: str, rows: ParsedRows) -> None:
         )
     if empty := statistics["empty_texts"]:
         _log.warning("%s: %d of %d texts are empty", name, empty, len(rows.splits))
-    if spaced := statistics["spaced_labels"]:
-        _log.info("%s: ignored spaces around the label of %d rows", name, spaced)
 
 
 def _log_splits(name: str, splits: Splits) -> None:

@@ -69,7 +69,7 @@ class RowDataset:
         self.source, self.name = source, source.name
 
         def make(folder: Path) -> None:
-            save_parsed_rows(folder, with_progress(source.rows()), source.class_names())
+            save_parsed_rows(folder, with_progress(source.rows()), source.class_names)
 
         cache = cache or Cache(None)
         rows = cache.get("rows", source.key, make=make, read=load_parsed_rows)
@@ -119,7 +119,8 @@ class RowDataset:
 
     def log_findings(self) -> None:
         """Logs the splits, and warnings about rows and labels."""
-        self.source.log()
+        if isinstance(self.source, FileSource):
+            self.source.log()
         log_findings(self.source, self._rows, self.label_names, self._splits)
 
     def _batches(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

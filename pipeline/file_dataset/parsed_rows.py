@@ -29,7 +29,6 @@ class Statistics(TypedDict):
     bad_rows: int  # that cannot be used
     first_bad_rows: list[tuple[int, int, str]]  # file number, line and problem of the first few
     empty_texts: int
-    spaced_labels: int  # labels with spaces around them
     class_names: list[str]  # the labels in the order that the files declare; empty if they do not
     split_columns: list[str]  # unused columns in which each row has the name of a split
     sha256: str  # of all texts, labels and splits, in their order
@@ -107,7 +106,6 @@ class _Collector:
             "bad_rows": 0,
             "first_bad_rows": [],
             "empty_texts": 0,
-            "spaced_labels": 0,
             "class_names": [],
             "split_columns": [],
             "sha256": "",
@@ -126,7 +124,6 @@ class _Collector:
                 continue
             self._number_label(row)
             statistics["empty_texts"] += not row.text.strip()
-            statistics["spaced_labels"] += row.has_spaced_label
             for name, is_split in row.unused_columns.items():
                 (split_columns if is_split else other_columns).add(name)
             content.update(row.content())

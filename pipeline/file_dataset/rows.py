@@ -48,7 +48,6 @@ class Row:
     label: str | None = None  # None in the unsupervised split
     split: str = "train"  # from the split column or the file name
     problem: str = ""  # why the row cannot be used; empty if it can
-    has_spaced_label: bool = False  # whether there are spaces around the label
     # Unused columns with a name such as `split`, and whether they contain a split here.
     unused_columns: dict[str, bool] = dataclasses.field(default_factory=dict)
 
@@ -113,14 +112,13 @@ def make_row(
         return Row(file, line, problem=f"{quote(word)}{places[2]} is not a split")
     split = SPLIT_WORDS[word]
     try:
-        written = "" if split == "unsupervised" else label_text(label) or ""
+        name = "" if split == "unsupervised" else (label_text(label) or "").strip()
     except ValueError as error:
         return Row(file, line, problem=f"{error}{places[1]} is not a label")
-    name = written.strip() or None
-    if name is None and split != "unsupervised":
+    if not name and split != "unsupervised":
         return Row(file, line, problem=f"no label{places[1]}")
     text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return Row(file, line, text, name, split, has_spaced_label=written != (name or ""))
+    return Row(file, line, text, name or None, split)
 
 
 def _unused_columns(record: Record, settings: RowSettings) -> dict[str, bool]:

@@ -70,14 +70,15 @@ class FileSource:
         if _versions(self.files) != self._versions:
             raise RunError(f"{self.name} changed while it was read; run the command again")
 
-    def class_names(self) -> list[str]:
+    @property
+    def class_names(self) -> Iterable[str]:
         """Returns the labels in the order that Parquet files declare; empty if they do not."""
         names: dict[str, None] = {}
         for path in self.files:
             if data_suffix(path) == PARQUET:
                 with translate_read_errors(path):
                     names |= dict.fromkeys(read_class_names(path, self._settings.label_column))
-        return list(names)
+        return names
 
     def log(self) -> None:
         """Logs the split of each file if the files are several, or if a name assigns a split."""
@@ -99,6 +100,7 @@ class ArrayData:
     name: str
 
     kind = "arrays"
+    class_names = ()
     has_named_splits = False
     question = "are the texts and labels right?"
 
@@ -125,13 +127,6 @@ class ArrayData:
         """Yields all rows, including those that cannot be used."""
         for position, values in enumerate(zip(self.texts, self.labels, self.splits, strict=True)):
             yield make_row(0, position, *values)
-
-    def class_names(self) -> list[str]:
-        """Returns an empty list: labels have no declared order."""
-        return []
-
-    def log(self) -> None:
-        """Logs nothing: the user named the split of each text."""
 
 
 def _find_file_splits(name: str, settings: RowSettings) -> dict[Path, FileSplit]:

@@ -12,9 +12,8 @@ import logging
 import lzma
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from pipeline import DATASETS
 from pipeline.errors import RunError, UserError, quote, shorten
@@ -25,7 +24,7 @@ from pipeline.files.parquet import read_parquet
 from pipeline.files.paths import expand_home
 from pipeline.files.tables import COLUMN_FLAGS, detect_table
 
-_T = TypeVar("_T")
+_Records = Iterator[tuple[int, Record | None]]
 
 _TABLES = (".csv", ".tsv")
 PARQUET = ".parquet"
@@ -75,7 +74,7 @@ def read_records(
     needed: Sequence[str],
     file_format: FileFormat = AUTO,
     flags: Sequence[str] = COLUMN_FLAGS,
-) -> Iterator[tuple[int, Record | None]]:
+) -> _Records:
     """Checks a file and detects its format, and returns an iterator over its records.
 
     The iterator yields line numbers (in Parquet: row numbers) and records; None for a JSON value
@@ -97,7 +96,7 @@ def read_records(
         _log.info("%s is not CSV or TSV: --delimiter and --quoting do not change it", path)
     with translate_read_errors(path):
         if suffix == PARQUET:
-            records: Iterator[tuple[int, Record | None]] = read_parquet(path, columns, file_format)
+            records: _Records = read_parquet(path, columns, file_format)
         elif suffix in _TABLES:
             scan = scan_file(path, file_format)
             records = detect_table(path, scan, columns, file_format, flags).records()
@@ -106,9 +105,12 @@ def read_records(
     return _translate_errors(path, records)
 
 
-def _translate_errors(path: Path, records: Iterable[_T]) -> Iterator[_T]:
+def _translate_errors(path: Path, records: _Records) -> _Records:
     with translate_read_errors(path):
         yield from records
+
+
+_PARSE_ERRORS = (ValueError, NotImplementedError)  # NotImplementedError: damage that pyarrow finds
 
 
 @contextlib.contextmanager
@@ -120,7 +122,7 @@ def translate_read_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, ValueError) as error:
+    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, *_PARSE_ERRORS) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RunError(f"{path} cannot be read: {shorten(reason, 200)}") from error
 
