@@ -24,13 +24,13 @@ from pipeline.datasets import (
 )
 from pipeline.errors import RunError, UserError
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
-from pipeline.file_dataset.dataset import FileDataset
+from pipeline.file_dataset.dataset import RowDataset
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 
 _T = TypeVar("_T")
 
-Dataset = NamedDataset | FileDataset  # both are read by split; files also know their counts
+Dataset = NamedDataset | RowDataset  # both are read by split; rows also know their counts
 
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
@@ -126,16 +126,16 @@ class Corpus:
     @property
     def derived_splits(self) -> frozenset[str]:
         """Returns the names of the splits that are derived from the source split `train`."""
-        if isinstance(self.dataset, FileDataset):
+        if isinstance(self.dataset, RowDataset):
             return self.dataset.derived_splits
         return frozenset({"validation"} if self._is_partial("validation") else ())
 
     def class_counts(self) -> dict[str, list[int]]:
         """Returns the number of examples per label, ordered as `label_names`, of each split.
 
-        The test split is included only for a FileDataset, which has its counts already.
+        The test split is included only for a RowDataset, which has its counts already.
         """
-        if isinstance(self.dataset, FileDataset):
+        if isinstance(self.dataset, RowDataset):
             splits = ("train", "validation", "test")
             return {split: self.dataset.class_counts(split) for split in splits}
         counts, numbers = {}, range(len(self.dataset.label_names))
@@ -146,7 +146,7 @@ class Corpus:
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""
-        if isinstance(self.dataset, FileDataset):
+        if isinstance(self.dataset, RowDataset):
             self.dataset.log_findings()
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
@@ -158,18 +158,18 @@ class Corpus:
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
         """Returns the SHA-256 of all texts and labels of splits in their order.
 
-        A FileDataset has one SHA-256, under the key `files`, which also covers the split of each
-        row. A NamedDataset has one per source split, so that training need not read the test split.
+        A RowDataset has one SHA-256, under the key `files` or `arrays`, which also covers the split
+        of each row. A NamedDataset has one per source split: training need not read the test split.
         """
-        if isinstance(self.dataset, FileDataset):
-            return {"files": self.dataset.fingerprint}
+        if isinstance(self.dataset, RowDataset):
+            return {self.dataset.source.kind: self.dataset.fingerprint}
         sources = dict.fromkeys(self._source(split) for split in splits)
         return {source: self._standardized(source)[1] for source in sources}
 
     def unlabelled(self, vectorizer: Vectorizer) -> Examples:
         """Returns the unlabelled texts that are not in the validation split, as token ids.
 
-        A FileDataset has already dropped unlabelled texts that are in its validation or test split.
+        A RowDataset has already dropped unlabelled texts that are in its validation or test split.
 
         Raises:
             UserError: The data set has no unlabelled texts.

@@ -1,31 +1,84 @@
-"""Orders the labels of a data set, and finds labels that look alike."""
+"""The labels of a data set: their names, order and merging, and labels that look alike."""
 
 from __future__ import annotations
 
-import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import UserError, quote
 
+_SHOWN = 5  # labels that a message names
 
-def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...]:
-    """Sorts labels: numbers by value, other labels alphabetically.
+
+def label_text(value: object) -> str | None:
+    """Returns a string, UTF-8 bytes, a bool or a number as the name of a label: 4.0 is 4.
+
+    Returns None for None and NaN. The value may be a NumPy scalar.
+
+    Raises:
+        ValueError: The value has another type, or is not valid Unicode; the message names it.
+    """
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode(errors="surrogateescape")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if not isinstance(value, str | int | float):  # a bool is an int
+        raise ValueError(f"a {type(value).__name__}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if re.search("[\ud800-\udfff]", text := str(value)):
+        raise ValueError("invalid Unicode")
+    return text
+
+
+def parse_label_map(text: str) -> dict[str, str]:
+    r"""Parses new names of labels, such as `1:neg,2:neg,3:pos`; an empty text is an empty map.
+
+    In a label, a colon is written as `\:` and a comma as `\,`. Spaces around labels are ignored.
+
+    Raises:
+        UserError: A pair is not OLD:NEW, or a label has two new names.
+    """
+    mapping: dict[str, str] = {}
+    for pair in re.split(r"(?<!\\),", text) if text else ():
+        sides = re.split(r"(?<!\\):", pair)
+        names = [re.sub(r"\\([:,])", r"\1", side).strip() for side in sides]
+        if len(names) != 2 or not all(names):
+            raise UserError(
+                f"--label_map: {quote(pair)} is not OLD:NEW; write pairs such as "
+                r"--label_map=1:neg,2:neg,3:pos, with \: or \, for a colon or comma in a label"
+            )
+        if names[0] in mapping:
+            raise UserError(f"--label_map names {quote(names[0])} twice; give it one new name")
+        mapping[names[0]] = names[1]
+    return mapping
+
+
+def order_labels(
+    labels: Iterable[str], *, positive: str = "", declared: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Sorts labels: in their declared order, or numbers by value and others alphabetically.
 
     For example, -1 comes before 0 and +1. With 0 and 1, neg and pos, no and yes, or false and true,
     the second label is the positive one.
 
     Args:
         labels: Distinct labels.
-        positive: The label to put last; empty to sort all labels.
+        positive: The label to put last, if there are two; empty: none.
+        declared: The order of the data set's authors; ignored if it lacks a label.
 
     Raises:
-        UserError: `positive` is not one of the labels.
+        UserError: `positive` is not one of the labels, or there are more than two.
     """
     labels = list(labels)
     values = {label: _number(label) for label in labels}
-    if None in values.values():
+    if set(labels) <= set(declared):
+        ordered = sorted(labels, key=list(declared).index)
+    elif None in values.values():
         ordered = sorted(labels, key=lambda label: (label.lower(), label))
     else:
         ordered = sorted(labels, key=lambda label: (values[label], label))
@@ -34,22 +87,32 @@ def order_labels(labels: Iterable[str], *, positive: str = "") -> tuple[str, ...
     if positive not in ordered:
         raise UserError(
             f"--positive_label={quote(positive)} is not a label of the data set; it has "
-            f"{', '.join(map(quote, ordered))}"
+            f"{join_labels(ordered)}"
+        )
+    if len(ordered) > 2:
+        raise UserError(
+            f"--positive_label={quote(positive)} is for two labels, but the data set has "
+            f"{len(ordered)}; omit it, or merge labels: --label_map=OLD:NEW,…"
         )
     return (*(label for label in ordered if label != positive), positive)
 
 
-def lookalikes(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the pairs of labels that probably mean the same class.
+def join_labels(labels: Sequence[str]) -> str:
+    """Quotes the first few labels for a message."""
+    return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")
+
+
+def lookalikes(labels: Iterable[str]) -> list[tuple[str, ...]]:
+    """Returns the groups of labels that probably mean the same class.
 
     They differ only in case, spaces, invisible characters or Unicode form, or are equal as numbers.
     """
-    return [
-        pair
-        for pair in itertools.combinations(labels, 2)
-        if _skeleton(pair[0]) == _skeleton(pair[1])
-        or (_number(pair[0]) is not None and _number(pair[0]) == _number(pair[1]))
-    ]
+    groups: dict[str | float, list[str]] = {}
+    for label in labels:
+        skeleton = _skeleton(label)
+        number = _number(skeleton)
+        groups.setdefault(skeleton if number is None else number, []).append(label)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def _number(label: str) -> float | None:

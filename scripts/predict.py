@@ -8,6 +8,7 @@ columns of --keep_columns. A backslash, tab, line feed or carriage return in the
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import logging
@@ -51,8 +52,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "input",
         "",
-        ".csv, .tsv or .jsonl file, or a .txt file with one text per line, compressed or not; "
-        "-: stdin",
+        ".csv, .tsv, .jsonl or .parquet file, or a .txt file with one text per line, compressed or "
+        "not; -: stdin",
     )
     flags.DEFINE_list(
         "keep_columns", [], "columns of --input, separated by commas, to copy to the output"
@@ -113,13 +114,14 @@ def _read_input_file(model_dir: Path, output: Output) -> Iterator[Text]:
 
     config = read_record(model_dir).config
     path = get_local_path("input")
-    text_column = FLAGS.text_column if FLAGS["text_column"].present else config.text_column
-    predictions.check_keep_columns(FLAGS.keep_columns, text_column)
+    if FLAGS["text_column"].present:
+        config = dataclasses.replace(config, text_column=FLAGS.text_column)
+    predictions.check_keep_columns(FLAGS.keep_columns, config.text_columns)
     if output.is_same_file(path):
         raise UserError(f"--output={output.name} is the --input; name another file")
     return read_texts(
         path,
-        text_column,
+        config.text_columns,
         FLAGS.keep_columns,
         _input_format(config, path),
         skip_bad_rows=FLAGS.skip_bad_rows,

@@ -11,6 +11,7 @@ from model import ENCODERS
 from pipeline import DATASETS
 from pipeline.errors import UserError, quote, shorten
 from pipeline.files.file_format import QUOTING, FileFormat
+from pipeline.labels import parse_label_map
 
 # The title of each group of settings, by the name of the first setting in the group.
 GROUPS = {
@@ -67,10 +68,12 @@ class TrainConfig:
 
     dataset: str = _setting(
         "imdb_reviews",
-        f"data set to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, TSV or "
-        "JSON Lines",
+        f"data set to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, TSV, "
+        "JSON Lines or Parquet",
     )
-    text_column: str = _setting("text", "column of the text in your files")
+    text_column: str = _setting(
+        "text", "column of the text in your files; several, separated by commas, are joined"
+    )
     label_column: str = _setting("label", "column of the label in your files")
     split_column: str = _setting(
         "",
@@ -101,6 +104,10 @@ class TrainConfig:
         "",
         "label whose probability is predicted; empty: the larger number, or the last label in "
         "alphabetical order (TensorFlow Datasets: the last label)",
+    )
+    label_map: str = _setting(
+        "",
+        "new names of labels, such as 1:neg,2:neg,3:pos; labels with the same new name are merged",
     )
     encoding: str = _setting(
         "auto",
@@ -249,11 +256,12 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        _ = self.file_format  # checks its values
-        if not self.text_column or self.text_column == self.label_column or not self.label_column:
+        _ = self.file_format, self.label_mapping  # checks their values
+        columns = (*self.text_columns, self.label_column)
+        if "" in columns or len(set(columns)) < len(columns):
             raise UserError(
                 f"--text_column={shorten(self.text_column)} and --label_column="
-                f"{shorten(self.label_column)} must name two different columns"
+                f"{shorten(self.label_column)} must name different columns"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
@@ -278,6 +286,16 @@ class TrainConfig:
     def file_format(self) -> FileFormat:
         """Returns the format of the user's files."""
         return FileFormat(self.encoding, self.delimiter, self.quoting)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Returns the columns of the text, which are joined by a space."""
+        return tuple(self.text_column.split(","))
+
+    @property
+    def label_mapping(self) -> dict[str, str]:
+        """Returns the new names of labels, by their old names."""
+        return parse_label_map(self.label_map)
 
     @property
     def encoders(self) -> tuple[str, ...]:

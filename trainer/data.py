@@ -14,7 +14,8 @@ from pipeline.corpus import Corpus, Dataset
 from pipeline.datasets import open_dataset
 from pipeline.errors import UserError, quote, shorten
 from pipeline.examples import Examples
-from pipeline.file_dataset.dataset import FileDataset, FileSettings
+from pipeline.file_dataset.dataset import RowDataset, RowSettings
+from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.paths import expand_home
 from pipeline.text.standardization import standardize
@@ -33,17 +34,25 @@ _MANY = 20  # classes; from here on, each is expected to be a small fraction
 _SHOWN = 5  # labels that a message names
 
 
-def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None) -> Corpus:
+def open_corpus(
+    config: TrainConfig,
+    *,
+    data: ArrayData | None = None,
+    label_names: Sequence[str] | None = None,
+) -> Corpus:
     """Opens the corpus of a run. Downloads and prepares the data set if necessary.
 
-    The `label_names` are the labels of an existing run in their order; None for a new run.
+    Args:
+        config: The settings.
+        data: Data in memory, from `pipeline.from_arrays`; it replaces `config.dataset`.
+        label_names: The labels of an existing run in their order; None for a new run.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
         RunError: The data set is damaged.
     """
     cache = _open_cache(config)
-    if config.dataset in DATASETS:
+    if data is None and config.dataset in DATASETS:
         dataset: Dataset = open_dataset(
             config.dataset,
             data_dir=config.data_dir or None,
@@ -52,7 +61,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
             label_names=label_names,
         )
     else:
-        dataset = _open_files(config, cache, label_names)
+        dataset = _open_rows(config, data, cache, label_names)
     return make_corpus(config, dataset, cache=cache)
 
 
@@ -79,24 +88,27 @@ def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorize
     )
 
 
-def _open_files(
-    config: TrainConfig, cache: Cache, label_names: Sequence[str] | None
-) -> FileDataset:
-    return FileDataset(
-        config.dataset,
-        FileSettings(
-            config.text_column,
-            config.label_column,
-            config.split_column,
-            skip_bad_rows=config.skip_bad_rows,
-            splits_from_names=config.splits_from_names,
-            positive_label=config.positive_label,
-            file_format=config.file_format,
-        ),
+def _open_rows(
+    config: TrainConfig, data: ArrayData | None, cache: Cache, label_names: Sequence[str] | None
+) -> RowDataset:
+    settings = RowSettings(
+        config.text_columns,
+        config.label_column,
+        config.split_column,
+        skip_bad_rows=config.skip_bad_rows,
+        splits_from_names=config.splits_from_names,
+        positive_label=config.positive_label,
+        label_map=config.label_mapping,
+        file_format=config.file_format,
+    )
+    source = data or FileSource(config.dataset, settings)
+    return RowDataset(
+        source,
+        settings,
         SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates),
         cache=cache,
         label_names=label_names,
-        with_progress=functools.partial(with_progress, description=f"parsing {config.dataset}"),
+        with_progress=functools.partial(with_progress, description=f"parsing {source.name}"),
     )
 
 

@@ -1,51 +1,50 @@
-"""Checks the parsed rows of the user's files, orders their labels, and logs warnings about them."""
+"""Checks the user's parsed rows, orders their labels, and logs warnings about them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+
+import numpy as np
 
 from pipeline.errors import UserError, quote
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
-from pipeline.file_dataset.rows import FileSettings
+from pipeline.file_dataset.rows import RowSettings
+from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import Splits
-from pipeline.labels import lookalikes, order_labels
+from pipeline.labels import join_labels, lookalikes, order_labels
 
 _log = logging.getLogger(__name__)
 
-_SHOWN = 5  # labels that a message names
+_Source = FileSource | ArrayData
+
+_SHOWN = 5  # groups of labels that a message names
+# If there are more labels than this, fewer examples of each cause a warning; else fewer than 1.5.
+_MANY_LABELS, _FEW_EXAMPLES = 50, 10
 
 
-def check_rows(name: str, files: Sequence[Path], rows: ParsedRows, settings: FileSettings) -> None:
+def check_rows(source: _Source, rows: ParsedRows, *, skip: bool) -> None:
     """Checks that there are usable rows with texts, and logs the rows that are skipped.
-
-    `name` is the data set, for messages; `files` are in the order of their numbers in `rows`.
 
     Raises:
         UserError: A row cannot be used, there is no row, or all texts are empty.
     """
-    _check_bad_rows(name, files, rows, skip=settings.skip_bad_rows)
-    count = len(rows.splits)
+    _check_bad_rows(source, rows, skip=skip)
+    name, count = source.name, len(rows.splits)
     if not count and rows.statistics["bad_rows"]:
-        raise UserError(
-            f"{name}: --skip_bad_rows skips all rows; are --text_column="
-            f"{settings.text_column} and --label_column={settings.label_column} right?"
-        )
+        raise UserError(f"{name}: --skip_bad_rows skips all rows; {source.question}")
     if not count:
-        raise UserError(f"{name} has no rows; name files with a text and a label in each row")
+        raise UserError(f"{name} has no rows; give rows with a text and a label")
     if rows.statistics["empty_texts"] == count:
-        raise UserError(
-            f"all {count} texts of {name} are empty, in the column {quote(settings.text_column)}; "
-            "is --text_column right?"
-        )
+        raise UserError(f"all {count} texts of {name} are empty; {source.question}")
 
 
-def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip: bool) -> None:
+def _check_bad_rows(source: _Source, rows: ParsedRows, *, skip: bool) -> None:
     """Refuses rows that cannot be used, or logs that they are skipped."""
     count, first = rows.statistics["bad_rows"], rows.statistics["first_bad_rows"]
     if not count:
         return
+    name, files = source.name, source.files
     listed = "; ".join(f"{files[file]}:{line}: {problem}" for file, line, problem in first)
     listed += "; …" if count > len(first) else ""
     if not skip:
@@ -57,47 +56,46 @@ def _check_bad_rows(name: str, files: Sequence[Path], rows: ParsedRows, *, skip:
 
 
 def choose_label_order(
-    name: str,
-    files: Sequence[Path],
-    rows: ParsedRows,
-    *,
-    positive: str,
-    expected: Sequence[str] | None,
+    source: _Source, rows: ParsedRows, settings: RowSettings, *, expected: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Returns the two labels in the order of their numbers, 0 and 1; see `check_rows`.
+    """Returns the labels, as the label map renames them, in the order of their numbers.
 
     The order is that of an existing run, `expected`, or else that of `order_labels`.
 
     Raises:
-        UserError: There are not two labels, or not the expected ones.
+        UserError: There is only one label, a label is not expected, or no row has a label that the
+            label map renames.
     """
-    found = rows.statistics["labels"]
-    labels = [label for label, *_ in found]
-    if expected is not None and set(labels) != set(expected):
+    name, label_map = source.name, settings.label_map
+    found = [label for label, *_ in rows.statistics["labels"]]
+    labels = list(dict.fromkeys(label_map.get(label, label) for label in found))
+    if expected is not None:
+        if set(labels) <= set(expected):
+            return tuple(expected)
         raise UserError(
-            f"{name} has the labels {_join(sorted(labels))}, but the run was trained on "
-            f"{_join(sorted(expected))}; rename the labels, or train another run on them: "
+            f"{name} has the labels {join_labels(order_labels(labels))}, but the run was trained "
+            f"on {join_labels(expected)}; rename the labels, or train another run on them: "
             "--model_dir=FOLDER"
         )
-    if len(labels) != 2:
-        quoted = [f"{quote(label)} ({files[file]}:{line})" for label, file, line in found]
-        alike = lookalikes(labels[:_SHOWN])
-        hint = f"; {quote(alike[0][0])} and {quote(alike[0][1])} look alike" if alike else ""
-        number = "one label" if len(labels) == 1 else f"{len(labels)} different labels"
+    if unknown := [label for label in label_map if label not in found]:
         raise UserError(
-            f"{name} has {number}, not two: "
-            f"{', '.join(quoted[:_SHOWN])}{', …' if len(labels) > _SHOWN else ''}{hint}; "
-            "is --label_column right?"
+            f"--label_map names {quote(unknown[0])}, but the labels of {name} are "
+            f"{join_labels(order_labels(found))}; name some of these"
         )
-    return order_labels(labels, positive=positive) if expected is None else tuple(expected)
+    if len(labels) < 2:
+        found_one = f"one label, {quote(labels[0])}" if labels else "no label"
+        raise UserError(f"{name} has {found_one}; it needs two or more; {source.question}")
+    declared = dict.fromkeys(label_map.get(n, n) for n in rows.statistics["class_names"])
+    return order_labels(labels, positive=settings.positive_label, declared=tuple(declared))
 
 
-def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: bool) -> None:
-    """Checks that the train split has a row; `by_names`: splits come from file names.
+def check_train_split(source: _Source, rows: ParsedRows, splits: Splits) -> None:
+    """Checks that the train split has a row.
 
     Raises:
         UserError: The train split is empty.
     """
+    name = source.name
     sizes = {split: len(splits.positions(split)) for split in SPLIT_NAMES}
     if sizes["train"]:
         return
@@ -109,26 +107,42 @@ def check_train_split(name: str, rows: ParsedRows, splits: Splits, *, by_names: 
             "train on; add more texts, or files for these splits"
         )
     dropped = ", since --drop_duplicates dropped the others" if splits.dropped else ""
-    hint = "; to ignore the names of files: --splits_from_names=false" if by_names else ""
+    hint = ""
+    if source.has_named_splits:
+        hint = "; to ignore the names of files: --splits_from_names=false"
     raise UserError(f"{name} has no row in the train split: {found or 'no rows'}{dropped}{hint}")
 
 
-def log_findings(name: str, rows: ParsedRows, labels: Sequence[str], splits: Splits) -> None:
+def log_findings(source: _Source, rows: ParsedRows, labels: Sequence[str], splits: Splits) -> None:
     """Logs how splits were made, and warnings about rows and labels."""
-    _log_rows(name, rows)
-    for one, other in lookalikes(labels):
+    _log_rows(source.name, rows)
+    _log_labels(source, rows, labels)
+    _log_splits(source.name, splits)
+
+
+def _log_labels(source: _Source, rows: ParsedRows, labels: Sequence[str]) -> None:
+    """Logs labels that look alike, and labels that are probably not classes."""
+    if groups := lookalikes(labels):
+        named = [" and ".join(map(quote, group[:_SHOWN])) for group in groups[:_SHOWN]]
         _log.warning(
-            "%s: the labels %s and %s look alike, but are two labels; if they mean the same, "
-            "write them the same way",
-            name,
-            quote(one),
-            quote(other),
+            "%s: the labels %s look alike, but are different labels; if they mean the same, merge "
+            "them: --label_map=OLD:NEW",
+            source.name,
+            ", ".join(named) + (", …" if len(groups) > _SHOWN else ""),
         )
-    _log_splits(name, splits)
+    mean = np.count_nonzero(rows.examples.labels >= 0) / len(labels)
+    if len(labels) > 2 and mean < (_FEW_EXAMPLES if len(labels) > _MANY_LABELS else 1.5):
+        _log.warning(
+            "%s has %d labels, with %.1f examples each; they are probably not classes: %s",
+            source.name,
+            len(labels),
+            mean,
+            source.question,
+        )
 
 
 def _log_rows(name: str, rows: ParsedRows) -> None:
-    """Logs an unused split column, empty texts, and spaces around labels."""
+    """Logs an unused split column, and empty texts."""
     statistics = rows.statistics
     for column in statistics["split_columns"][:1]:
         _log.warning(
@@ -140,8 +154,6 @@ def _log_rows(name: str, rows: ParsedRows) -> None:
         )
     if empty := statistics["empty_texts"]:
         _log.warning("%s: %d of %d texts are empty", name, empty, len(rows.splits))
-    if spaced := statistics["spaced_labels"]:
-        _log.info("%s: ignored spaces around the label of %d rows", name, spaced)
 
 
 def _log_splits(name: str, splits: Splits) -> None:
@@ -172,7 +184,3 @@ def _log_splits(name: str, splits: Splits) -> None:
             name,
             splits.contradictions,
         )
-
-
-def _join(labels: Sequence[str]) -> str:
-    return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

@@ -1,4 +1,4 @@
-"""Stores the rows of the user's files after parsing: texts, labels and splits in a cache entry."""
+"""Stores the user's rows after parsing: texts, labels and splits in a cache entry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Statistics(TypedDict):
     bad_rows: int  # that cannot be used
     first_bad_rows: list[tuple[int, int, str]]  # file number, line and problem of the first few
     empty_texts: int
-    spaced_labels: int  # labels with spaces around them
+    class_names: list[str]  # the labels in the order that the files declare; empty if they do not
     split_columns: list[str]  # unused columns in which each row has the name of a split
     sha256: str  # of all texts, labels and splits, in their order
 
@@ -51,15 +51,16 @@ class ParsedRows:
     statistics: Statistics
 
 
-def save_parsed_rows(folder: Path, rows: Iterable[Row]) -> None:
+def save_parsed_rows(folder: Path, rows: Iterable[Row], class_names: Iterable[str] = ()) -> None:
     """Writes rows to a folder; the texts are not kept in memory.
 
-    Rows that cannot be used are only counted.
+    Rows that cannot be used are only counted. `class_names` are stored in the statistics.
 
     Raises:
         UserError: There are too many distinct labels.
     """
     collector = _Collector()
+    collector.statistics["class_names"] = list(class_names)
     splits, hashes = [np.empty(0, np.uint8)], [np.empty(0, np.uint64)]
 
     def chunks() -> Iterator[Chunk]:
@@ -105,7 +106,7 @@ class _Collector:
             "bad_rows": 0,
             "first_bad_rows": [],
             "empty_texts": 0,
-            "spaced_labels": 0,
+            "class_names": [],
             "split_columns": [],
             "sha256": "",
         }
@@ -123,13 +124,9 @@ class _Collector:
                 continue
             self._number_label(row)
             statistics["empty_texts"] += not row.text.strip()
-            statistics["spaced_labels"] += row.has_spaced_label
             for name, is_split in row.unused_columns.items():
                 (split_columns if is_split else other_columns).add(name)
-            label = (row.label or "").encode()
-            # With the lengths, different rows cannot hash the same bytes.
-            sizes = f"{len(row.text)} {len(label)} {row.split}\n".encode()
-            content.update(sizes + row.text + label)
+            content.update(row.content())
             yield row
         statistics["split_columns"] = sorted(split_columns - other_columns)
         statistics["sha256"] = content.hexdigest()
@@ -143,7 +140,7 @@ class _Collector:
         if len(labels) > _MAX_LABELS:
             raise UserError(
                 f"there are more than {_MAX_LABELS} different labels, such as {quote(row.label)}; "
-                "is --label_column right?"
+                "choose labels with fewer different values: is --label_column right?"
             )
 
 

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.errors import quote
+from pipeline.errors import UserError, quote
 from pipeline.file_dataset.split_names import SPLIT_WORDS
-from pipeline.files.file_format import AUTO, FileFormat, Record
+from pipeline.files.file_format import AUTO, SPLIT_COLUMNS, FileFormat, Record, text_of
 from pipeline.files.records import read_records
-
-# Columns that hold the split of a row in many public data sets.
-_SPLIT_COLUMNS = ("split", "fold", "partition", "subset")
+from pipeline.labels import label_text
 
 
 @dataclasses.dataclass(frozen=True)
-class FileSettings:
-    """The settings for reading files.
+class RowSettings:
+    """The settings for reading rows; data in memory has no columns and no format.
 
     Attributes:
-        text_column: The column with the text.
+        text_columns: The columns with the text, which are joined by a space.
         label_column: The column with the label.
         split_column: The column with train, validation, test or unsupervised; empty for none.
         skip_bad_rows: Whether to skip, and count, rows that cannot be used.
         splits_from_names: Whether a word such as test in the name of a file determines its split.
         positive_label: The label that becomes the second; empty: sorted by `order_labels`.
+        label_map: The new names of labels; labels that it lacks keep their names.
         file_format: The format of the files.
     """
 
-    text_column: str
+    text_columns: tuple[str, ...]
     label_column: str
     split_column: str
     skip_bad_rows: bool = False
     splits_from_names: bool = True
     positive_label: str = ""
+    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     file_format: FileFormat = AUTO
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file."""
+    """A row of a file, or of data in memory."""
 
     file: int  # the number of the file, in the order of reading
     line: int  # for messages: the last line of a table row, the first of an object
@@ -48,12 +48,17 @@ class Row:
     label: str | None = None  # None in the unsupervised split
     split: str = "train"  # from the split column or the file name
     problem: str = ""  # why the row cannot be used; empty if it can
-    has_spaced_label: bool = False  # whether there are spaces around the label
     # Unused columns with a name such as `split`, and whether they contain a split here.
     unused_columns: dict[str, bool] = dataclasses.field(default_factory=dict)
 
+    def content(self) -> bytes:
+        """Returns bytes that determine text, label and split, for a hash of several rows."""
+        label = (self.label or "").encode()
+        # With the lengths, different rows cannot give the same bytes.
+        return f"{len(self.text)} {len(label)} {self.split}\n".encode() + self.text + label
 
-def read_rows(splits_of: Mapping[Path, str], settings: FileSettings) -> Iterator[Row]:
+
+def read_rows(splits_of: Mapping[Path, str], settings: RowSettings) -> Iterator[Row]:
     """Yields all rows of files, including those that cannot be used.
 
     `splits_of` has the split of each file.
@@ -62,49 +67,65 @@ def read_rows(splits_of: Mapping[Path, str], settings: FileSettings) -> Iterator
         UserError: A file lacks a column.
         RunError: A file cannot be read.
     """
+    unseen = set(settings.text_columns)
     for number, (path, split) in enumerate(splits_of.items()):
-        needed = [settings.text_column, settings.split_column]
+        needed = [*settings.text_columns, settings.split_column]
         needed += [settings.label_column] if split != "unsupervised" else []
         for line, record in read_records(path, needed, settings.file_format):
-            yield _make_row(number, line, record, settings, split)
+            unseen.difference_update(record or ())
+            yield _make_file_row(number, line, record, settings, split)
+    if 0 < len(unseen) < len(settings.text_columns):  # in JSON, where no row must have a column
+        raise UserError(
+            f"no row has the column {quote(min(unseen))}, which --text_column="
+            f"{','.join(settings.text_columns)} names; is it right?"
+        )
 
 
-def _make_row(
-    file: int, line: int, record: Record | None, settings: FileSettings, split: str
+def _make_file_row(
+    file: int, line: int, record: Record | None, settings: RowSettings, split: str
 ) -> Row:
-    """Converts a record to a row; `problem` of the row says why it cannot be used."""
+    """Converts a record to a row."""
     if record is None:
         return Row(file, line, problem="not a JSON object")
     if None in record:
         return Row(file, line, problem="more fields than the header has")
-    text = record.get(settings.text_column)
-    if not isinstance(text, str):
-        return Row(file, line, problem=f"no text in {quote(settings.text_column)}")
-    if settings.split_column:
-        word = str(record.get(settings.split_column) or "").strip().lower()
-        if word not in SPLIT_WORDS:
-            problem = f"{quote(word)} in {quote(settings.split_column)} is not a split"
-            return Row(file, line, problem=problem)
-        split = SPLIT_WORDS[word]
-    raw = record.get(settings.label_column)
-    if isinstance(raw, list | dict) and split != "unsupervised":
-        kind = "list" if isinstance(raw, list) else "JSON object"
-        problem = f"a {kind} in {quote(settings.label_column)} is not a label"
-        return Row(file, line, problem=problem)
-    written = "" if raw is None or split == "unsupervised" else str(raw)
-    label = written.strip() or None
-    if label is None and split != "unsupervised":
-        return Row(file, line, problem=f"no label in {quote(settings.label_column)}")
-    has_spaced_label = written != (label or "")
+    names = ",".join(settings.text_columns), settings.label_column, settings.split_column
+    word = record.get(settings.split_column) if settings.split_column else split
+    label = record.get(settings.label_column)
+    row = make_row(file, line, text_of(record, settings.text_columns), label, word, names)
     unused = {} if settings.split_column else _unused_columns(record, settings)
-    return Row(file, line, text.encode(), label, split, "", has_spaced_label, unused)
+    return dataclasses.replace(row, unused_columns=unused) if unused else row
 
 
-def _unused_columns(record: Record, settings: FileSettings) -> dict[str, bool]:
+def make_row(
+    file: int, line: int, text: object, label: object, word: object, names: Sequence[str] = ()
+) -> Row:
+    """Checks the values of a row; `problem` of the row says why it cannot be used.
+
+    The `word` is that of the split. The `names` are those of the three columns, for messages.
+    """
+    places = [f" in {quote(name)}" for name in names] or ["", "", ""]
+    if not isinstance(text, str | bytes):
+        return Row(file, line, problem=f"no text{places[0]}")
+    word = str(word or "").strip().lower()
+    if word not in SPLIT_WORDS:
+        return Row(file, line, problem=f"{quote(word)}{places[2]} is not a split")
+    split = SPLIT_WORDS[word]
+    try:
+        name = "" if split == "unsupervised" else (label_text(label) or "").strip()
+    except ValueError as error:
+        return Row(file, line, problem=f"{error}{places[1]} is not a label")
+    if not name and split != "unsupervised":
+        return Row(file, line, problem=f"no label{places[1]}")
+    text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return Row(file, line, text, name or None, split)
+
+
+def _unused_columns(record: Record, settings: RowSettings) -> dict[str, bool]:
     """Returns `Row.unused_columns` of a record."""
     return {
         name: isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
         for name, value in record.items()
-        if name is not None and name.lower() in _SPLIT_COLUMNS
-        if name not in (settings.text_column, settings.label_column)
+        if name is not None and name.lower() in SPLIT_COLUMNS
+        if name not in (*settings.text_columns, settings.label_column)
     }

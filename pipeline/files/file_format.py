@@ -1,8 +1,9 @@
-"""Settings for the format of a file (encoding, delimiter, quoting), and the type of a record."""
+"""Settings for the format of a file (encoding, delimiter, quoting), and records."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import UserError, quote
@@ -10,8 +11,21 @@ from pipeline.errors import UserError, quote
 # The values of a row by column. The key None has the excess fields of a table row.
 Record = dict[str | None, Any]
 
+# Columns that hold the split of a row in many public data sets.
+SPLIT_COLUMNS = ("split", "fold", "partition", "subset")
 QUOTING = ("auto", "csv", "none")
 _NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+
+
+def text_of(record: Record, columns: Sequence[str]) -> str | None:
+    """Joins the texts in some columns by a space; leaves out empty and missing ones.
+
+    Returns None if no column has a text, or if a column has another type.
+    """
+    found = [value for value in map(record.get, columns) if value is not None]
+    if not found or not all(isinstance(value, str) for value in found):
+        return None
+    return " ".join(filter(None, found))
 
 
 @dataclasses.dataclass(frozen=True)

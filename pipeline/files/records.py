@@ -1,4 +1,4 @@
-"""Finds the user's files and reads their records: CSV, TSV, JSON Lines or JSON, also compressed."""
+"""Finds the user's files and reads their records: CSV, TSV, JSON Lines, JSON or Parquet."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from pathlib import Path
 
 from pipeline import DATASETS
 from pipeline.errors import RunError, UserError, quote, shorten
-from pipeline.files.decoding import COMPRESSED, FileScan, scan_file
+from pipeline.files.decoding import COMPRESSED, scan_file
 from pipeline.files.file_format import AUTO, FileFormat, Record
 from pipeline.files.json_records import read_objects
+from pipeline.files.parquet import read_parquet
 from pipeline.files.paths import expand_home
-from pipeline.files.tables import COLUMN_FLAGS, Table, detect_table
+from pipeline.files.tables import COLUMN_FLAGS, detect_table
+
+_Records = Iterator[tuple[int, Record | None]]
 
 _TABLES = (".csv", ".tsv")
-SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json")
+PARQUET = ".parquet"
+SUFFIXES = (*_TABLES, ".jsonl", ".ndjson", ".json", PARQUET)
 # The suffixes of files that may have rows, but are not read.
 _UNREAD_DATA = (
-    *(".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".7z", ".tar"),
+    *(".arrow", ".feather", ".xlsx", ".xls", ".ods", ".zip", ".zst", ".7z", ".tar"),
     *(".tgz", ".db", ".sqlite", ".tab", ".psv", ".jsonlines", ".jl"),
 )
-_SUFFIX_LIST = ".csv, .tsv, .jsonl"  # for messages
+SUFFIX_LIST = ".csv, .tsv, .jsonl, .parquet"  # for messages
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ def find_files(name: str) -> list[Path]:
     if not found:
         raise UserError(
             f"--dataset={shorten(name)} is neither the name of a data set ({', '.join(DATASETS)}) "
-            f"nor a file, folder or pattern of {_SUFFIX_LIST} files"
+            f"nor a file, folder or pattern of {SUFFIX_LIST} files"
         )
     for file in found:
         _check_kind(file)
@@ -66,48 +70,47 @@ def find_files(name: str) -> list[Path]:
 
 
 def read_records(
-    path: Path, needed: Sequence[str], file_format: FileFormat = AUTO
-) -> Iterator[tuple[int, Record | None]]:
-    """Yields the line numbers and records of a file; None for a JSON value other than an object.
+    path: Path,
+    needed: Sequence[str],
+    file_format: FileFormat = AUTO,
+    flags: Sequence[str] = COLUMN_FLAGS,
+) -> _Records:
+    """Checks a file and detects its format, and returns an iterator over its records.
 
-    In a record of a table, missing columns are None, and fields beyond the header's width are a
-    list under the key None.
+    The iterator yields line numbers (in Parquet: row numbers) and records; None for a JSON value
+    other than an object. In a record of a table, missing columns are None, and fields beyond the
+    header's width are a list under the key None.
 
     Args:
-        path: CSV, TSV, JSON Lines or JSON, by its suffix.
-        needed: The columns that a table must have; empty names are ignored.
+        path: CSV, TSV, JSON Lines, JSON or Parquet, by its suffix.
+        needed: The columns that a table or a Parquet file must have; empty names are ignored.
         file_format: The format of the file.
+        flags: The flags that name columns, for messages.
 
     Raises:
         UserError: The file has another format, encoding or quoting, or lacks a needed column.
-        RunError: The file cannot be read.
+        RunError: The file cannot be read. The iterator raises it too.
     """
+    columns, suffix = list(dict.fromkeys(filter(None, needed))), data_suffix(path)
+    if suffix not in _TABLES and (file_format.delimiter, file_format.quoting) != ("auto", "auto"):
+        _log.info("%s is not CSV or TSV: --delimiter and --quoting do not change it", path)
     with translate_read_errors(path):
-        scan, table = detect_format(path, needed, file_format, COLUMN_FLAGS)
-    yield from records_of(path, scan, table)
+        if suffix == PARQUET:
+            records: _Records = read_parquet(path, columns, file_format)
+        elif suffix in _TABLES:
+            scan = scan_file(path, file_format)
+            records = detect_table(path, scan, columns, file_format, flags).records()
+        else:
+            records = read_objects(path, scan_file(path, file_format))
+    return _translate_errors(path, records)
 
 
-def detect_format(
-    path: Path, needed: Sequence[str], file_format: FileFormat, flags: Sequence[str]
-) -> tuple[FileScan, Table | None]:
-    """Detects the format of a file by reading all of it; see `read_records`.
-
-    Returns:
-        The scan of the file, and its format as a table; None for JSON and lines of text.
-    """
-    scan = scan_file(path, file_format)
-    if data_suffix(path) not in _TABLES:
-        return scan, None
-    columns = list(dict.fromkeys(filter(None, needed)))
-    return scan, detect_table(path, scan, columns, file_format, flags)
-
-
-def records_of(
-    path: Path, scan: FileScan, table: Table | None
-) -> Iterator[tuple[int, Record | None]]:
-    """Yields the records of a file with a detected format; see `read_records`."""
+def _translate_errors(path: Path, records: _Records) -> _Records:
     with translate_read_errors(path):
-        yield from table.records() if table else read_objects(path, scan)
+        yield from records
+
+
+_PARSE_ERRORS = (ValueError, NotImplementedError)  # NotImplementedError: damage that pyarrow finds
 
 
 @contextlib.contextmanager
@@ -119,9 +122,9 @@ def translate_read_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path} cannot be read: {reason}") from error
+    except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, *_PARSE_ERRORS) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise RunError(f"{path} cannot be read: {shorten(reason, 200)}") from error
 
 
 def data_suffix(path: Path) -> str:
@@ -134,7 +137,7 @@ def _check_kind(file: Path) -> None:
     """Checks that a file is a regular file with a known suffix."""
     if data_suffix(file) not in SUFFIXES:
         raise UserError(
-            f"{file} is not one of {_SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
+            f"{file} is not one of {SUFFIX_LIST}, plain or compressed (.gz, .bz2, .xz); if it has "
             "such content, rename it"
         )
     if not file.exists():
@@ -151,7 +154,7 @@ def _list_folder(folder: Path) -> list[Path]:
     if found and unread:
         _log.info(
             "skipped %d files of %s that may have rows, such as %s; to train on them, export them "
-            "as .csv, .tsv or .jsonl",
+            "as .csv, .tsv, .jsonl or .parquet",
             len(unread),
             folder,
             quote(unread[0].name),

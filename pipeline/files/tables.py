@@ -203,7 +203,8 @@ def _missing_column_error(
     found = shorten(", ".join(map(quote, header[:20])), 200)
     return UserError(
         f"{tables[0].path} has no column {quote(column)}, but {found}; does its first line name "
-        f"the columns? Name them with {names}, and the delimiter with --delimiter"
+        f"the columns? Name them with {names}, and the delimiter with --delimiter (no name may "
+        "have a comma)"
     )
 
 

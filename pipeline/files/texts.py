@@ -18,13 +18,14 @@ from pipeline.files.decoding import (
     decodes,
     guess_encoding,
     open_text,
+    scan_file,
 )
-from pipeline.files.file_format import AUTO, FileFormat, Record
+from pipeline.files.file_format import AUTO, FileFormat, Record, text_of
 from pipeline.files.records import (
+    SUFFIX_LIST,
     SUFFIXES,
     data_suffix,
-    detect_format,
-    records_of,
+    read_records,
     translate_read_errors,
 )
 from pipeline.files.tables import DELIMITERS
@@ -52,7 +53,7 @@ class Text:
 
 def read_texts(
     path: Path,
-    column: str,
+    columns: Sequence[str],
     keep: Sequence[str] = (),
     file_format: FileFormat = AUTO,
     *,
@@ -61,8 +62,8 @@ def read_texts(
     """Checks a file and detects its format, and returns an iterator over its texts.
 
     Args:
-        path: CSV, TSV or JSON by its suffix; other text files have one text per line.
-        column: The column with the text.
+        path: CSV, TSV, JSON or Parquet by its suffix; other text files have one text per line.
+        columns: The columns with the text, which are joined by a space.
         keep: Other columns to copy to the output.
         file_format: The format of the file.
         skip_bad_rows: Whether to skip, and count, rows that cannot be used.
@@ -79,15 +80,14 @@ def read_texts(
     _check_path(path, keep, has_lines=has_lines)
     if not path.is_file():
         return _read_pipe(path, file_format)
-    needed = [] if has_lines else [column, *keep]
+    if has_lines:
+        with translate_read_errors(path):
+            scan = scan_file(path, file_format)
+            _refuse_records(path, scan.encoding, columns)
+        return _read_file_lines(path, scan)
     flags = ["text_column", "keep_columns"] if keep else ["text_column"]
-    with translate_read_errors(path):
-        scan, table = detect_format(path, needed, file_format, flags)
-        if has_lines:
-            _refuse_records(path, scan.encoding, column)
-            return _read_file_lines(path, scan)
-    records = records_of(path, scan, table)
-    return _read_rows(path, records, column, keep, skip_bad_rows=skip_bad_rows)
+    records = read_records(path, [*columns, *keep], file_format, flags)
+    return _read_rows(path, records, columns, keep, skip_bad_rows=skip_bad_rows)
 
 
 def _check_path(path: Path, keep: Sequence[str], *, has_lines: bool) -> None:
@@ -100,21 +100,21 @@ def _check_path(path: Path, keep: Sequence[str], *, has_lines: bool) -> None:
     if has_lines and not is_pipe and suffix not in _LINE_KINDS:
         raise UserError(
             f"--input={path}: {suffix} files cannot be read; rename it to .txt if it has one text "
-            "per line, or export the rows as .csv, .tsv or .jsonl"
+            f"per line, or export the rows as one of {SUFFIX_LIST}"
         )
     if has_lines and keep:
         raise UserError(
             f"--keep_columns={','.join(keep)}: {path} has no columns; its suffix is not one of "
-            ".csv, .tsv, .jsonl"
+            f"{SUFFIX_LIST}"
         )
     if is_pipe and not has_lines:
         raise UserError(
-            f"--input={path} is a pipe or device; tables and JSON are read more than once, so name "
+            f"--input={path} is a pipe or device; only lines of text can be read from it, so name "
             "a file"
         )
 
 
-def _refuse_records(path: Path, encoding: str, column: str) -> None:
+def _refuse_records(path: Path, encoding: str, columns: Sequence[str]) -> None:
     """Refuses JSON and tables with the suffix of a text file."""
     with open_text(path, encoding) as file:
         start = file.read(_START).lstrip()
@@ -124,8 +124,8 @@ def _refuse_records(path: Path, encoding: str, column: str) -> None:
     header = next(iter(start.splitlines()), "")
     for delimiter in DELIMITERS:
         names = [name.strip(' "') for name in header.split(delimiter)]
-        if len(names) > 1 and column in names:
-            found = f"a table with a column {quote(column)}; rename it to .csv or .tsv"
+        if len(names) > 1 and set(columns) <= set(names):
+            found = f"a table with a column {quote(columns[0])}; rename it to .csv or .tsv"
     if found:
         raise UserError(
             f"--input={path} looks like {found}. If it has one text per line, read it from stdin: "
@@ -149,16 +149,17 @@ def _read_file_lines(path: Path, scan: FileScan) -> Iterator[Text]:
 def _read_rows(
     path: Path,
     records: Iterable[tuple[int, Record | None]],
-    column: str,
+    columns: Sequence[str],
     keep: Sequence[str],
     *,
     skip_bad_rows: bool,
 ) -> Iterator[Text]:
     count, first_problem = 0, ""
     for line, record in records:
-        problem = _problem(record, column, keep)
-        if record is not None and not problem:
-            yield Text(record[column].encode(), {name: record[name] for name in keep})
+        text = text_of(record or {}, columns)
+        problem = _problem(record, text, columns, keep)
+        if record is not None and text is not None and not problem:
+            yield Text(text.encode(), {name: record[name] for name in keep})
         elif skip_bad_rows:
             count += 1
             first_problem = first_problem or f"{path}:{line}: {problem}"
@@ -168,14 +169,17 @@ def _read_rows(
         _log.warning("skipped %d rows of %s, first: %s", count, path, first_problem)
 
 
-def _problem(record: Record | None, column: str, keep: Sequence[str]) -> str:
+def _problem(
+    record: Record | None, text: str | None, columns: Sequence[str], keep: Sequence[str]
+) -> str:
     """Returns why a record cannot be used; an empty string if it can."""
     if record is None:
         return "not a JSON object"
     if None in record:
         return "more fields than the header has"
-    if not isinstance(record.get(column), str):
-        return f"no text in {quote(column)}; is --text_column={column} right?"
+    if text is None:
+        names = ",".join(columns)
+        return f"no text in {quote(names)}; is --text_column={names} right?"
     missing = [name for name in keep if name not in record]
     return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
 

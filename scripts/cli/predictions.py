@@ -22,14 +22,14 @@ _RESERVED = ("label", "probability", "probabilities", "text", "baseline", "words
 _GREENS, _REDS = (0, 194, 157, 120), (0, 224, 217, 210)
 
 
-def check_keep_columns(names: Sequence[str], text_column: str) -> None:
+def check_keep_columns(names: Sequence[str], text_columns: Sequence[str]) -> None:
     """Checks the names in --keep_columns.
 
     Raises:
         UserError: The output already uses a name, or a name occurs twice.
     """
     for name in names:
-        if name == text_column:
+        if name in text_columns:
             raise UserError(f"--keep_columns: {quote(name)} is the text, which is always written")
         if name in _RESERVED:
             raise UserError(

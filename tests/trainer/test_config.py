@@ -85,3 +85,21 @@ def test_unknown_encoders_are_refused(encoders, form):
 def test_known_encoders_are_accepted(encoders):
     value = ",".join([*encoders, encoders[-1]])
     assert TrainConfig(encoder=value).encoders == (*encoders, encoders[-1])
+
+
+def test_text_columns_and_the_label_map_are_parsed():
+    config = TrainConfig(text_column="title,body", label_map="1:neg,2:pos")
+    assert config.text_columns == ("title", "body")
+    assert config.label_mapping == {"1": "neg", "2": "pos"}
+    assert TrainConfig().label_mapping == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"text_column": name} for name in ("", "a,", ",a", "a,a", "a,label", "label")]
+    + [{"label_map": text} for text in ("1", "1:", "1:a,1:b")],
+)
+def test_invalid_text_columns_and_label_maps_are_user_errors(settings):
+    (name,) = settings
+    with pytest.raises(UserError, match=f"--{name}"):
+        TrainConfig(**settings)

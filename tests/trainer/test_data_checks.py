@@ -84,7 +84,6 @@ def test_findings_in_files_are_logged(tmp_path, caplog):
     assert "--split_column=Fold" in caplog.text
     assert "subset" not in caplog.text
     assert "1 of 122 texts are empty" in caplog.text
-    assert "ignored spaces around the label of 60 rows" in caplog.text
     assert "rows with the same text have different labels, for 1 texts" in caplog.text
 
 

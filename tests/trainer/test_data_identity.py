@@ -166,3 +166,24 @@ def test_labels_keep_the_order_of_the_run(trained):
     assert open_corpus(config, label_names=other.label_names).dataset.label_names == ("pos", "neg")
     with pytest.raises(UserError, match=r"label_names=run\.label_names"):
         other.evaluate(open_corpus(config), "test")
+
+
+def test_a_run_with_a_label_map_is_resumed_and_evaluated(tmp_path):
+    stars = [
+        (text, {"neg": "12", "pos": "45"}[n][i // 2 % 2]) for i, (text, n) in enumerate(FILE_ROWS)
+    ]
+    path = write_csv(tmp_path / "a.csv", stars)
+    label_map = "1:bad,2:bad,4:good,5:good"
+    config = config_for_file(path, tmp_path / "cache", label_map=label_map)
+    for epochs in (1, 2):
+        with StopSignals():
+            train(dataclasses.replace(config, epochs=epochs), tmp_path / "run")
+    run = load(tmp_path / "run")
+    assert run.label_names == ("bad", "good")
+    corpus = open_corpus(run.config, label_names=run.label_names)
+    assert run.evaluate(corpus, "test")["examples"] == corpus.dataset.size("test")
+    swapped = dataclasses.replace(config, label_map="1:good,2:good,4:bad,5:bad", epochs=3)
+    with pytest.raises(UserError, match="label_map"), StopSignals():
+        train(swapped, tmp_path / "run")
+    with pytest.raises(UserError, match="was trained on other data"):
+        run.evaluate(open_corpus(swapped, label_names=run.label_names), "test")

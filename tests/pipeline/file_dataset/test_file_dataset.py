@@ -1,4 +1,4 @@
-"""FileDataset reads the user's files, and reports invalid rows by file and line."""
+"""RowDataset reads the user's files, and reports invalid rows by file and line."""
 
 import csv
 import dataclasses
@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from pipeline.corpus import translate_dataset_errors
 from pipeline.errors import RunError, UserError
-from pipeline.file_dataset.dataset import FileDataset, FileSettings
+from pipeline.file_dataset.dataset import RowDataset, RowSettings
+from pipeline.file_dataset.sources import FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
 
-NAMES = ("text", "label", "")
+NAMES = (("text",), "label", "")
 
 
 ROWS = [(f"review {number}, with a comma", ("bad", "fine")[number % 2]) for number in range(200)]
@@ -37,9 +38,11 @@ def write_jsonl(path, rows=ROWS):
     return path
 
 
-def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2):
-    settings = FileSettings(*columns, skip_bad_rows=skip)
-    return FileDataset(str(path), settings, SplitSettings(0.2, test_fraction))
+def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2, label_names=None, **settings):
+    settings = RowSettings(*columns, skip_bad_rows=skip, **settings)
+    source = FileSource(str(path), settings)
+    splits = SplitSettings(0.2, test_fraction)
+    return RowDataset(source, settings, splits, label_names=label_names)
 
 
 def read(files, split):
@@ -104,7 +107,7 @@ def test_a_column_sets_the_splits(tmp_path):
         for number in range(40)
     ]
     path = write_csv(tmp_path / "a.csv", rows, header=("review", "stars", "part"))
-    files = opened(path, ("review", "stars", "part"))
+    files = opened(path, (("review",), "stars", "part"))
     for number, split in enumerate(("train", "validation", "test", "unsupervised")):
         found = read(files, split)
         assert [text for text, _ in found] == [f"text {n}" for n in range(number, 40, 4)]
@@ -139,10 +142,7 @@ def test_the_settings_of_the_format_reach_the_reader_and_the_cache_key(tmp_path)
     path = tmp_path / "a.csv"
     path.write_bytes('text~label\n"caf\u00e9~x\nvu"~y\n'.encode("cp1252"))
     forms = [FileFormat("cp1252", "~", "none"), FileFormat("latin-1", "~", "none")]
-    cuts = SplitSettings(0.2, 0.001)
-    files, other = (
-        FileDataset(str(path), FileSettings(*NAMES, file_format=form), cuts) for form in forms
-    )
+    files, other = (opened(path, test_fraction=0.001, file_format=form) for form in forms)
     assert sorted(all_texts(files)) == ['"caf\u00e9'.encode(), b'vu"']
     assert files.identity != other.identity
 
@@ -167,11 +167,13 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
             lambda p: write_csv(p / "a.csv", header=("review", "label")),
             "no column 'text', but 'rev",
         ),
-        (lambda p: write_csv(p / "a.csv", ROWS[:1]), "one label, not two: 'bad'"),
-        (lambda p: write_csv(p / "a.csv", [*ROWS, ("x", "third")]), "3 different labels"),
+        (
+            lambda p: write_csv(p / "a.csv", ROWS[:1]),
+            "has one label, 'bad'; it needs two or more; are --text_column=text",
+        ),
         (
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
-            r"all 200 texts of .*a\.csv are empty, in the column 'text'; is --text_co",
+            r"all 200 texts of .*a\.csv are empty; are --text_column=text and",
         ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row in the train split: 200 in test"),
         (lambda p: p / "no.csv", "nor a file, folder or pattern"),
@@ -211,7 +213,7 @@ def test_a_changed_column_is_another_run(small_config):
 
 
 def test_files_without_a_usable_row_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"a.csv has no rows; name files with a text and a label"):
+    with pytest.raises(UserError, match=r"a.csv has no rows; give rows with a text and a label"):
         opened(write_csv(tmp_path / "a.csv", []))
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(UserError, match=r"a.json has no rows"):
@@ -221,7 +223,7 @@ def test_files_without_a_usable_row_are_an_error(tmp_path):
         opened(path, skip=True)
 
 
-@pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "JSON object")])
+@pytest.mark.parametrize(("label", "kind"), [(["bad"], "list"), ({"name": "bad"}, "dict")])
 def test_lists_and_objects_are_not_labels(tmp_path, label, kind):
     path = write_jsonl(tmp_path / "a.jsonl", [*ROWS, ("x", label)])
     with pytest.raises(
@@ -239,3 +241,136 @@ def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path):
     ):
         raise tf.errors.NotFoundError(None, None, "gone")
     assert "rm -r" not in str(raised.value)
+
+
+def numbered(count, labels):
+    return [(f"text {n}", f"class {n % labels}") for n in range(count)]
+
+
+@pytest.mark.parametrize("labels", [3, 1000])
+def test_any_number_of_labels_is_read(tmp_path, labels):
+    files = opened(write_csv(tmp_path / "a.csv", numbered(4 * labels, labels)))
+    assert files.label_names == tuple(sorted(f"class {n}" for n in range(labels)))
+    found = [row for split in ("train", "validation", "test") for row in read(files, split)]
+    assert sorted((text, files.label_names[n]) for text, n in found) == sorted(
+        numbered(4 * labels, labels)
+    )
+    assert all(min(files.class_counts(split)) for split in ("train", "validation", "test"))
+
+
+def test_more_than_a_thousand_labels_are_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"more than 1000 different labels.*--label_column"):
+        opened(write_csv(tmp_path / "a.csv", numbered(1001, 1001)))
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "warns"),
+    [(60, 51, True), (520, 51, False), (40, 39, True), (40, 20, False), (2, 2, False)],
+)
+def test_labels_that_are_probably_not_classes_cause_a_warning(
+    tmp_path, caplog, count, labels, warns
+):
+    path = write_csv(tmp_path / "a.csv", [*numbered(count, labels), ("x", "class 0")])
+    opened(path, test_fraction=0.001).log_findings()
+    assert (f"has {labels} labels, with" in caplog.text) == warns
+
+
+def test_many_labels_that_look_alike_are_one_short_warning(tmp_path, caplog):
+    rows = [(f"text {n}", f"{'cC'[n % 2]}lass {n // 2 % 100}") for n in range(2000)]
+    opened(write_csv(tmp_path / "a.csv", rows)).log_findings()
+    (message,) = (m for m in caplog.messages if "look alike" in m)
+    assert "'class 0' and 'Class 0'" in message or "'Class 0' and 'class 0'" in message
+    assert "--label_map" in message
+    assert len(message) < 400 + len(str(tmp_path))
+
+
+STARS = [(f"text {n}", str(n % 5 + 1)) for n in range(200)]
+MAP = {"1": "neg", "2": "neg", "4": "pos", "5": "pos"}
+
+
+def test_a_label_map_merges_and_renames_labels(tmp_path):
+    path = write_csv(tmp_path / "a.csv", STARS)
+    files, mapped = opened(path), opened(path, label_map=MAP)
+    assert mapped.label_names == ("3", "neg", "pos")
+    found = sorted(row for split in ("train", "validation", "test") for row in read(mapped, split))
+    assert found == sorted(
+        (text, mapped.label_names.index(MAP.get(label, label))) for text, label in STARS
+    )
+    again = opened(path, label_map=MAP, label_names=("pos", "3", "neg"))
+    assert again.label_names == ("pos", "3", "neg")
+    identities = [str(each.identity) for each in (files, mapped, again)]
+    assert len({files.fingerprint, mapped.fingerprint}) == 2
+    assert len(set(identities)) == 3
+    with pytest.raises(UserError, match="--positive_label='neg' is for two labels"):
+        opened(path, label_map=MAP, positive_label="neg")
+    two = opened(path, label_map={**MAP, "3": "neg"}, positive_label="neg")
+    assert two.label_names == ("pos", "neg")
+
+
+def test_a_changed_label_map_does_not_parse_the_files_again(tmp_path):
+    settings = RowSettings(*NAMES)
+    source = FileSource(str(write_csv(tmp_path / "a.csv", STARS)), settings)
+    mapped = FileSource(source.name, dataclasses.replace(settings, label_map=MAP))
+    assert mapped.key == source.key
+
+
+def test_swapped_names_are_other_data(tmp_path):
+    path = write_csv(tmp_path / "a.csv")
+    one, other = (
+        opened(path, label_map=m) for m in ({"bad": "x", "fine": "y"}, {"bad": "y", "fine": "x"})
+    )
+    assert one.label_names == other.label_names
+    assert one.fingerprint != other.fingerprint
+    assert one.class_counts("train") == other.class_counts("train")[::-1]
+
+
+def test_a_label_map_must_name_labels_and_leave_two(tmp_path):
+    path = write_csv(tmp_path / "a.csv", STARS)
+    with pytest.raises(UserError, match=r"names '6', but the labels of .* are '1', '2', '3', '4'"):
+        opened(path, label_map={"1": "neg", "6": "pos"})
+    with pytest.raises(UserError, match="has one label, 'x'"):
+        opened(path, label_map=dict.fromkeys("12345", "x"))
+
+
+def test_data_with_fewer_labels_can_be_evaluated_but_not_with_others(tmp_path):
+    path = write_csv(tmp_path / "a.csv")
+    assert opened(path, label_names=("a", "bad", "fine")).class_counts("train")[0] == 0
+    with pytest.raises(
+        UserError, match=r"has the labels 'bad', 'fine', but the run .* on 'a', 'b'"
+    ):
+        opened(path, label_names=("a", "b"))
+
+
+def test_text_columns_are_joined(tmp_path):
+    rows = [("one", "two", "x"), ("", "three", "y"), ("four", "", "x"), ("", "", "y")]
+    path = write_csv(tmp_path / "a.csv", rows, header=("title", "body", "label"))
+    columns = (("title", "body"), "label", "")
+    found = [row.text for row in FileSource(str(path), RowSettings(*columns)).rows()]
+    assert found == [b"one two", b"three", b"four", b""]
+    with pytest.raises(UserError, match=r"no column 'boby', but 'title'.*no name may have a com"):
+        opened(path, (("title", "boby"), "label", ""))
+
+
+def test_missing_texts_of_several_columns(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = [
+        {"title": "a", "body": None},
+        {"body": "b"},
+        {"title": None},
+        {"title": 3, "body": "c"},
+    ]
+    path.write_text("".join(json.dumps({**line, "label": "x"}) + "\n" for line in lines))
+    rows = list(FileSource(str(path), RowSettings(("title", "body"), "label", "")).rows())
+    assert [row.text for row in rows[:2]] == [b"a", b"b"]
+    assert [row.problem for row in rows[2:]] == ["no text in 'title,body'"] * 2
+    with pytest.raises(
+        UserError, match="no row has the column 'boby', which --text_column=title,b"
+    ):
+        opened(path, (("title", "boby"), "label", ""))
+
+
+def test_whole_numbers_in_json_are_one_label(tmp_path):
+    path = write_jsonl(
+        tmp_path / "a.jsonl", [(text, n % 2 + 0.0) for n, (text, _) in enumerate(ROWS)]
+    )
+    assert opened(path).label_names == ("0", "1")

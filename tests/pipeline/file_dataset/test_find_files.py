@@ -102,7 +102,7 @@ def test_a_pattern_does_not_match_folders(folder):
     assert names(folder, find_files(str(folder / "*.csv"))) == ["train.csv"]
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.parquet", "a.zip", "a"])
+@pytest.mark.parametrize("name", ["notes.txt", "a.xlsx", "a.zip", "a"])
 def test_files_of_other_formats_are_refused(folder, name):
     make(folder / name)
     with pytest.raises(UserError, match=rf"{name} is not one of .csv, .tsv, .jsonl"):
@@ -117,7 +117,7 @@ def test_a_pipe_is_refused(tmp_path):
 
 def test_other_files_that_may_have_rows_are_skipped_and_logged(folder, caplog):
     caplog.set_level(logging.INFO)
-    make(folder / "test.parquet")
+    make(folder / "test.arrow")
     make(folder / "more" / "b.xlsx")
     assert len(find_files(str(folder))) == 3
     assert f"skipped 2 files of {folder} that may have rows, such as 'b.xlsx'" in caplog.text

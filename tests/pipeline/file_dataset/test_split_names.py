@@ -53,3 +53,9 @@ def test_the_split_of_each_file_is_logged_with_the_reason(caplog):
     assert "0.csv (its folder test has the word 'test')" in test
     assert test.endswith("4.csv (its folder test has the word 'test') and 2 more")
     assert "--splits_from_names=false" in flag
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test", "unsupervised"])
+def test_hugging_face_file_names_have_a_split(split):
+    path = ROOT / "data" / f"{split}-00000-of-00001.parquet"
+    assert split_of_file(path, ROOT).split == split

@@ -22,7 +22,7 @@ def write(path, content):
 
 
 def texts(path, **options):
-    return [text.text.decode() for text in read_texts(path, "text", **options)]
+    return [text.text.decode() for text in read_texts(path, ["text"], **options)]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.log", "a.txt.gz", "a.txt.bz2"])
@@ -48,7 +48,6 @@ def test_a_text_file_may_have_another_encoding(tmp_path):
     [
         ("a.json", b'{\n "text": "fine"\n}', "neither an array"),
         ("a.xlsx", b"PK\x03\x04", ".xlsx files cannot be read"),
-        ("a.parquet", b"PAR1", ".parquet files cannot be read"),
         ("a.html.gz", gzip.compress(b"<p>fine", mtime=0), ".html files cannot be read"),
         ("a.txt", b"PK\x03\x04\x14\0", "zip archive"),
         ("a.log", bytes(range(256)), "binary"),
@@ -89,18 +88,18 @@ def test_bad_rows_are_errors_with_their_line_or_skipped_and_counted(tmp_path, ca
 
 def test_columns_are_kept(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text,date,x\n1,one,"a\tb",y\n2,two,,z\n')
-    kept = [text.kept for text in read_texts(path, "text", ("date", "id"))]
+    kept = [text.kept for text in read_texts(path, ["text"], ("date", "id"))]
     assert kept == [{"date": "a\tb", "id": "1"}, {"date": "", "id": "2"}]
     with pytest.raises(UserError, match=r"no column 'name'.*--text_column, --keep_columns"):
-        read_texts(path, "text", ("name",))
+        read_texts(path, ["text"], ("name",))
     lines = [{"text": "one", "id": 1}, {"text": "two", "id": [None, 2]}, {"text": "three"}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     with pytest.raises(UserError, match=r"a.jsonl:3: no 'id', which --keep_columns names"):
-        list(read_texts(path, "text", ("id",)))
-    found = read_texts(path, "text", ("id",), skip_bad_rows=True)
+        list(read_texts(path, ["text"], ("id",)))
+    found = read_texts(path, ["text"], ("id",), skip_bad_rows=True)
     assert [text.kept["id"] for text in found] == [1, [None, 2]]
     with pytest.raises(UserError, match="has no columns"):
-        read_texts(write(tmp_path / "a.txt", "one"), "text", ("id",))
+        read_texts(write(tmp_path / "a.txt", "one"), ["text"], ("id",))
 
 
 def test_a_pipe_is_read_as_lines(tmp_path):
@@ -153,3 +152,10 @@ def test_a_stream_in_another_encoding_is_refused():
             io.BufferedReader(io.BytesIO(b"fine\n" + b"caf\xe9\n"), 5), FileFormat("ascii"), "stdin"
         ):
             pass
+
+
+def test_several_columns_are_joined_as_in_training(tmp_path):
+    path = write(tmp_path / "a.csv", "title,text\none,two\n,three\n")
+    assert [text.text for text in read_texts(path, ["title", "text"])] == [b"one two", b"three"]
+    with pytest.raises(UserError, match="a table with a column 'title'"):
+        read_texts(write(tmp_path / "a.txt", "title,text\none,two\n"), ["title", "text"])

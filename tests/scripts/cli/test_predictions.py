@@ -84,5 +84,5 @@ def test_an_explanation_is_the_last_column():
 )
 def test_reserved_column_names_are_refused(names, message):
     with pytest.raises(UserError, match=message):
-        predictions.check_keep_columns(names, "body")
-    predictions.check_keep_columns(["id", "date"], "body")
+        predictions.check_keep_columns(names, ["body"])
+    predictions.check_keep_columns(["id", "date"], ["body"])

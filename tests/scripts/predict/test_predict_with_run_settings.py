@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tests.small import ROOT
 from trainer.artifacts.trained_run import load
@@ -201,3 +203,16 @@ def test_evaluate_names_only_flags_that_it_has(own, call, capsys, content):
         file.write_bytes(before)
     assert str(file) in line
     assert "--" not in line.replace("--model_dir", "").replace("--cache_dir", "")
+
+
+def test_two_text_columns_of_a_parquet_file(predict, tmp_path):
+    table = pa.table({"title": ["caf\u00e9", None], "body": ["awful", "great"], "id": [1, 2]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    arguments = (f"--input={tmp_path / 'a.parquet'}", "--keep_columns=id")
+    code, out, _ = predict(*arguments, "--text_column=title,body")
+    rows = [line.split("\t")[2:] for line in out.decode().splitlines()]
+    assert (code, rows) == (0, [["caf\u00e9 awful", "1"], ["great", "2"]])
+    code, out, _ = predict(*arguments)
+    assert [line.split("\t")[2] for line in out.decode().splitlines()] == ["awful", "great"]
+    code, _, err = predict(*arguments, "--text_column=title,")
+    assert (code, "--text_column" in err) == (1, True)
