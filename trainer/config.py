@@ -67,14 +67,34 @@ class TrainConfig:
 
     dataset: str = _setting(
         "imdb_reviews",
-        f"data set to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, TSV or "
-        "JSON Lines",
+        f"data set to train on: {', '.join(DATASETS)} or another name in TensorFlow Datasets, or a "
+        "file, folder or pattern of CSV, TSV or JSON Lines",
     )
-    text_column: str = _setting("text", "column of the text in your files")
-    label_column: str = _setting("label", "column of the label in your files")
+    text_column: str = _setting(
+        "text",
+        "column of the text; several, separated by commas, are joined by a space (TensorFlow "
+        "Datasets: if it has no such column, the text is detected)",
+    )
+    label_column: str = _setting(
+        "label",
+        "column of the label (TensorFlow Datasets: if it has no such column, it is detected)",
+    )
     split_column: str = _setting(
         "",
         "column in your files that contains train, validation, test or unsupervised; empty: none",
+    )
+    train_split: str = _setting(
+        "", "split of TensorFlow Datasets to train on, such as train[:80%]; empty: train"
+    )
+    validation_split: str = _setting(
+        "",
+        "split of TensorFlow Datasets for validation; empty: validation, dev or valid if there is "
+        "one, otherwise a part of the train split",
+    )
+    test_split: str = _setting(
+        "",
+        "split of TensorFlow Datasets to test on; empty: test if it has labels, otherwise the "
+        "validation split, otherwise a part of the train split",
     )
     validation_fraction: float = _setting(
         0.2,
@@ -83,7 +103,7 @@ class TrainConfig:
     )
     test_fraction: float = _setting(
         0.2,
-        "fraction of the train split that becomes the test split, if your files have none",
+        "fraction of the train split that becomes the test split, if the data has none",
         between=(0.001, 0.9),
     )
     skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")
@@ -240,10 +260,11 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
         _ = self.file_format  # checks its values
-        if not self.text_column or self.text_column == self.label_column or not self.label_column:
+        columns = (*self.text_columns, self.label_column)
+        if "" in columns or len(set(columns)) < len(columns):
             raise UserError(
                 f"--text_column={shorten(self.text_column)} and --label_column="
-                f"{shorten(self.label_column)} must name two different columns"
+                f"{shorten(self.label_column)} must name different columns"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
@@ -268,6 +289,17 @@ class TrainConfig:
     def file_format(self) -> FileFormat:
         """Returns the format of the user's files."""
         return FileFormat(self.encoding, self.delimiter, self.quoting)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Returns the columns that are joined to the text."""
+        return tuple(self.text_column.split(","))
+
+    @property
+    def tfds_splits(self) -> dict[str, str]:
+        """Returns the requested TFDS split of each split; empty: none."""
+        splits = ("train", "validation", "test")
+        return {split: getattr(self, f"{split}_split") for split in splits}
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline import DATASETS
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, Dataset
 from pipeline.datasets import open_dataset
-from pipeline.errors import UserError, quote
+from pipeline.errors import UserError, quote, shorten
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.splitting import SplitSettings
-from pipeline.files.paths import expand_home
+from pipeline.files.paths import expand_home, names_files
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
@@ -41,11 +40,14 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
         RunError: The data set is damaged.
     """
     cache = _open_cache(config)
-    if config.dataset in DATASETS:
+    if not names_files(config.dataset):
         dataset: Dataset = open_dataset(
             config.dataset,
             data_dir=config.data_dir or None,
             download=config.download,
+            text_columns=config.text_columns,
+            label_column=config.label_column,
+            splits=config.tfds_splits,
             positive_label=config.positive_label,
             label_names=label_names,
         )
@@ -58,7 +60,7 @@ def make_corpus(config: TrainConfig, dataset: Dataset, *, cache: Cache | None = 
     """Creates the corpus of a data set that is already open; see `open_corpus`."""
     return Corpus(
         dataset,
-        validation_fraction=config.validation_fraction,
+        split_settings=_split_settings(config),
         punctuation=config.punctuation,
         vocab_size=config.vocab_size,
         cache=cache or _open_cache(config),
@@ -77,9 +79,20 @@ def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorize
     )
 
 
+def _split_settings(config: TrainConfig) -> SplitSettings:
+    return SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates)
+
+
 def _open_files(
     config: TrainConfig, cache: Cache, label_names: Sequence[str] | None
 ) -> FileDataset:
+    for split, spec in config.tfds_splits.items():
+        if spec:
+            raise UserError(
+                f"--{split}_split={shorten(spec)} is for data sets of TensorFlow Datasets; for "
+                "files, name a column with the splits, --split_column=NAME, or the splits in the "
+                f"names of files, such as reviews_{split}.csv"
+            )
     return FileDataset(
         config.dataset,
         FileSettings(
@@ -91,7 +104,7 @@ def _open_files(
             positive_label=config.positive_label,
             file_format=config.file_format,
         ),
-        SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates),
+        _split_settings(config),
         cache=cache,
         label_names=label_names,
         with_progress=functools.partial(with_progress, description=f"parsing {config.dataset}"),
