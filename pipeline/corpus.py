@@ -136,8 +136,7 @@ class Corpus:
         dropped = int((source.labels < 0).sum())
         if dropped and split == self._source(split):
             _log.warning(
-                "%s: dropped %d of %d examples of the %s split, whose label is missing or is not in "
-                "the train split",
+                "%s: dropped %d of %d examples of the %s split, whose label is missing or not in train",
                 *(self.dataset.name, dropped, len(source), split),
             )
         examples = self._select(split, source)
@@ -176,9 +175,9 @@ class Corpus:
         if isinstance(self.dataset, FileDataset):
             self.dataset.log_findings()
             return
-        sources = dict.fromkeys(self._missing, "taken from train") | self.dataset.sources
+        sources = {**dict.fromkeys(self._missing, "taken from train"), **self.dataset.sources}
         listed = ", ".join(f"{split}: {sources[split]}" for split in SPLIT_NAMES[:3])
-        _log.info("%s: the splits and their sources: %s", self.dataset.name, listed)
+        _log.info("%s: source of each split: %s", self.dataset.name, listed)
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the texts before standardization, at positions <int64>[N] of `examples`."""

@@ -70,31 +70,18 @@ class TrainConfig:
         f"data set to train on: {', '.join(DATASETS)} or another name in TensorFlow Datasets, or a "
         "file, folder or pattern of CSV, TSV or JSON Lines",
     )
-    text_column: str = _setting(
-        "text",
-        "column of the text; several, separated by commas, are joined by a space (TensorFlow "
-        "Datasets: if it has no such column, the text is detected)",
-    )
-    label_column: str = _setting(
-        "label",
-        "column of the label (TensorFlow Datasets: if it has no such column, it is detected)",
-    )
+    text_column: str = _setting("text", "column of the text, or of its parts, such as title,body")
+    label_column: str = _setting("label", "column of the label")
     split_column: str = _setting(
         "",
         "column in your files that contains train, validation, test or unsupervised; empty: none",
     )
-    train_split: str = _setting(
-        "", "split of TensorFlow Datasets to train on, such as train[:80%]; empty: train"
-    )
+    train_split: str = _setting("", "TFDS split to train on, such as train[:80%]; empty: train")
     validation_split: str = _setting(
-        "",
-        "split of TensorFlow Datasets for validation; empty: validation, dev or valid if there is "
-        "one, otherwise a part of the train split",
+        "", "TFDS split for validation; empty: the one of that name, or a part of the train split"
     )
     test_split: str = _setting(
-        "",
-        "split of TensorFlow Datasets to test on; empty: test if it has labels, otherwise the "
-        "validation split, otherwise a part of the train split",
+        "", "TFDS split to test on; empty: the one of that name, if it has labels"
     )
     validation_fraction: float = _setting(
         0.2,
@@ -294,12 +281,6 @@ class TrainConfig:
     def text_columns(self) -> tuple[str, ...]:
         """Returns the columns that are joined to the text."""
         return tuple(self.text_column.split(","))
-
-    @property
-    def tfds_splits(self) -> dict[str, str]:
-        """Returns the requested TFDS split of each split; empty: none."""
-        splits = ("train", "validation", "test")
-        return {split: getattr(self, f"{split}_split") for split in splits}
 
     @property
     def encoders(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, Dataset
 from pipeline.datasets import open_dataset
-from pipeline.errors import UserError, quote, shorten
+from pipeline.errors import UserError, quote
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import FileDataset, FileSettings
 from pipeline.file_dataset.splitting import SplitSettings
@@ -40,6 +40,7 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
         RunError: The data set is damaged.
     """
     cache = _open_cache(config)
+    splits = {split: getattr(config, f"{split}_split") for split in ("train", "validation", "test")}
     if not names_files(config.dataset):
         dataset: Dataset = open_dataset(
             config.dataset,
@@ -47,9 +48,14 @@ def open_corpus(config: TrainConfig, *, label_names: Sequence[str] | None = None
             download=config.download,
             text_columns=config.text_columns,
             label_column=config.label_column,
-            splits=config.tfds_splits,
+            splits=splits,
             positive_label=config.positive_label,
             label_names=label_names,
+        )
+    elif any(splits.values()):
+        raise UserError(
+            "--train_split, --validation_split and --test_split are for data sets of TensorFlow "
+            "Datasets; for files: --split_column=COLUMN, or file names such as reviews_test.csv"
         )
     else:
         dataset = _open_files(config, cache, label_names)
@@ -86,13 +92,6 @@ def _split_settings(config: TrainConfig) -> SplitSettings:
 def _open_files(
     config: TrainConfig, cache: Cache, label_names: Sequence[str] | None
 ) -> FileDataset:
-    for split, spec in config.tfds_splits.items():
-        if spec:
-            raise UserError(
-                f"--{split}_split={shorten(spec)} is for data sets of TensorFlow Datasets; for "
-                "files, name a column with the splits, --split_column=NAME, or the splits in the "
-                f"names of files, such as reviews_{split}.csv"
-            )
     return FileDataset(
         config.dataset,
         FileSettings(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipeline.errors import UserError, quote
+from pipeline.errors import UserError
 
 _SHOWN = 12  # features that a message names
 
@@ -25,8 +25,8 @@ def find_columns(
         UserError: It is not clear which features are meant, or they have an unusable type.
     """
     types = _scalar_types(builder.info.features)
-    keys = builder.info.supervised_keys or ()
-    pair = keys if len(keys) == 2 and keys[0] != keys[1] else (None, None)
+    keys = builder.info.supervised_keys
+    pair = keys if keys and len(keys) == 2 and keys[0] != keys[1] else (None, None)
     classes = [name for name, kind in types.items() if kind == "ClassLabel"]
     (label,) = _choose(builder, "label", (label_column,), pair[1], classes, list(types))
     strings = [name for name, kind in types.items() if kind == "string" and name != label]
@@ -63,17 +63,13 @@ def _choose(
     if named == (kind,) and (supervised in usable or len(obvious) == 1):
         return (str(supervised) if supervised in usable else obvious[0],)
     features = builder.info.features
-    parts = features.items() if isinstance(features, tfds.features.FeaturesDict) else ()
-    listed = [f"{name} ({type(part).__name__})" for name, part in parts]
-    more = ", …" if len(listed) > _SHOWN else ""
-    missing = " or ".join(quote(name) for name in named if name not in usable)
-    shown = list(obvious or usable)[: 2 if kind == "text" else 1]
-    example = f", such as --{kind}_column={','.join(shown)}" if shown else ""
-    rule = "joined by a space" if kind == "text" else "one value per example, not several or nested"
+    parts = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    listed = [f"{name} ({type(part).__name__})" for name, part in parts.items()]
+    rule = "a single value per example" if kind == "label" else "texts, joined by a space"
+    example = ",".join(list(obvious or usable)[: 1 if kind == "label" else 2]) or "NAME"
     raise UserError(
-        f"{builder.name} has no {kind} feature {missing}; name {'text features' * (kind == 'text')}"
-        f"{'a feature' * (kind == 'label')} ({rule}){example}; its features: "
-        f"{', '.join(listed[:_SHOWN])}{more}"
+        f"{builder.name}: which feature is the {kind}? Name it, --{kind}_column={example} "
+        f"({rule}); the features are {', '.join(listed[:_SHOWN])}{', …' if len(listed) > _SHOWN else ''}"
     )
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import RunError, UserError, quote, shorten
+from pipeline.errors import RunError, UserError, shorten
 
 _log = logging.getLogger(__name__)
 
@@ -46,26 +46,22 @@ def open_builder(name: str, *, data_dir: str | None, download: bool) -> tfds.cor
 
 def _check_name(name: str, error: Exception) -> None:
     """Raises a UserError if an error of TFDS means that the name is wrong."""
-    base, config = re.match(r"([^/]*)/?([^:]*)", name.partition(":")[0]).groups()
-    message = " ".join(str(error).split())
+    message = str(error).partition('}": ')[2].split("\n")[0]  # without TFDS' prefix
+    base = name.split("/")[0].split(":")[0]
     if isinstance(error, tfds.core.DatasetNotFoundError):
         known = [*DATASETS, *tfds.list_builders(with_community_datasets=False)]
-        close = ", ".join(difflib.get_close_matches(base, known)) or "none"
+        close = ", ".join(difflib.get_close_matches(base, known)) or ", ".join(DATASETS)
         raise UserError(
-            f"--dataset={shorten(name)} is neither a file, a folder or a pattern of files nor a "
-            f"data set of TensorFlow Datasets; names like it: {close}"
+            f"--dataset={shorten(name)} is neither a file, folder or pattern nor a data set of "
+            f"TensorFlow Datasets; names like it: {close}"
         ) from error
-    if f"BuilderConfig {config} not found" in message:
+    if message.startswith("BuilderConfig"):
         configs = shorten(", ".join(sorted(tfds.builder_cls(base).builder_configs)), 400)
         raise UserError(
-            f"{base} has no configuration {quote(config)}; write --dataset={base}/NAME with one of "
-            f"{configs or 'none'}"
+            f"--dataset={shorten(name)} is no configuration; {base} has {configs or 'none'}"
         ) from error
-    if isinstance(error, AssertionError) and "cannot be loaded at version" in message:
-        versions = message.partition("only: ")[2].rstrip(".")
-        raise UserError(
-            f"--dataset={shorten(name)}: TFDS has only the versions {versions}"
-        ) from error
+    if "cannot be loaded at version" in message:
+        raise UserError(f"--dataset={shorten(name)}: {message}") from error
     if isinstance(error, ImportError):
         raise UserError(f"{name} needs a package: pip install {error.name}") from error
 
