@@ -136,7 +136,7 @@ class Corpus:
         dropped = int((source.labels < 0).sum())
         if dropped and split == self._source(split):
             _log.warning(
-                "%s: dropped %d of %d examples of the %s split, whose label is missing or not in train",
+                "%s: dropped %d of %d examples of the %s split, with no label of train",
                 *(self.dataset.name, dropped, len(source), split),
             )
         examples = self._select(split, source)

@@ -25,7 +25,8 @@ from trainer.runtime import processor
 _log = logging.getLogger(__name__)
 
 _MIN_VALIDATION_SIZE = 2
-# A class with fewer training examples, or with a smaller fraction of them, causes a warning.
+# A class with fewer training examples, or with a smaller fraction of them, causes a warning. The
+# fraction is for two classes.
 _FEW_EXAMPLES = 10
 _SMALL_FRACTION = 0.01
 
@@ -123,7 +124,7 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
     """
     names = corpus.dataset.label_names
     order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
-    _log.info("labels: %s (positive)", order)
+    _log.info("labels: %s%s", order, " (positive)" if len(names) == 2 else "")
     corpus.log_findings()
     counts = corpus.class_counts()
     _check_classes(corpus, counts, config)
@@ -161,7 +162,8 @@ def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
 
 def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
     sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
-    sizes.setdefault("test", corpus.dataset.size("test"))
+    if "test" not in sizes:
+        sizes["test"] = corpus.dataset.size("test")
     minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
     for split in minimum:
         if sizes[split] < minimum[split]:
@@ -185,9 +187,9 @@ def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
 
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
     """Warns of classes with few training examples."""
-    total = sum(counts)
+    total, fraction = sum(counts), _SMALL_FRACTION * 2 / len(names)
     for name, count in zip(names, counts, strict=True):
-        if count < _FEW_EXAMPLES or count < _SMALL_FRACTION * total:
+        if count < _FEW_EXAMPLES or count < fraction * total:
             _log.warning(
                 "%s: only %d of %d training examples (%.1f%%) have the label %s: accuracy "
                 "hardly measures this label; see macro_f1 and confusion_matrix",

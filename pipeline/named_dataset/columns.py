@@ -69,7 +69,7 @@ def _choose(
     example = ",".join(list(obvious or usable)[: 1 if kind == "label" else 2]) or "NAME"
     raise UserError(
         f"{builder.name}: which feature is the {kind}? Name it, --{kind}_column={example} "
-        f"({rule}); the features are {', '.join(listed[:_SHOWN])}{', …' if len(listed) > _SHOWN else ''}"
+        f"({rule}); it has {', '.join(listed[:_SHOWN])}{', …' if len(listed) > _SHOWN else ''}"
     )
 
 
