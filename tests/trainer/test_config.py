@@ -85,3 +85,13 @@ def test_unknown_encoders_are_refused(encoders, form):
 def test_known_encoders_are_accepted(encoders):
     value = ",".join([*encoders, encoders[-1]])
     assert TrainConfig(encoder=value).encoders == (*encoders, encoders[-1])
+
+
+def test_several_text_columns_are_separated_by_commas():
+    assert TrainConfig(text_column="title,body").text_columns == ("title", "body")
+
+
+@pytest.mark.parametrize("columns", ["", "a,", ",a", "a,a", "a,label"])
+def test_columns_must_be_different(columns):
+    with pytest.raises(UserError, match="must name different columns"):
+        TrainConfig(text_column=columns)
