@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
@@ -22,12 +21,12 @@ from pipeline.datasets import (
     hash_buckets,
     in_validation,
 )
-from pipeline.errors import RunError, UserError
+from pipeline.errors import UserError
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.dataset import FileDataset
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES
 from pipeline.file_dataset.splitting import SplitSettings, take_from_train
-from pipeline.named_dataset.preparation import first_line, translate_read_errors
+from pipeline.named_dataset.preparation import translate_read_errors
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 
@@ -255,7 +254,9 @@ class Corpus:
 
         def make(folder: Path) -> None:
             content, hashes = hashlib.sha256(), [np.empty(0, np.uint64)]
-            with translate_dataset_errors(self.dataset):
+            dataset = self.dataset
+            data_dir = dataset.builder.data_dir if isinstance(dataset, NamedDataset) else None
+            with translate_read_errors(dataset.name, data_dir):
                 batches = self.dataset.read(source).map(
                     self._standardize, num_parallel_calls=self._parallel_calls
                 )
@@ -276,15 +277,8 @@ class Corpus:
         standard = standardize(texts, punctuation=self._punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
-        standard = tf.strings.reduce_join(standard)
-        return (
-            *original,
-            standard,
-            lengths,
-            labels,
-            hash_buckets(texts),
-            tf.strings.to_hash_bucket_fast(texts, _HASHES),
-        )
+        hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
+        return *original, tf.strings.reduce_join(standard), lengths, labels, *hashes
 
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
@@ -323,20 +317,3 @@ def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chun
     token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
     values = token_ids.flat_values.numpy().astype(dtype)
     return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets
-
-
-@contextlib.contextmanager
-def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
-    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
-
-    Raises:
-        RunError: A file of the data set is missing, truncated or corrupt.
-    """
-    if isinstance(dataset, NamedDataset):
-        with translate_read_errors(dataset.name, dataset.builder.data_dir):
-            yield
-        return
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise RunError(f"{dataset.name} cannot be read ({first_line(error)})") from error

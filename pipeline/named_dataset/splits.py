@@ -31,42 +31,38 @@ def find_splits(
     Raises:
         UserError: There is no such split, or no train split, or a requested split has no labels.
     """
-    requested_positions = {
-        split: positions_of(builder, split, spec) for split, spec in requested.items() if spec
-    }
+    used = {s: positions_of(builder, s, spec) for s, spec in requested.items() if spec}
 
     def find(*names: str) -> str:
-        """Returns the first of these splits that exists and is not in a requested one."""
-        for name in filter(builder.info.splits.__contains__, names):
-            if not any(
-                _overlap(positions_of(builder, name, name), used)
-                for used in requested_positions.values()
-            ):
-                return name
-        return ""
+        """Returns the first of these splits that exists and has no example of a requested one."""
+        found = {n: positions_of(builder, n, n) for n in names if n in builder.info.splits}
+        is_free = (
+            n for n, own in found.items() if not any(_overlap(own, u) for u in used.values())
+        )
+        return next(is_free, "")
 
-    own_validation, test = find("validation", "dev", "valid"), find("test")
-    sources = {"train": "train", "validation": own_validation, "test": test}
-    sources |= {split: requested[split] for split in requested_positions}
-    for split in requested_positions:
+    validation = find("validation", "dev", "valid")
+    sources = {"train": "train", "validation": validation, "test": find("test")}
+    sources |= {split: requested[split] for split in used}
+    for split in used:
         if not is_labelled(sources[split]):
             raise UserError(
                 f"the split {sources[split]} of {builder.name} has no labels; name another: "
                 f"--{split}_split=SPLIT"
             )
     if not sources["test"] or not is_labelled(sources["test"]):
-        sources["test"] = own_validation
-        if "validation" not in requested_positions:
+        sources["test"] = validation
+        if "validation" not in used:
             sources["validation"] = ""
-    requested_positions["train"] = positions_of(builder, "train", sources["train"])
-    for one, other in itertools.combinations(requested_positions, 2):
-        if _overlap(requested_positions[one], requested_positions[other]):
+    used["train"] = positions_of(builder, "train", sources["train"])
+    for one, other in itertools.combinations(used, 2):
+        if _overlap(used[one], used[other]):
             _log.warning(
                 "%s: %s and %s have the same examples (%s and %s), so results will look too good",
                 *(builder.name, one, other, sources[one], sources[other]),
             )
-    unlabelled = find("unsupervised")
-    return {k: spec for k, spec in (sources | {"unsupervised": unlabelled}).items() if spec}
+    sources["unsupervised"] = find("unsupervised")
+    return {split: spec for split, spec in sources.items() if spec}
 
 
 _Positions = list[tuple[str, int, int]]  # the name of a TFDS split, start, stop
