@@ -33,7 +33,8 @@ def open_builder(name: str, *, data_dir: str | None, download: bool) -> tfds.cor
     if module is not None:
         importlib.import_module(module)
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints which packages are missing
+            builder = tfds.builder(name, data_dir=data_dir)
     except Exception as error:  # TFDS does not wrap the errors of its metadata parsers
         _check_name(name, error)
         root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
