@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline.file_dataset.sources import ArrayData
 
-# The names that --dataset accepts, and the module whose import registers the TFDS builder (None:
-# the builder is in tensorflow-datasets). It is here so that --help need not import TensorFlow.
+# The data sets that --help lists, and the module whose import registers the TFDS builder (None: the
+# builder is in tensorflow-datasets). It is here so that --help need not import TensorFlow.
 DATASETS: dict[str, str | None] = {
     "imdb_reviews": None,
     "imdb_offline": "pipeline.imdb_offline.imdb_offline_dataset_builder",

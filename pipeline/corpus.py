@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -16,23 +17,35 @@ from pipeline.cache import Cache
 from pipeline.datasets import (
     READ_BATCH,
     NamedDataset,
-    damage_error,
     disable_autotune,
-    first_line,
     hash_buckets,
     in_validation,
 )
-from pipeline.errors import RunError, UserError
+from pipeline.errors import UserError
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.dataset import RowDataset
+from pipeline.file_dataset.parsed_rows import SPLIT_NAMES
+from pipeline.file_dataset.splitting import SplitSettings, take_from_train
+from pipeline.named_dataset.preparation import translate_read_errors
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 Dataset = NamedDataset | RowDataset  # both are read by split; rows also know their counts
 
+_TRAIN = SPLIT_NAMES.index("train")
+_HASHES = 2**62  # different hashes of texts
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
+
+
+class _SourceTexts(NamedTuple):
+    """A source split."""
+
+    examples: Examples  # standardized texts
+    sha256: str  # of all original texts and labels
+    hashes: np.ndarray  # <uint64>[N], of the original texts
 
 
 class WithProgress(Protocol):
@@ -48,13 +61,13 @@ class Corpus:
     """The train, validation and test splits of a run, as standardized texts and as token ids.
 
     Three results are computed once and cached: standardized texts, vocabulary, token ids. A *source
-    split* is a split of the data set. If the data set has no validation split, the train and
-    validation splits of the run come from the source split `train`.
+    split* is a split of the data set. A validation or test split that the data set lacks is taken
+    from the source split `train`; see `take_from_train`. Examples without a label are dropped.
 
     Args:
         dataset: An open data set.
-        validation_fraction: Share of the train split that becomes the validation split, if the data
-            set has none.
+        split_settings: The fractions of the train split that become the splits that the data set
+            lacks.
         punctuation: `drop` or `keep`; see `standardize`.
         vocab_size: The largest number of token ids.
         cache: Stores the results.
@@ -69,7 +82,7 @@ class Corpus:
         self,
         dataset: Dataset,
         *,
-        validation_fraction: float,
+        split_settings: SplitSettings,
         punctuation: str,
         vocab_size: int,
         cache: Cache,
@@ -77,7 +90,7 @@ class Corpus:
         parallel_calls: int,
     ) -> None:
         self.dataset = dataset
-        self._validation_fraction = validation_fraction
+        self._split_settings = split_settings
         self._punctuation = punctuation
         self._vocab_size = vocab_size
         self._cache = cache
@@ -96,7 +109,10 @@ class Corpus:
             )
             vocabulary.save(tokens, folder / "vocabulary.txt")
 
-        sizes = {"validation_fraction": self._validation_fraction, "size": self._vocab_size}
+        fraction = self._split_settings.validation_fraction
+        sizes = {"validation_fraction": fraction, "size": self._vocab_size}
+        if "test" in self._missing:
+            sizes["test_fraction"] = self._split_settings.test_fraction
         return self._cache.get(
             "vocabulary",
             self._identity | sizes,
@@ -115,11 +131,19 @@ class Corpus:
             UserError: The split is empty.
             RunError: The data set is damaged.
         """
-        examples = self._select(split, self._token_ids(self._source(split), vectorizer))
+        source = self._token_ids(self._source(split), vectorizer)
+        dropped = int((source.labels < 0).sum())
+        if dropped and split == self._source(split):
+            _log.warning(
+                "%s: dropped %d of %d examples of the %s split, with no label of train",
+                *(self.dataset.name, dropped, len(source), split),
+            )
+        examples = self._select(split, source)
         if not len(examples):
             raise UserError(
                 f"{self.dataset.name} has no examples in its {split} split with "
-                f"--validation_fraction={self._validation_fraction}; try another value"
+                f"--validation_fraction={self._split_settings.validation_fraction}; try another "
+                "value"
             )
         return examples
 
@@ -128,18 +152,19 @@ class Corpus:
         """Returns the names of the splits that are derived from the source split `train`."""
         if isinstance(self.dataset, RowDataset):
             return self.dataset.derived_splits
-        return frozenset({"validation"} if self._is_partial("validation") else ())
+        return self._missing
 
     def class_counts(self) -> dict[str, list[int]]:
         """Returns the number of examples per label, ordered as `label_names`, of each split.
 
-        The test split is included only for a RowDataset, which has its counts already.
+        The test split is included only for a RowDataset, which has its counts already, and if it
+        is taken from the train split.
         """
         if isinstance(self.dataset, RowDataset):
             splits = ("train", "validation", "test")
             return {split: self.dataset.class_counts(split) for split in splits}
         counts, numbers = {}, range(len(self.dataset.label_names))
-        for split in ("train", "validation"):
+        for split in ("train", "validation", *(self._missing & {"test"})):
             labels = self.texts(split).labels
             counts[split] = [int((labels == number).sum()) for number in numbers]
         return counts
@@ -148,11 +173,14 @@ class Corpus:
         """Logs warnings about the user's data before training."""
         if isinstance(self.dataset, RowDataset):
             self.dataset.log_findings()
+            return
+        sources = {**dict.fromkeys(self._missing, "taken from train"), **self.dataset.sources}
+        listed = ", ".join(f"{split}: {sources[split]}" for split in SPLIT_NAMES[:3])
+        _log.info("%s: source of each split: %s", self.dataset.name, listed)
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the texts before standardization, at positions <int64>[N] of `examples`."""
-        if self._is_partial(split):
-            positions = np.flatnonzero(self._mask(split, self._source_texts(split)))[positions]
+        positions = np.flatnonzero(self._mask(split, self._source_texts(split)))[positions]
         return self.dataset.texts_at(self._source(split), positions)
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
@@ -164,7 +192,7 @@ class Corpus:
         if isinstance(self.dataset, RowDataset):
             return {self.dataset.source.kind: self.dataset.fingerprint}
         sources = dict.fromkeys(self._source(split) for split in splits)
-        return {source: self._standardized(source)[1] for source in sources}
+        return {source: self._standardized(source).sha256 for source in sources}
 
     def unlabelled(self, vectorizer: Vectorizer) -> Examples:
         """Returns the unlabelled texts that are not in the validation split, as token ids.
@@ -181,45 +209,66 @@ class Corpus:
                 "without it, or on --dataset=imdb_reviews"
             )
         unlabelled = self._token_ids(_UNLABELLED, vectorizer)
-        return self._select("train", unlabelled)  # also without the texts of the validation split
+        if not self._missing:
+            return unlabelled
+        evaluated = self._standardized("train").hashes[self._split_numbers != _TRAIN]
+        is_copy = np.isin(self._standardized(_UNLABELLED).hashes, evaluated)
+        if "validation" in self._missing:
+            fraction = self._split_settings.validation_fraction
+            is_copy |= in_validation(unlabelled.hash_buckets, validation_fraction=fraction)
+        return unlabelled[~is_copy]
 
-    def _is_partial(self, split: str) -> bool:
-        """Returns whether a split is only a fraction of the source split `train`."""
-        return "validation" not in self.dataset.splits and split in ("train", "validation")
+    @property
+    def _missing(self) -> frozenset[str]:
+        """Returns the names of the splits that the data set lacks."""
+        return frozenset({"validation", "test"} - self.dataset.splits)
+
+    @functools.cached_property
+    def _split_numbers(self) -> np.ndarray:
+        """Returns the split <uint8>[N], an index into SPLIT_NAMES, of the source split `train`."""
+        examples, _, hashes = self._standardized("train")
+        numbers = np.full(len(examples), _TRAIN, np.uint8)
+        take_from_train(self._missing, numbers, hashes, examples, self._split_settings)
+        return numbers
 
     def _source(self, split: str) -> str:
         """Returns the name of the source split that contains a split."""
-        return "train" if self._is_partial(split) else split
+        return "train" if split in self._missing else split
 
     def _select(self, split: str, source: Examples) -> Examples:
         """Selects the examples of a split from those of a source split."""
-        return source[self._mask(split, source)] if self._is_partial(split) else source
+        return source[self._mask(split, source)]
 
     def _mask(self, split: str, source: Examples) -> np.ndarray:
-        """Returns a mask <bool>[N] of the source examples of a partial split that are in it."""
-        fraction = self._validation_fraction
-        is_validation = in_validation(source.hash_buckets, validation_fraction=fraction)
-        return is_validation if split == "validation" else ~is_validation
+        """Returns a mask <bool>[N] of the source examples that are in a split and have a label."""
+        is_labelled = source.labels >= 0
+        if not self._missing or self._source(split) != "train":
+            return is_labelled
+        return is_labelled & (self._split_numbers == SPLIT_NAMES.index(split))
 
     def _source_texts(self, split: str) -> Examples:
-        return self._standardized(self._source(split))[0]
+        return self._standardized(self._source(split)).examples
 
-    def _standardized(self, source: str) -> tuple[Examples, str]:
-        """Returns the standardized texts of a source split, and the SHA-256 of the originals."""
+    def _standardized(self, source: str) -> _SourceTexts:
+        """Returns the standardized texts of a source split, and hashes of the originals."""
 
         def make(folder: Path) -> None:
-            content = hashlib.sha256()
-            with translate_dataset_errors(self.dataset):
+            content, hashes = hashlib.sha256(), [np.empty(0, np.uint64)]
+            dataset = self.dataset
+            data_dir = dataset.builder.data_dir if isinstance(dataset, NamedDataset) else None
+            with translate_read_errors(dataset.name, data_dir):
                 batches = self.dataset.read(source).map(
                     self._standardize, num_parallel_calls=self._parallel_calls
                 )
                 batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
                 chunks = self._show_progress(batches, "reading", self.dataset.size(source))
-                write_examples(folder, _hash_originals(chunks, content.update))
+                write_examples(folder, _hash_originals(chunks, content.update, hashes.append))
+            np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
-        def read(folder: Path) -> tuple[Examples, str]:
-            return read_examples(folder), (folder / "sha256.txt").read_text(encoding="ascii")
+        def read(folder: Path) -> _SourceTexts:
+            sha256 = (folder / "sha256.txt").read_text(encoding="ascii")
+            return _SourceTexts(read_examples(folder), sha256, np.load(folder / "hashes.npy"))
 
         return self._cache.get("texts", self._identity | {"split": source}, make=make, read=read)
 
@@ -228,13 +277,14 @@ class Corpus:
         standard = standardize(texts, punctuation=self._punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
-        return *original, tf.strings.reduce_join(standard), lengths, labels, hash_buckets(texts)
+        hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
+        return *original, tf.strings.reduce_join(standard), lengths, labels, *hashes
 
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
         def make(folder: Path) -> None:
-            texts = self._standardized(source)[0]
+            texts = self._standardized(source).examples
             chunks = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
             write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
 
@@ -249,13 +299,16 @@ class Corpus:
 
 
 def _hash_originals(
-    chunks: Iterable[tuple[Any, ...]], add_to_hash: Callable[[bytes], None]
+    chunks: Iterable[tuple[Any, ...]],
+    add_to_hash: Callable[[bytes], None],
+    add_hashes: Callable[[np.ndarray], None],
 ) -> Iterator[Chunk]:
     """Hashes the original texts and labels of `_standardize`, and yields the standardized texts."""
-    for original, original_lengths, standard, lengths, labels, buckets in chunks:
+    for original, original_lengths, standard, lengths, labels, buckets, hashes in chunks:
         add_to_hash(original_lengths.astype("<i4").tobytes())
         add_to_hash(labels.astype("<i8").tobytes())
         add_to_hash(original)
+        add_hashes(hashes.astype(np.uint64) << np.uint64(2))
         yield np.frombuffer(standard, np.uint8), lengths, labels, buckets
 
 
@@ -264,18 +317,3 @@ def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chun
     token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
     values = token_ids.flat_values.numpy().astype(dtype)
     return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets
-
-
-@contextlib.contextmanager
-def translate_dataset_errors(dataset: Dataset) -> Iterator[None]:
-    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
-
-    Raises:
-        RunError: A file of the data set is missing, truncated or corrupt.
-    """
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        if isinstance(dataset, NamedDataset):
-            raise damage_error(dataset.name, dataset.builder.data_dir, error) from error
-        raise RunError(f"{dataset.name} cannot be read ({first_line(error)})") from error

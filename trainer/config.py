@@ -68,16 +68,23 @@ class TrainConfig:
 
     dataset: str = _setting(
         "imdb_reviews",
-        f"data set to train on: {', '.join(DATASETS)}, or a file, folder or pattern of CSV, TSV, "
-        "JSON Lines or Parquet",
+        f"data set to train on: {', '.join(DATASETS)} or another name in TensorFlow Datasets, or a "
+        "file, folder or pattern of CSV, TSV, JSON Lines or Parquet",
     )
     text_column: str = _setting(
-        "text", "column of the text in your files; several, separated by commas, are joined"
+        "text", "column of the text; several, separated by commas, are joined"
     )
-    label_column: str = _setting("label", "column of the label in your files")
+    label_column: str = _setting("label", "column of the label")
     split_column: str = _setting(
         "",
         "column in your files that contains train, validation, test or unsupervised; empty: none",
+    )
+    train_split: str = _setting("", "TFDS split to train on, such as train[:80%]; empty: train")
+    validation_split: str = _setting(
+        "", "TFDS split for validation; empty: the one of that name, or a part of the train split"
+    )
+    test_split: str = _setting(
+        "", "TFDS split to test on; empty: the one of that name, if it has labels"
     )
     validation_fraction: float = _setting(
         0.2,
@@ -86,7 +93,7 @@ class TrainConfig:
     )
     test_fraction: float = _setting(
         0.2,
-        "fraction of the train split that becomes the test split, if your files have none",
+        "fraction of the train split that becomes the test split, if the data has none",
         between=(0.001, 0.9),
     )
     skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")

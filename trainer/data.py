@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline import DATASETS
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, Dataset
 from pipeline.datasets import open_dataset
@@ -17,7 +16,7 @@ from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import RowDataset, RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings
-from pipeline.files.paths import expand_home
+from pipeline.files.paths import expand_home, names_files
 from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
@@ -27,10 +26,10 @@ from trainer.runtime import processor
 _log = logging.getLogger(__name__)
 
 _MIN_VALIDATION_SIZE = 2
-# A class with fewer training examples, or with a smaller fraction of them, causes a warning.
+# A class with fewer training examples, or with a smaller fraction of them, causes a warning. The
+# fraction is for two classes.
 _FEW_EXAMPLES = 10
 _SMALL_FRACTION = 0.01
-_MANY = 20  # classes; from here on, each is expected to be a small fraction
 _SHOWN = 5  # labels that a message names
 
 
@@ -52,13 +51,23 @@ def open_corpus(
         RunError: The data set is damaged.
     """
     cache = _open_cache(config)
-    if data is None and config.dataset in DATASETS:
+    splits = {split: getattr(config, f"{split}_split") for split in ("train", "validation", "test")}
+    if data is None and not names_files(config.dataset):
         dataset: Dataset = open_dataset(
             config.dataset,
             data_dir=config.data_dir or None,
             download=config.download,
+            text_columns=config.text_columns,
+            label_column=config.label_column,
+            splits=splits,
+            label_map=config.label_mapping,
             positive_label=config.positive_label,
             label_names=label_names,
+        )
+    elif any(splits.values()):
+        raise UserError(
+            "--train_split, --validation_split and --test_split are for data sets of TensorFlow "
+            "Datasets; for files: --split_column=COLUMN, or file names such as reviews_test.csv"
         )
     else:
         dataset = _open_rows(config, data, cache, label_names)
@@ -69,7 +78,7 @@ def make_corpus(config: TrainConfig, dataset: Dataset, *, cache: Cache | None = 
     """Creates the corpus of a data set that is already open; see `open_corpus`."""
     return Corpus(
         dataset,
-        validation_fraction=config.validation_fraction,
+        split_settings=_split_settings(config),
         punctuation=config.punctuation,
         vocab_size=config.vocab_size,
         cache=cache or _open_cache(config),
@@ -86,6 +95,10 @@ def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorize
         truncate=config.truncate,
         punctuation=config.punctuation,
     )
+
+
+def _split_settings(config: TrainConfig) -> SplitSettings:
+    return SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates)
 
 
 def _open_rows(
@@ -105,7 +118,7 @@ def _open_rows(
     return RowDataset(
         source,
         settings,
-        SplitSettings(config.validation_fraction, config.test_fraction, config.drop_duplicates),
+        _split_settings(config),
         cache=cache,
         label_names=label_names,
         with_progress=functools.partial(with_progress, description=f"parsing {source.name}"),
@@ -171,7 +184,8 @@ def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
 
 def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
     sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
-    sizes.setdefault("test", corpus.dataset.size("test"))
+    if "test" not in sizes:
+        sizes["test"] = corpus.dataset.size("test")
     minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
     for split in minimum:
         if sizes[split] < minimum[split]:
@@ -195,22 +209,21 @@ def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
 
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
     """Warns of classes with few training examples."""
-    total = sum(counts)
-    by_count = sorted(zip(counts, names, strict=True), key=lambda pair: pair[0])
+    total, fraction = sum(counts), _SMALL_FRACTION * 2 / len(names)
     rare = [
         f"{count} ({100 * count / total:.1f}%) with label {quote(name)}"
-        for count, name in by_count
-        if count < _FEW_EXAMPLES or (count < _SMALL_FRACTION * total and len(names) < _MANY)
+        for count, name in sorted(zip(counts, names, strict=True))
+        if count < _FEW_EXAMPLES or count < fraction * total
     ]
     if rare:
         more = f" and {len(rare) - _SHOWN} more such labels" if len(rare) > _SHOWN else ""
         _log.warning(
-            "%s: few of %d training examples: %s%s. accuracy hardly measures such labels; see "
+            "%s: only %s%s of %d training examples: accuracy hardly measures such labels; see "
             "macro_f1 and confusion_matrix, and consider --class_weights=balanced",
             config.dataset,
-            total,
             ", ".join(rare[:_SHOWN]),
             more,
+            total,
         )
 
 

@@ -56,16 +56,14 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
     missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
-    for number in missing:
-        # A class keeps a text for train, and another for validation if that is made next.
-        keep = 2 if number == _TEST and len(missing) == 2 else 1
-        _move_from_train(number, numbers, rows, settings, keep=keep)
+    derived_splits = frozenset(SPLIT_NAMES[number] for number in missing)
+    take_from_train(derived_splits, numbers, hashes, rows.examples, settings)
     evaluated = hashes[(numbers == _VALIDATION) | (numbers == _TEST)]
     leaked = (numbers == _UNSUPERVISED) & np.isin(hashes, evaluated)
     numbers[leaked] = _DROPPED
     return Splits(
         numbers,
-        derived_splits=frozenset(SPLIT_NAMES[number] for number in missing),
+        derived_splits=derived_splits,
         copies=_count_copies(numbers, hashes),
         dropped=dropped,
         unlabelled_dropped=int(leaked.sum()),
@@ -73,22 +71,38 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     )
 
 
-def _move_from_train(
-    number: int, numbers: np.ndarray, rows: ParsedRows, settings: SplitSettings, *, keep: int
+def take_from_train(
+    missing: frozenset[str],
+    numbers: np.ndarray,
+    hashes: np.ndarray,
+    examples: Examples,
+    settings: SplitSettings,
 ) -> None:
-    """Moves a fraction of the train rows to a missing split; changes `numbers` <uint8>[N]."""
-    is_train = numbers == _TRAIN
-    # The two splits need independent hashes. With one hash, the rows of the validation range would
-    # already be in the test split. Validation uses the hash of `in_validation`, as a NamedDataset
-    # does.
-    if number == _TEST:
-        ranks, fraction = rows.hashes[is_train] / 2.0**64, settings.test_fraction
-    else:
-        ranks = rows.examples.hash_buckets[is_train] / HASH_BUCKETS
-        fraction = round(settings.validation_fraction * HASH_BUCKETS) / HASH_BUCKETS
-    labels = rows.examples.labels[is_train]
-    is_moved = _choose(ranks, rows.hashes[is_train], labels, fraction=fraction, keep=keep)
-    numbers[np.flatnonzero(is_train)[is_moved]] = number
+    """Moves train examples to the missing splits `test` and `validation`; see `make_splits`.
+
+    Args:
+        missing: The names of the missing splits.
+        numbers: The split <uint8>[N] of each example, an index into SPLIT_NAMES; is changed.
+        hashes: <uint64>[N], of the texts.
+        examples: The examples, with labels and hash buckets.
+        settings: The fractions to move.
+    """
+    for number in (_TEST, _VALIDATION):
+        if SPLIT_NAMES[number] not in missing:
+            continue
+        is_train = numbers == _TRAIN
+        # The two splits need independent hashes. With one hash, the rows of the validation range
+        # would already be in the test split. Validation uses the hash of `in_validation`.
+        if number == _TEST:
+            ranks, fraction = hashes[is_train] / 2.0**64, settings.test_fraction
+        else:
+            ranks = examples.hash_buckets[is_train] / HASH_BUCKETS
+            fraction = round(settings.validation_fraction * HASH_BUCKETS) / HASH_BUCKETS
+        # A class keeps a text for train, and another for validation if that is made next.
+        keep = 2 if number == _TEST and len(missing) == 2 else 1
+        labels = examples.labels[is_train]
+        is_moved = _choose(ranks, hashes[is_train], labels, fraction=fraction, keep=keep)
+        numbers[np.flatnonzero(is_train)[is_moved]] = number
 
 
 def _choose(

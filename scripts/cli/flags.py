@@ -11,7 +11,7 @@ from absl import flags
 
 from pipeline import DATASETS
 from pipeline.errors import UserError, shorten
-from pipeline.files.paths import expand_home
+from pipeline.files.paths import expand_home, names_files
 from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
@@ -53,7 +53,7 @@ def get_settings() -> TrainConfig:
     values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(TrainConfig)}
     if not values["dataset"]:
         raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
-    if values["dataset"] not in DATASETS:
+    if names_files(values["dataset"]):
         # Absolute, because later commands may run in another folder.
         values["dataset"] = str(get_local_path("dataset").absolute())
     for name in ("cache_dir", "teacher"):

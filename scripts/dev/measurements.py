@@ -203,7 +203,7 @@ def _measure_scale(times: int, config: TrainConfig) -> Measurement:
     with tempfile.TemporaryDirectory() as name:
         config = dataclasses.replace(config, cache_dir=str(Path(name) / "cache"))
         dataset = open_named_dataset(config)
-        repeated = _RepeatedDataset(dataset.name, dataset.label_names, dataset.builder, times)
+        repeated = _RepeatedDataset(**vars(dataset), times=times)
         corpus = make_corpus(config, repeated)
         start = time.monotonic()
         vectorizer = make_vectorizer(corpus.vocabulary(), config)

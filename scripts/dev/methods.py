@@ -142,7 +142,7 @@ def _load_into_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDatase
     for batches in cached.values():
         for _ in batches:  # a full pass completes the cache
             pass
-    return _CachedDataset(dataset.name, dataset.label_names, dataset.builder, cached)
+    return _CachedDataset(**vars(dataset), cached=cached)
 
 
 def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predict:

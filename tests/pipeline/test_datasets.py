@@ -94,45 +94,6 @@ def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(
-    ("builder", "message"),
-    [
-        ({"supervised_keys": ("image", "label")}, r"no \(text, label\) pairs"),
-        ({"classes": 3}, r"no \(text, label\) pairs with two labels"),
-        ({"splits": ("train",)}, "no test split"),
-    ],
-)
-def test_a_data_set_of_another_form_is_refused(tmp_path, monkeypatch, builder, message):
-    """Uses a builder of tfds.testing."""
-    form = {"supervised_keys": ("text", "label"), "classes": 2, "splits": ("train", "test")}
-    form |= builder
-    first = form["supervised_keys"][0]
-
-    class OtherForm(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        name = "other_form"
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            label = tfds.features.ClassLabel(num_classes=form["classes"])
-            features = {first: tfds.features.Text(), "label": label}
-            return tfds.core.DatasetInfo(
-                builder=self,
-                features=tfds.features.FeaturesDict(features),
-                supervised_keys=form["supervised_keys"],
-            )
-
-        def _split_generators(self, _):
-            return {split: self._generate_examples() for split in form["splits"]}
-
-        def _generate_examples(self):
-            yield 0, {first: "fine", "label": 0}
-
-    monkeypatch.setitem(DATASETS, "other_form", None)
-    monkeypatch.setattr(tfds, "builder", lambda _, data_dir: OtherForm(data_dir=data_dir))
-    with pytest.raises(UserError, match=message):
-        open_dataset("other_form", data_dir=str(tmp_path), download=True)
-
-
 def test_a_remote_data_set_is_identified_by_its_files(monkeypatch):
     """TFDS reads gs://bucket/folder, which is not a local path."""
     folder = "gs://bucket/imdb_reviews/plain_text/1.0.0"
@@ -150,7 +111,10 @@ def test_a_remote_data_set_is_identified_by_its_files(monkeypatch):
 
     monkeypatch.setattr(tf.io.gfile, "listdir", lambda _: list(sizes))
     monkeypatch.setattr(tf.io.gfile, "stat", stat_of)
-    identity = NamedDataset("imdb_reviews", ("neg", "pos"), builder).identity
+    splits = {"train": "train", "test": "test"}
+    opened = NamedDataset("imdb_reviews", ("neg", "pos"), builder, ("text",), "label", splits, {})
+    identity = opened.identity
+    assert set(identity) == {"name", "files", "labels"}  # as before other columns were possible
     assert identity["files"] == [["a.tfrecord", 10, 7], ["b.tfrecord", 20, 7]]
     assert asked == [f"{folder}/a.tfrecord", f"{folder}/b.tfrecord"]
 

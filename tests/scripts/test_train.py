@@ -49,6 +49,7 @@ def test_training_prints_nothing_but_its_own_lines(train_process):
     always = [line[10:] for line in lines if not re.search(r"ETA|\d s so far$", line)]
     beginnings = (
         "labels: 0 = neg, 1 = pos (positive)",
+        "imdb_offline: source of each split: train: train, validation: taken from train, ",
         "imdb_offline: examples: ",
         "CPU, float32, ",
         "compiling the training step",

@@ -9,7 +9,9 @@ from tests.helpers import copy_run
 @pytest.mark.parametrize(
     ("script", "arguments", "message", "code"),
     [
-        ("train", ["--dataset=imdb"], f"({', '.join(DATASETS)}) nor a file", 1),
+        ("train", ["--dataset=imdb"], "nor a data set of TensorFlow Datasets; names like it: ", 1),
+        ("train", ["--dataset=none.csv"], f"({', '.join(DATASETS)}) nor a file", 1),
+        ("train", ["--dataset={}", "--test_split=test"], "for files: --split_column=COLUMN", 1),
         ("train", ["--epoch=3"], "Did you mean: epochs", 1),
         ("train", ["--epochs=0"], "--epochs=0 is out of range; it must be at least 1", 1),
         ("train", ["--epochs=many"], "--epochs=many", 1),

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.corpus import translate_dataset_errors
 from pipeline.errors import RunError, UserError
 from pipeline.file_dataset.dataset import RowDataset, RowSettings
 from pipeline.file_dataset.sources import FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.file_format import FileFormat
+from trainer.config import TrainConfig
+from trainer.data import open_corpus
 
 NAMES = (("text",), "label", "")
 
@@ -233,13 +234,14 @@ def test_lists_and_objects_are_not_labels(tmp_path, label, kind):
     assert opened(path, skip=True).label_names == ("bad", "fine")
 
 
-def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path):
-    write_csv(tmp_path / "a.csv")
-    with (
-        pytest.raises(RunError, match=r"a\.csv cannot be read") as raised,
-        translate_dataset_errors(opened(tmp_path / "a.csv")),
-    ):
+def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path, monkeypatch):
+    def fail(*_):
         raise tf.errors.NotFoundError(None, None, "gone")
+
+    corpus = open_corpus(TrainConfig(dataset=str(write_csv(tmp_path / "a.csv")), cache_dir=""))
+    monkeypatch.setattr(RowDataset, "read", fail)
+    with pytest.raises(RunError, match=r"a\.csv cannot be read") as raised:
+        corpus.texts("train")
     assert "rm -r" not in str(raised.value)
 
 

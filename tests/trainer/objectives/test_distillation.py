@@ -39,7 +39,7 @@ class WithUnlabelled(NamedDataset):
 
 def open_with_unlabelled(config):
     opened = open_corpus(config).dataset
-    return make_corpus(config, WithUnlabelled(opened.name, opened.label_names, opened.builder))
+    return make_corpus(config, WithUnlabelled(**vars(opened)))
 
 
 def make(config, folder, record=None):
