@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from model import ENCODERS
@@ -21,17 +20,6 @@ GROUPS = {
     "batch_size": "training",
     "precision": "devices",
     "checkpoint_every": "checkpoints and TensorBoard",
-}
-
-# Settings that were removed, each with the value that had no effect.
-_REMOVED: dict[str, object] = {
-    "objective": "sentiment",
-    "init_from": "",
-    "adversarial": "none",
-    "perturbation": 0.5,
-    "label_smoothing": 0.0,
-    "gradient_accumulation": 1,
-    "ema": 0.0,
 }
 
 
@@ -52,10 +40,6 @@ def _setting(
     smallest, largest = between or (minimum, None)
     metadata = {"minimum": smallest, "maximum": largest, "choices": choices, "help": help}
     return dataclasses.field(default=default, metadata=metadata | {"may_change": may_change})
-
-
-class UnknownSettingsError(ValueError):
-    """Saved settings do not exist in this version of the program; the message names them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,23 +297,6 @@ class TrainConfig:
     def profile_range(self) -> tuple[int, ...]:
         """Returns A and B, to profile the steps A + 1 to B; or an empty tuple."""
         return tuple(map(int, self.profile_steps.split(","))) if self.profile_steps else ()
-
-    @classmethod
-    def from_saved(cls, settings: Mapping[str, Any]) -> TrainConfig:
-        """Restores settings that this or an earlier version of the program saved.
-
-        Args:
-            settings: Values by name; missing settings get their defaults.
-
-        Raises:
-            UnknownSettingsError: A setting does not exist in this version.
-            UserError: A value is out of range in this version.
-        """
-        kept = {name: v for name, v in settings.items() if (name, v) not in _REMOVED.items()}
-        unknown = sorted(set(kept) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise UnknownSettingsError(", ".join(unknown))
-        return cls(**kept)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists differences of settings that must not change, as `name (this value, not other)`."""

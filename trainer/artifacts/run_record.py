@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import RunError, UserError
 from trainer import __version__
-from trainer.config import TrainConfig, UnknownSettingsError
+from trainer.config import TrainConfig
 from trainer.runtime import devices, processor
 from trainer.runtime.files import write_json
 
@@ -28,6 +28,16 @@ _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
 # which cannot be compared with the uncalibrated loss of later versions.
 _UNVERSIONED = "0.1.0"
+# Settings that were removed, each with the value that had no effect.
+_REMOVED: dict[str, object] = {
+    "objective": "sentiment",
+    "init_from": "",
+    "adversarial": "none",
+    "perturbation": 0.5,
+    "label_smoothing": 0.0,
+    "gradient_accumulation": 1,
+    "ema": 0.0,
+}
 
 
 def _current_environment() -> dict[str, str]:
@@ -156,13 +166,15 @@ def _check_format(content: Mapping[str, Any], path: Path) -> None:
 
 
 def _read_config(content: Mapping[str, Any], path: Path) -> TrainConfig:
-    try:
-        return TrainConfig.from_saved(content["settings"])
-    except UnknownSettingsError as unknown:
+    settings = {n: v for n, v in content["settings"].items() if (n, v) not in _REMOVED.items()}
+    unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(TrainConfig)})
+    if unknown:
         raise RunError(
             f"{path} has settings that this version of the program, {__version__}, does not have: "
-            f"{str(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
-        ) from unknown
+            f"{', '.join(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
+        )
+    try:
+        return TrainConfig(**settings)
     except UserError as error:
         raise RunError(
             f"{path} has a setting that this version of the program, {__version__}, refuses "
