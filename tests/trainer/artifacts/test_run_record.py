@@ -1,6 +1,5 @@
 """config.json of this, older and newer versions."""
 
-import dataclasses
 import json
 
 import pytest
