@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from model import ENCODERS
 from tests.helpers import make_adapted_classifier, make_classifier, random_token_ids
+from trainer.building import build_model
+from trainer.config import TrainConfig
 
 
 def check_complete(model, token_ids, *, tolerance, direction=(1.0,)):
@@ -84,3 +86,16 @@ def test_tokens_outside_the_window_have_no_weight():
     weights, _ = model.contributions(tf.range(2, 14), tf.constant([1.0]))
     assert (weights[:-5].numpy() == 0).all()
     assert (weights[-5:].numpy() != 0).all()
+
+
+@pytest.mark.parametrize("direction", [(0.0, 1.0, -1.0, 0.0), (1.0, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("encoders", [(), ("pooled_lstm",)])
+def test_contributions_of_many_classes_add_up(encoders, direction):
+    counted, labels = random_token_ids(40, 30), np.arange(40, dtype=np.int32) % 4
+    config = TrainConfig(encoder=",".join(encoders) or "none", ngrams=2, embedding_dim=12)
+    model = build_model(config, 50, 4, "float32")
+    model.scorers[0].adapt([(counted.to_tensor(), labels)])
+    weights = model.scorers[0].importance
+    weights.assign(np.random.default_rng(0).normal(size=weights.shape))
+    for token_ids in counted[:5]:
+        assert check_complete(model, token_ids, tolerance=1e-3, direction=direction) > 0.01

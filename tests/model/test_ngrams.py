@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
 
-from model.ngrams import MIN_COUNT, RARE_WEIGHT, ngram_features
+from model.ngrams import MIN_COUNT, RARE_WEIGHT, NgramScorer, ngram_features
 from tests.helpers import NGRAM_LABELS, make_adapted_classifier, make_classifier, random_token_ids
 
 
@@ -138,3 +138,41 @@ def test_logits_are_the_mean_of_the_scorers():
     padded = token_ids.to_tensor()
     mean = (wide(padded) + deep(padded)) / 2
     np.testing.assert_allclose(both(padded), mean, atol=1e-4, rtol=1e-5)
+
+
+def test_ratios_of_many_classes_equal_naive_bayes_of_one_class_against_the_rest():
+    token_ids, labels = random_token_ids(60, 30), np.arange(60, dtype=np.int32) % 4
+    labels[labels == 3] = np.where(np.arange(15) < 5, 3, 0)  # the classes differ in size
+    scorer = NgramScorer(1, 4)
+    scorer.build((None, None))
+    scorer.adapt([(token_ids.to_tensor(), labels)])
+    sizes = np.bincount(labels)
+    np.testing.assert_allclose(scorer.bias, np.log(sizes / 60), rtol=1e-5)
+    present = np.array([[id in row for id in range(50)] for row in token_ids.to_list()])
+    for label in range(4):
+        inside = present[labels == label].sum(axis=0) + 2 * sizes[label] / 60
+        outside = present[labels != label].sum(axis=0) + 2 * (1 - sizes[label] / 60)
+        expected = np.log(inside / outside) - np.log(sizes[label] / (60 - sizes[label]))
+        for token_id in range(1, 50):
+            _, (feature,) = ngram_features(tf.constant([[token_id]]), 1)
+            ratio = float(scorer.ratios.numpy()[feature % len(scorer.ratios.numpy()), label])
+            assert ratio == pytest.approx(expected[token_id], abs=2e-3)
+
+
+def test_a_class_without_examples_has_no_ratios_and_finite_logits():
+    scorer = NgramScorer(1, 3)
+    scorer.build((None, None))
+    scorer.adapt([(tf.constant([[5, 6], [7, 8]]), np.array([0, 2], np.int32))])
+    assert (scorer.ratios.numpy()[:, 1] == 0).all()
+    logits = scorer(tf.constant([[5, 6]])).numpy()
+    assert np.isfinite(logits).all()
+    assert logits.argmin() == 1
+
+
+@pytest.mark.parametrize("classes", [3, 5, 100, 1000])
+def test_tables_of_many_classes_are_bounded(classes):
+    """With both moments of Adam, at most 256 MB."""
+    scorer = NgramScorer(3, classes)
+    logits = classes
+    ratios = 2 * scorer._ratio_buckets * logits + scorer._ratio_buckets
+    assert ratios + 3 * 4 * scorer._weight_buckets * logits < 256e6

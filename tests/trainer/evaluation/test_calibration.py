@@ -136,3 +136,15 @@ def test_cross_fitting_gives_each_half_the_temperature_of_the_other():
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_calibration_error_of_nan_logits_is_nan(value):
     assert np.isnan(calibration_error(np.array([1.0, value], np.float32), np.array([1.0, 0.0])))
+
+
+@pytest.mark.parametrize("scale", [0.3, 4.0])
+def test_the_temperature_of_many_classes_is_found(scale):
+    random = np.random.default_rng(0)
+    true = random.normal(0, 2, [40_000, 5])
+    drawn_labels = (true + random.gumbel(size=true.shape)).argmax(axis=1)  # of softmax(true)
+    logits, labels = (scale * true).astype(np.float32), drawn_labels.astype(np.int32)
+    temperature = calibration.fit_temperature(logits, labels)
+    assert temperature == pytest.approx(scale, rel=0.03)
+    assert calibration.calibration_error(logits / temperature, labels) < 0.01
+    assert calibration.calibration_error(logits, labels) > 0.05

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics as reference
 
 from trainer.evaluation import report
@@ -59,3 +60,46 @@ def test_examples_of_one_class_have_metrics(labels, tmp_path):
     assert np.isnan(compute_metrics(labels, logits)["auc"])  # undefined, not 0
     report.draw_curves(tmp_path / "a.png", logits, labels, NAMES)
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def drawn_classes(classes, count=600):
+    random = np.random.default_rng(1)
+    labels = random.integers(0, classes, count).astype(np.int32)
+    logits = random.normal(size=[count, classes]) + 1.5 * np.eye(classes)[labels]
+    return logits.astype(np.float32), labels, random.integers(1, 1000, count).astype(np.int32)
+
+
+@pytest.mark.parametrize("classes", [3, 20])
+def test_metrics_of_many_classes_equal_scikit_learn(classes, tmp_path):
+    logits, labels, lengths = drawn_classes(classes)
+    names = [f"label {number}" for number in range(classes)]
+    predicted, probabilities = logits.argmax(axis=1), softmax(logits.astype(float), axis=1)
+    found = compute_metrics(labels, logits)
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    macro = reference.f1_score(labels, predicted, average="macro")
+    assert found["macro_f1"] == pytest.approx(macro)
+    auc = reference.roc_auc_score(labels, probabilities, multi_class="ovr")
+    assert found["auc"] == pytest.approx(auc)
+    assert found["loss"] == pytest.approx(reference.log_loss(labels, probabilities), rel=1e-5)
+    top = reference.top_k_accuracy_score(labels, probabilities, k=5) if classes > 10 else None
+    assert found.get("top_5_accuracy") == (top if top is None else pytest.approx(top))
+    by_class = compute_class_metrics(logits, labels, lengths, names)
+    matrix = reference.confusion_matrix(labels, predicted)
+    assert by_class["confusion_matrix"] == matrix.tolist()
+    expected = reference.classification_report(labels, predicted, output_dict=True)
+    for number, name in enumerate(names):
+        shown, row = by_class["classes"][name], expected[str(number)]
+        assert shown["examples"] == row["support"]
+        assert shown["f1"] == pytest.approx(row["f1-score"])
+        assert shown["recall"] == pytest.approx(row["recall"])
+    wrong = errors_by_confidence(logits, labels)
+    assert sorted(wrong.tolist()) == np.flatnonzero(predicted != labels).tolist()
+    report.draw_curves(tmp_path / "a.png", logits, labels, names)
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_a_class_without_examples_leaves_the_auc_of_the_others():
+    logits, labels, _ = drawn_classes(3)
+    kept = labels != 2
+    found = compute_metrics(labels[kept], logits[kept])
+    assert 0.5 < found["auc"] < 1
