@@ -93,8 +93,8 @@ def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
         Output(f"{tmp_path}/new/")
     with pytest.raises(UserError, match=r"there is no folder .*no; make it first"):
         Output(str(tmp_path / "no" / "a.tsv"))
-    with pytest.raises(UserError, match=r"/dev/fd/99 is not open"):
-        Output("/dev/fd/99")
+    with pytest.raises(UserError, match=r"/dev/fd/999 is not open"):
+        Output("/dev/fd/999")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(UserError, match=r"leads to itself"):
