@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -63,10 +63,12 @@ def unfinished_folder(path: Path, *, beside: Path | None = None) -> Iterator[Pat
     Raises:
         OSError: The folder cannot be created; `filename` of the error is `path`.
     """
-    with _error_names(path):
-        folder = tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=(beside or path).parent)
+    # The name is chosen first, so that a signal right after `mkdir` leaves no folder.
+    folder = (beside or path).parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     try:
-        yield Path(folder)
+        with _error_names(path):
+            folder.mkdir(mode=0o700)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
