@@ -1,1 +1,1 @@
-"""Commands for the developers of this project: speed, comparisons, screenshots, settings page."""
+"""Commands for the developers of this project: speed, comparisons, settings page."""

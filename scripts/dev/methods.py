@@ -7,28 +7,31 @@ its files. That function fits a model, and returns a function that predicts labe
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
+from pipeline.corpus import Dataset
 from pipeline.datasets import NamedDataset
 from pipeline.errors import UserError
-from scripts.dev.measurements import open_named_dataset
+from pipeline.file_dataset.dataset import RowDataset
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
-from trainer.data import make_corpus
+from trainer.data import make_corpus, open_corpus
 from trainer.preparation import prepare_run
 from trainer.runtime import devices
 
-Predict = Callable[[Sequence[bytes]], np.ndarray]  # texts [N] to labels <bool>[N]
+Predict = Callable[[Sequence[bytes]], np.ndarray]  # texts [N] to class numbers <int>[N]
 Fit = Callable[[list[bytes], np.ndarray, int, Path], Predict]
 
 
@@ -41,20 +44,28 @@ def _tf_idf(max_features: int | None, max_words: int) -> Fit:
         )
         classifier = LogisticRegression(C=10 if max_words > 1 else 1, max_iter=1000)
         model = make_pipeline(vectorizer, classifier)
-        model.fit(texts, labels)
-        return lambda texts: model.predict(texts) == 1
+        return model.fit(texts, labels).predict
 
     return fit
 
 
 def _fit_nb_svm(texts: list[bytes], labels: np.ndarray, *_: object) -> Predict:
-    """Fits NB-SVM on n-grams of up to three words (Wang & Manning, 2012)."""
+    """Fits NB-SVM on n-grams of up to three words (Wang & Manning, 2012), one class at a time."""
     vectorizer = CountVectorizer(binary=True, ngram_range=(1, 3), token_pattern=r"\w+|[^\w\s]")
     present = vectorizer.fit_transform(texts)
-    counts = [present[labels == label].sum(axis=0) + 1 for label in (0, 1)]
-    ratios = np.log(counts[1] / counts[1].sum()) - np.log(counts[0] / counts[0].sum())
-    model = LinearSVC(C=0.01).fit(present.multiply(ratios).tocsr(), labels)
-    return lambda texts: model.predict(vectorizer.transform(texts).multiply(ratios).tocsr()) == 1
+    models = []
+    for number in range(1, 2) if labels.max() == 1 else range(labels.max() + 1):
+        is_class = labels == number
+        inside, outside = (present[mask].sum(axis=0) + 1 for mask in (is_class, ~is_class))
+        ratios = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
+        models.append((ratios, LinearSVC(C=0.01).fit(present.multiply(ratios).tocsr(), is_class)))
+
+    def predict(texts: Sequence[bytes]) -> np.ndarray:
+        found = vectorizer.transform(texts)
+        scores = [model.decision_function(found.multiply(r).tocsr()) for r, model in models]
+        return (scores[0] > 0).astype(int) if len(scores) == 1 else np.argmax(scores, axis=0)
+
+    return predict
 
 
 def _fast_text(max_words: int) -> Fit:
@@ -74,7 +85,7 @@ def _fast_text(max_words: int) -> Fit:
 
         def predict(texts: Sequence[bytes]) -> np.ndarray:
             predicted, _ = model.predict([_prepare_for_fast_text(text) for text in texts])
-            return np.array([names == ["__label__1"] for names in predicted])
+            return np.array([int(names[0].removeprefix("__label__")) for names in predicted])
 
         return predict
 
@@ -97,15 +108,15 @@ BASELINES: dict[str, Fit] = {
 
 
 def measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
-    """Fits a method, and returns the time in seconds and the accuracy on the test split.
+    """Fits a method; returns the time in seconds, and accuracy and macro F1 on the test split.
 
     Raises:
         UserError: The method's library is not installed.
     """
     devices.set_threads(config.batch_size)
-    dataset = open_named_dataset(config)
+    dataset = open_corpus(config).dataset
     if method in BASELINES:
-        texts, labels = _read_split(dataset, "train")
+        texts, labels = _read_splits(dataset, {"train", *_derived(dataset)} - {"test"})
         start = time.monotonic()
         try:
             predict = BASELINES[method](texts.tolist(), labels, config.seed, folder)
@@ -116,14 +127,21 @@ def measure(method: str, config: TrainConfig, folder: Path) -> dict[str, float]:
         start = time.monotonic()
         predict = _train(in_memory, config, folder / method)
     seconds = time.monotonic() - start
-    texts, labels = _read_split(dataset, "test")
-    accuracy = float((predict(texts.tolist()) == (labels == 1)).mean())
-    return {"seconds": seconds, "accuracy": accuracy}
+    texts, labels = _read_splits(dataset, {"test"})
+    predicted = predict(texts.tolist())
+    macro_f1 = f1_score(labels, predicted, average="macro")
+    return {"seconds": seconds, "accuracy": accuracy_score(labels, predicted), "macro_f1": macro_f1}
 
 
-def _read_split(dataset: NamedDataset, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the texts <object>[N] and the labels <int64>[N] of a split."""
-    texts, labels = zip(*dataset.read(split).as_numpy_iterator(), strict=True)
+def _derived(dataset: Dataset) -> frozenset[str]:
+    """Returns the splits that are taken from train, and that `read("train")` leaves out."""
+    return dataset.derived_splits if isinstance(dataset, RowDataset) else frozenset()
+
+
+def _read_splits(dataset: Dataset, splits: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the texts <object>[N] and the labels <int64>[N] of splits."""
+    batches = (dataset.read(split).as_numpy_iterator() for split in sorted(splits))
+    texts, labels = zip(*itertools.chain.from_iterable(batches), strict=True)
     return np.concatenate(texts), np.concatenate(labels)
 
 
@@ -135,8 +153,10 @@ class _CachedDataset(NamedDataset):
         return self.cached[split]
 
 
-def _load_into_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDataset:
+def _load_into_memory(dataset: Dataset, config: TrainConfig) -> Dataset:
     """Reads the splits that training needs, so that reading them is not timed."""
+    if isinstance(dataset, RowDataset):  # its rows are parsed already
+        return dataset
     splits = ("train", "unsupervised") if config.teacher else ("train",)
     cached = {split: dataset.read(split).cache() for split in splits}
     for batches in cached.values():
@@ -145,11 +165,11 @@ def _load_into_memory(dataset: NamedDataset, config: TrainConfig) -> NamedDatase
     return _CachedDataset(**vars(dataset), cached=cached)
 
 
-def _train(dataset: NamedDataset, config: TrainConfig, model_dir: Path) -> Predict:
+def _train(dataset: Dataset, config: TrainConfig, model_dir: Path) -> Predict:
     """Trains as scripts.train does, without the test split."""
     config = dataclasses.replace(config, cache_dir=str(model_dir.parent / "cache"))
     model_dir.mkdir()
     loop = prepare_run(config, make_corpus(config, dataset), model_dir)
     loop.fit()
     run = load(model_dir)
-    return lambda texts: run.predict(texts)[:, 1] > 0.5
+    return lambda texts: run.predict(texts).argmax(axis=1)

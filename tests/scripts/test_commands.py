@@ -8,7 +8,7 @@ from absl.flags import FLAGS
 from scripts.cli import streams
 
 COMMANDS = ("train", "evaluate", "predict", "export")
-COMMANDS += ("dev.benchmark", "dev.compare", "dev.screenshots")
+COMMANDS += ("dev.benchmark", "dev.compare")
 
 
 def test_all_commands_define_their_flags_in_one_process(call, capsys):
@@ -67,9 +67,7 @@ def test_train_requires_a_data_set_and_two_columns(call, capsys, tmp_path, monke
     for flag in ("--dataset=", "--text_column=", "--label_column=", "--label_column=text"):
         assert call("train", "--dataset=a.csv", flag, f"--model_dir={tmp_path / 'run'}") == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert (
-            line.startswith("error: name the data: --dataset=") or "must name different columns" in line
-        )
+        assert "name the data: --dataset=" in line or "must name different columns" in line
 
 
 def test_a_remote_cache_is_refused(trained, call, capsys, tmp_path, monkeypatch):
