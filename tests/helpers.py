@@ -71,13 +71,15 @@ def make_adapted_classifier(longest, token_ids, *encoders):
     return model
 
 
-def make_small_loop(config, splits, folder, *, training=None, replicas=None):
+def make_small_loop(
+    config, splits, folder, *, training=None, replicas=None, label_names=("neg", "pos")
+):
     """Makes a TrainingLoop on the splits of the fixture `splits`."""
     vectorizer, train, validation = splits
     record = RunRecord(
         config,
         precision="float32" if config.precision == "auto" else config.precision,
-        label_names=("neg", "pos"),
+        label_names=label_names,
         fingerprint=vocabulary.fingerprint(vectorizer.tokens),
         sizes={},
     )

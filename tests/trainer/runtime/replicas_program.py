@@ -34,7 +34,9 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     data = open_corpus(config)
     vectorizer = make_vectorizer(data.vocabulary(), config)
     splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
-    made = make_small_loop(config, (vectorizer, *splits), folder, replicas=replicas)
+    names = data.dataset.label_names
+    splits_and_names = {"splits": (vectorizer, *splits), "label_names": names}
+    made = make_small_loop(config, folder=folder, replicas=replicas, **splits_and_names)
     state, steps = made.state, []
     replicas.offset_replica_seeds(state.model)
     made._objective.adapt(splits[0])

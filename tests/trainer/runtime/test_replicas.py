@@ -12,6 +12,7 @@ import tensorflow as tf
 from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
 from pipeline.errors import UserError
 from pipeline.examples import unlabelled_examples
+from tests.helpers import write_csv
 from tests.small import ROOT
 from trainer.runtime.replicas import open_replicas
 
@@ -39,17 +40,22 @@ def program():
     return program
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def steps(request, program, small_config, tmp_path_factory):
+@pytest.fixture(scope="module", params=[(2, 2), (4, 2), (2, 3)])
+def steps(request, program, small_config, train_examples, tmp_path_factory):
     """The results of 20 steps of 1 and of several replicas; the last batch of an epoch is smaller.
 
-    Without dropout, because each replica has its own.
+    A parameter is the number of replicas and of classes. Without dropout, because each replica has
+    its own.
     """
-    settings = {"dropout": 0.0, "weight_decay": 0.01, "batch_size": 15, "ngrams": 2}
-    config = dataclasses.replace(small_config, **settings)
+    count, classes = request.param
     folder = tmp_path_factory.mktemp("replicas")
-    program("steps", request.param, config, folder)
-    return [np.load(folder / f"{count}.npz") for count in (1, request.param)]
+    settings = {"dropout": 0.0, "weight_decay": 0.01, "batch_size": 15, "ngrams": 2}
+    if classes > 2:  # long texts are a third class
+        rows = [(text.decode(), 2 if len(text) > 300 else label) for text, label in train_examples]
+        settings["dataset"] = str(write_csv(folder / "rows.csv", rows))
+    config = dataclasses.replace(small_config, **settings)
+    program("steps", count, config, folder)
+    return [np.load(folder / f"{count}.npz") for count in (1, count)]
 
 
 @pytest.mark.slow
