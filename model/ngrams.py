@@ -102,8 +102,11 @@ class NgramScorer(keras.layers.Layer):
         weighted = sizes if class_weights is None else sizes * class_weights
         is_binary = self._logit_count == 1
         ratios = np.zeros([self._ratio_buckets, self._logit_count], np.float16)
-        for number in [1] if is_binary else np.flatnonzero(sizes):
-            ratios[:, 0 if is_binary else number] = _log_ratios(counts, sizes, int(number))
+        # Two classes keep the ratios of earlier versions. More classes often differ in the length of
+        # their texts, so they are compared by their n-grams, not by their texts.
+        totals = sizes if is_binary else counts.sum(axis=1)
+        for number in [1] if is_binary else np.flatnonzero(totals):
+            ratios[:, 0 if is_binary else number] = _log_ratios(counts, totals, int(number))
         self.ratios.assign(ratios.reshape(self.ratios.shape))
         if is_binary:
             self.bias.assign(np.log(weighted[1] / weighted[0]))
@@ -176,7 +179,7 @@ def _log_ratios(counts: np.ndarray, sizes: np.ndarray, number: int) -> np.ndarra
 
     Args:
         counts: <int32>[K, F], examples of each class that contain an n-gram.
-        sizes: <int64>[K], examples of each class.
+        sizes: <int64>[K], examples, or n-grams of all examples, of each class.
         number: The number of the class, which has an example and is not the only one.
     """
     smoothing = (_SMOOTHING * sizes / sizes.sum()).astype(np.float32)

@@ -150,9 +150,12 @@ def test_ratios_of_many_classes_equal_naive_bayes_of_one_class_against_the_rest(
     np.testing.assert_allclose(scorer.bias, np.log(sizes / 60), rtol=1e-5)
     present = np.array([[id in row for id in range(50)] for row in token_ids.to_list()])
     for label in range(4):
-        inside = present[labels == label].sum(axis=0) + 2 * sizes[label] / 60
-        outside = present[labels != label].sum(axis=0) + 2 * (1 - sizes[label] / 60)
-        expected = np.log(inside / outside) - np.log(sizes[label] / (60 - sizes[label]))
+        is_class = labels == label
+        total = present[:, 1:].sum()  # of all n-grams; token id 0 is padding
+        share = present[is_class, 1:].sum() / total
+        inside = present[is_class].sum(axis=0) + 2 * share
+        outside = present[~is_class].sum(axis=0) + 2 * (1 - share)
+        expected = np.log(inside / outside) - np.log(share / (1 - share))
         for token_id in range(1, 50):
             _, (feature,) = ngram_features(tf.constant([[token_id]]), 1)
             ratio = float(scorer.ratios.numpy()[feature % len(scorer.ratios.numpy()), label])

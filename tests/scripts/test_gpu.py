@@ -137,7 +137,7 @@ model = build_model(config, 50, 2, "mixed_float16")
 optimizer = build_optimizer(config, model, 100)
 optimizer.dynamic_scale.assign(2.0**40)
 objective, scales = Classification(model, one_replica()), []
-token_ids, labels = tf.constant([[2, 3], [4, 5], [6, 7], [8, 9]]), tf.constant([0.0, 1, 1, 0])
+token_ids, labels = tf.constant([[2, 3], [4, 5], [6, 7], [8, 9]]), tf.constant([0, 1, 1, 0])
 for step in range(60):
     with tf.GradientTape() as tape:
         losses, _ = objective.losses(token_ids, labels)

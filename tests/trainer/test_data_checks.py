@@ -70,7 +70,7 @@ def test_a_given_split_of_one_class_is_warned_about(tmp_path, caplog):
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
 def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):
     check(write_csv(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
-    assert ("label 'pos': accuracy hardly measures this label" in caplog.text) == warns
+    assert ("(1.9%) with label 'pos' of 378 training examples" in caplog.text) == warns
 
 
 def test_findings_in_files_are_logged(tmp_path, caplog):
