@@ -102,8 +102,8 @@ class NgramScorer(keras.layers.Layer):
         weighted = sizes if class_weights is None else sizes * class_weights
         is_binary = self._logit_count == 1
         ratios = np.zeros([self._ratio_buckets, self._logit_count], np.float16)
-        # Two classes keep the ratios of earlier versions. More classes often differ in the length of
-        # their texts, so they are compared by their n-grams, not by their texts.
+        # More than two classes often differ in the length of their texts, so they are compared by
+        # their n-grams, not by their texts. Two classes keep the ratios of earlier versions.
         totals = sizes if is_binary else counts.sum(axis=1)
         for number in [1] if is_binary else np.flatnonzero(totals):
             ratios[:, 0 if is_binary else number] = _log_ratios(counts, totals, int(number))
