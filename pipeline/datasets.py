@@ -251,19 +251,19 @@ def _order_labels(
             f"--label_map renames {quote(min(unknown))}, but {name} has the labels {_join(stored)}"
         )
     names = tuple(dict.fromkeys(label_map.get(label, label) for label in stored))
+    if expected is not None and not set(names) <= set(expected):
+        raise UserError(
+            f"{name} has the labels {_join(names)}, but the run was trained on "
+            f"{_join(expected)}; rename them: --label_map=OLD:NEW"
+        )
+    if expected is not None:
+        return tuple(expected)
     if not 2 <= len(names) <= _MAX_LABELS:
         raise UserError(
             f"{name} has {'more than ' * (len(names) > _MAX_LABELS)}{min(len(names), _MAX_LABELS)} "
             f"different labels, and 2 to {_MAX_LABELS} are possible ({_join(names)}); name "
             "another label: --label_column=NAME"
         )
-    if expected is not None and set(expected) != set(names):
-        raise UserError(
-            f"{name} has the labels {_join(names)}, but the run was trained on "
-            f"{_join(expected)}; name the folder of its data: --data_dir=FOLDER"
-        )
-    if expected is not None:
-        return tuple(expected)
     if positive and len(names) > 2:
         raise UserError(
             f"--positive_label={quote(positive)} is for two labels, and {name} has {len(names)}; "

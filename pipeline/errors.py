@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,28 @@ _LIMIT = 80  # characters
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class UserError(Exception):
+class _ProgramError(Exception):
+    """An error with a message that names settings as flags, such as `--epochs=5`.
+
+    The commands print this message. As a string, for Python, it names settings as `epochs=5`.
+    """
+
+    @property
+    def message(self) -> str:
+        """Returns the message with flags."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        """Returns the message with settings; whole commands in it are unchanged."""
+        is_command = "python -m" in self.message
+        return self.message if is_command else re.sub(r"(?<!\S)--(?=[a-z])", "", self.message)
+
+
+class UserError(_ProgramError):
     """An error that the user can correct; the message says how. Exit code 1."""
 
 
-class RunError(Exception):
+class RunError(_ProgramError):
     """Damaged data, a full disk, too little memory or a number that is not finite. Exit code 2."""
 
 

@@ -2,6 +2,9 @@
 
 Prints one line per metric. For the test split, the values are those in results.json. Writes the
 most confident errors (errors.csv) and the curves (curves.png) to MODEL_DIR/evaluation/SPLIT.
+
+--dataset and the other flags of the data evaluate on other data, whose labels are matched by name.
+Files without a test split are then evaluated as a whole.
 """
 
 from __future__ import annotations
@@ -10,13 +13,16 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pipeline.errors import UserError, escape
+from pipeline.files.paths import names_files
 from scripts.cli import commands, streams
 from scripts.cli.flags import (
     FLAGS,
@@ -27,6 +33,19 @@ from scripts.cli.flags import (
 )
 from trainer.config import TrainConfig
 
+if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
+    from trainer.artifacts.trained_run import TrainedRun
+
+_log = logging.getLogger("scripts.evaluate")  # __name__ is __main__ if this is the command
+
+# The flags that name other data than that of the run.
+_DATA_SETTINGS = (
+    *("dataset", "text_column", "label_column", "split_column", "splits_from_names", "label_map"),
+    *("train_split", "validation_split", "test_split", "skip_bad_rows"),
+    *("encoding", "delimiter", "quoting"),
+)
+
 
 def define_flags() -> None:
     """Defines the flags of this command."""
@@ -35,9 +54,12 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", "", "folder of TensorFlow Datasets; empty: the run's folder")
     flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "the output format")
     flags.DEFINE_string(
-        "report_dir", "", "folder for errors and curves; empty: MODEL_DIR/evaluation/SPLIT"
+        "report_dir",
+        "",
+        "folder for errors and curves; empty: MODEL_DIR/evaluation/SPLIT, or DATA-SPLIT for other "
+        "data",
     )
-    define_setting_flags("cache_dir", "cache_gb")
+    define_setting_flags(*_DATA_SETTINGS, "cache_dir", "cache_gb")
 
 
 def main() -> None:
@@ -45,16 +67,20 @@ def main() -> None:
     model_dir = get_model_dir()
     with streams.quiet_stderr():
         from trainer.artifacts.trained_run import load
-        from trainer.data import open_corpus
-    run = load(model_dir)
-    config = _data_settings(run.config)
-    report_dir = model_dir / "evaluation" / FLAGS.split
     if FLAGS.report_dir:
-        report_dir = get_local_path("report_dir")
-        _make_folder(report_dir)  # before the work, to find errors
+        _make_folder(get_local_path("report_dir"))  # before the work, to find errors
+    run = load(model_dir)
     with _hide_flags_of_train():
-        corpus = open_corpus(config, label_names=run.label_names)
-    _print_metrics(run.evaluate(corpus, FLAGS.split, report_dir=report_dir))
+        corpus, is_other_data = _open_data(run)
+    name = FLAGS.split
+    if is_other_data:
+        name = re.sub(r"[^\w.-]+", "_", f"{Path(corpus.dataset.name).name}-{name}")
+    report_dir = (
+        get_local_path("report_dir") if FLAGS.report_dir else model_dir / "evaluation" / name
+    )
+    _print_metrics(
+        run.evaluate_split(corpus, FLAGS.split, report_dir=report_dir, is_other_data=is_other_data)
+    )
 
 
 def _make_folder(report_dir: Path) -> None:
@@ -67,14 +93,41 @@ def _make_folder(report_dir: Path) -> None:
         raise UserError(f"--report_dir={FLAGS.report_dir} {reason}; name a folder") from error
 
 
+def _open_data(run: TrainedRun) -> tuple[Corpus, bool]:
+    """Opens the data of the run, or that of the flags; returns whether it is other data."""
+    from trainer.data import open_corpus
+
+    config, names = _data_settings(run.config), run.label_names
+    if config.dataset == run.config.dataset and "arrays" in run.data:
+        raise UserError("the run was trained on data in memory; name other data: --dataset=FILE")
+    if all(getattr(config, name) == getattr(run.config, name) for name in _DATA_SETTINGS):
+        return open_corpus(config, label_names=names), False
+    corpus = open_corpus(config, label_names=names, is_test_data=True)
+    name, has_files = corpus.dataset.name, names_files(config.dataset)
+    if has_files and corpus.fingerprints(()).items() <= run.data.items():  # files were moved
+        _log.info("%s: the data of the run; evaluating its %s split", name, FLAGS.split)
+        return open_corpus(config, label_names=names), False
+    if has_files and not corpus.dataset.size(FLAGS.split):
+        raise UserError(f"{name} has no {FLAGS.split} split; use --split=test")
+    _log.info("%s: other data than that of the run; evaluating its %s split", name, FLAGS.split)
+    return corpus, True
+
+
 def _data_settings(config: TrainConfig) -> TrainConfig:
-    """Returns the run's settings, with the folders that this command reads and writes."""
+    """Returns the run's settings with those of the flags, and the folders of this command."""
+    given = {name: getattr(FLAGS, name) for name in _DATA_SETTINGS if FLAGS[name].present}
+    if "dataset" in given:
+        if names_files(given["dataset"]):
+            given["dataset"] = str(get_local_path("dataset").absolute())
+        # The slices of the run's data set mean nothing in another one.
+        given = dict.fromkeys(("train_split", "validation_split", "test_split"), "") | given
     get_local_path("cache_dir")  # raises an error for a URL
     # A run from another machine may name a folder of that machine. This command may read such a
     # folder, but downloads only to a folder that its user chose.
     is_from_run = bool(config.data_dir) and not FLAGS.data_dir
     return dataclasses.replace(
         config,
+        **given,
         data_dir=FLAGS.data_dir or config.data_dir,
         download=config.download and not is_from_run,
         cache_dir=FLAGS.cache_dir,
@@ -88,7 +141,7 @@ def _hide_flags_of_train() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        message = str(error)
+        message = error.message
         if all(name in FLAGS for name in re.findall(r"--([a-z]\w*)", message)):
             raise
         reason = message.partition("; ")[0].removeprefix("--dataset=")

@@ -20,6 +20,7 @@ COMMON_FLAGS = {"help", "flagfile", "verbosity", "model_dir"}
 FOREIGN_FLAGS = {
     "dir",  # saved_model_cli
     "dist",  # pytest
+    *("headless", "hide", "screenshot", "virtual", "window"),  # chromium
     "input_exprs",
     "logdir",  # tensorboard
     "rm",  # docker
@@ -112,3 +113,21 @@ def test_no_page_names_a_folder_of_a_developers_machine(page):
 
 def test_the_settings_page_is_current():
     assert text_of(PAGE) == format_page(), "run: python -m scripts.dev.settings_page"
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_python_page_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = text_of(ROOT / "docs" / "python.md").replace("epochs=2,", 'cache_dir="cache", epochs=2,')
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(block.replace("ngrams=1,", 'ngrams=1, cache_dir="cache",'), names)
+    run = names["run"]
+    assert run.label_names == tuple(sorted(set(names["frame"]["kind"])))
+    assert run.predict(["A quiet, moving film."]).shape == (1, 4)
+    assert run.classify(["A quiet, moving film."])[0].startswith("rotten_tomatoes")
+    assert run.evaluate(names["frame"]["text"], names["frame"]["kind"])["accuracy"] > 0.8
+    merged = names["trainer"].load("runs/merged")
+    assert merged.label_names == ("imdb bad", "imdb good", "short")
+    assert names["trainer"].load("runs/kinds").config.epochs == 3
+    assert "ngrams=9 is out of range; it must be at least 0" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Trains, loads and exports text classifiers. This module is the public Python API.
 
-    run = trainer.train(trainer.TrainConfig(dataset="reviews.csv"), "runs/a")
+    data = pipeline.from_arrays(texts, labels)
+    run = trainer.train(trainer.TrainConfig(epochs=2), "runs/a", data=data)
     run.predict(["A quiet, moving film."])
 
 The modules are layers. Each imports only from the layers to its right:
@@ -20,6 +21,7 @@ from trainer.config import TrainConfig
 from trainer.runtime.signals import Interrupted
 
 if TYPE_CHECKING:
+    from pipeline.file_dataset.sources import ArrayData
     from trainer.artifacts.trained_run import TrainedRun
 
 __all__ = ["Interrupted", "RunError", "TrainConfig", "UserError", "export", "load", "train"]
@@ -30,12 +32,18 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # or else Keras follows the user's s
 # The functions import TensorFlow only when they are called, because its import takes seconds.
 
 
-def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
+def train(
+    config: TrainConfig, model_dir: Path | str, *, data: ArrayData | None = None
+) -> TrainedRun:
     """Trains a new run or resumes a run, and returns its best model.
+
+    It sets TensorFlow's threads, if TensorFlow is not initialized yet, and switches TensorFloat-32
+    off for a run in float32, on otherwise. It changes nothing else in the process.
 
     Args:
         config: The settings.
         model_dir: The folder of the run. Its results.json has the metrics of the test split.
+        data: Data in memory, from `pipeline.from_arrays`, in place of `config.dataset`.
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
@@ -46,7 +54,7 @@ def train(config: TrainConfig, model_dir: Path | str) -> TrainedRun:
     if not isinstance(config, TrainConfig):
         raise TypeError(f"train takes a TrainConfig and a folder, not {type(config).__name__}")
     _check_folder("model_dir", model_dir)
-    run.train(config, Path(model_dir))
+    run.train(config, Path(model_dir), data=data)
     return load(model_dir)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ def open_corpus(
     *,
     data: ArrayData | None = None,
     label_names: Sequence[str] | None = None,
+    is_test_data: bool = False,
 ) -> Corpus:
     """Opens the corpus of a run. Downloads and prepares the data set if necessary.
 
@@ -45,6 +47,7 @@ def open_corpus(
         config: The settings.
         data: Data in memory, from `pipeline.from_arrays`; it replaces `config.dataset`.
         label_names: The labels of an existing run in their order; None for a new run.
+        is_test_data: Whether nothing is trained on files: rows without a split are test rows.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
@@ -70,7 +73,8 @@ def open_corpus(
             "Datasets; for files: --split_column=COLUMN, or file names such as reviews_test.csv"
         )
     else:
-        dataset = _open_rows(config, data, cache, label_names)
+        split_settings = dataclasses.replace(_split_settings(config), is_test_data=is_test_data)
+        dataset = _open_rows(config, split_settings, data, cache, label_names)
     return make_corpus(config, dataset, cache=cache)
 
 
@@ -102,7 +106,11 @@ def _split_settings(config: TrainConfig) -> SplitSettings:
 
 
 def _open_rows(
-    config: TrainConfig, data: ArrayData | None, cache: Cache, label_names: Sequence[str] | None
+    config: TrainConfig,
+    split_settings: SplitSettings,
+    data: ArrayData | None,
+    cache: Cache,
+    label_names: Sequence[str] | None,
 ) -> RowDataset:
     settings = RowSettings(
         config.text_columns,
@@ -118,7 +126,7 @@ def _open_rows(
     return RowDataset(
         source,
         settings,
-        _split_settings(config),
+        split_settings,
         cache=cache,
         label_names=label_names,
         with_progress=functools.partial(with_progress, description=f"parsing {source.name}"),

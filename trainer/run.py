@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
+from pipeline.file_dataset.sources import ArrayData
 from trainer.agreement import check_same_settings, check_same_state
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
@@ -37,10 +39,13 @@ _NOT_COPIED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*
 _MIN_UNFINISHED_AGE = 24 * 3600  # seconds; scripts.predict may be writing to the same folder
 
 
-def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
+def train(
+    config: TrainConfig, model_dir: Path, *, data: ArrayData | None = None
+) -> dict[str, object]:
     """Trains a new run or resumes a run, and evaluates the best model on the test split.
 
-    The settings must agree with those of the run in the folder, if there is one.
+    The settings must agree with those of the run in the folder, if there is one. `data` is data in
+    memory, from `pipeline.from_arrays`, in place of `config.dataset`.
 
     Returns:
         The content of results.json; empty in a worker that is not the chief.
@@ -52,6 +57,7 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
         Interrupted: Only inside `with StopSignals()`, by a signal. The same call resumes the run.
     """
     _check_folder(model_dir)
+    config = _name_data(config, data)
     record = RunRecord.read(model_dir)
     devices.set_threads(config.batch_size, record.branches if record else None)
     replicas = open_replicas(config.distribute)
@@ -62,14 +68,14 @@ def train(config: TrainConfig, model_dir: Path) -> dict[str, object]:
             with contextlib.ExitStack() as stack:
                 with replicas.fail_together():
                     stack.enter_context(run_lock(model_dir))
-                return _train(config, model_dir, replicas)
+                return _train(config, model_dir, replicas, data)
         # Only the chief writes to model_dir. Other workers train in a temporary copy.
         with tempfile.TemporaryDirectory() as name:
             copy = Path(name)
             with replicas.fail_together():
                 if model_dir.is_dir():
                     shutil.copytree(model_dir, copy, dirs_exist_ok=True, ignore=_NOT_COPIED)
-            _train(config, copy, replicas)
+            _train(config, copy, replicas, data)
         return {}
 
 
@@ -83,7 +89,9 @@ def _check_folder(model_dir: Path) -> None:
         raise UserError(f"--model_dir={model_dir} is a file; name a folder")
 
 
-def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str, object]:
+def _train(
+    config: TrainConfig, model_dir: Path, replicas: Replicas, data: ArrayData | None
+) -> dict[str, object]:
     """Trains in this process, which may be one of several workers."""
     _check_links(model_dir)
     with replicas.fail_together():
@@ -91,7 +99,9 @@ def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str
         _check_record(record, config, model_dir)
         if record is not None:
             remove_unfinished(model_dir, older_than=_MIN_UNFINISHED_AGE)
-        corpus = open_corpus(config, label_names=record.label_names if record else None)
+            record.check_data_kind(data is not None, model_dir)
+        names = record.label_names if record else None
+        corpus = open_corpus(config, data=data, label_names=names)
     loop = prepare_run(config, corpus, model_dir, record=record, replicas=replicas)
     check_same_state(replicas, loop.state)
     # From here on, all workers check for signals at the same steps.
@@ -99,6 +109,15 @@ def _train(config: TrainConfig, model_dir: Path, replicas: Replicas) -> dict[str
         results = _fit_and_evaluate(loop, corpus, model_dir)
     replicas.barrier()  # a worker that exits earlier would end the others
     return results
+
+
+def _name_data(config: TrainConfig, data: ArrayData | None) -> TrainConfig:
+    """Returns the settings with the name of the data in memory, if there is some."""
+    if data is None:
+        return config
+    if config.dataset not in (TrainConfig.dataset, data.name):
+        raise UserError(f"the data is in memory, so leave out dataset={config.dataset}")
+    return dataclasses.replace(config, dataset=data.name)
 
 
 def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
@@ -146,7 +165,7 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
     else:
         History.recover(model_dir, epochs=int(loop.state.epoch))
     state = loop.state
-    results = load(model_dir).evaluate(corpus, "test") | {
+    results = load(model_dir).evaluate_split(corpus, "test") | {
         "best_epoch": int(state.best_epoch),
         f"validation_{loop.config.best_metric}": abs(float(state.best_loss)),
         "epochs": int(state.epoch),

@@ -74,8 +74,9 @@ def choose_label_order(
             return tuple(expected)
         raise UserError(
             f"{name} has the labels {join_labels(order_labels(labels))}, but the run was trained "
-            f"on {join_labels(expected)}; rename the labels, or train another run on them: "
-            "--model_dir=FOLDER"
+            f"on {join_labels(expected)}; rename them, such as --label_map="
+            f"{next(label for label in labels if label not in expected)}:{expected[0]}, or train "
+            "another run on them: --model_dir=FOLDER"
         )
     if unknown := [label for label in label_map if label not in found]:
         raise UserError(

@@ -77,7 +77,8 @@ class RowDataset:
         self.label_names = choose_label_order(source, rows, settings, expected=label_names)
         self._rows = _number_labels(rows, settings.label_map, self.label_names)
         self._splits = make_splits(self._rows, split_settings)
-        check_train_split(source, rows, self._splits)
+        if not split_settings.is_test_data:
+            check_train_split(source, rows, self._splits)
         self._positions = {split: self._splits.positions(split) for split in SPLIT_NAMES}
         self.derived_splits = self._splits.derived_splits
         self.fingerprint = rows.statistics["sha256"]

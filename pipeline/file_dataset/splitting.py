@@ -23,11 +23,14 @@ class SplitSettings:
         test_fraction: Fraction of the train split.
         drop_duplicates: Whether to drop train examples whose text is also in validation or test,
             and validation examples whose text is also in test.
+        is_test_data: Whether nothing is trained on the rows: no split is taken from another, and
+            without a test split, the train split is the test split.
     """
 
     validation_fraction: float
     test_fraction: float
     drop_duplicates: bool = False
+    is_test_data: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,10 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
     missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
+    if settings.is_test_data:
+        if _TEST in missing:
+            numbers[numbers == _TRAIN] = _TEST
+        missing = []
     derived_splits = frozenset(SPLIT_NAMES[number] for number in missing)
     take_from_train(derived_splits, numbers, hashes, rows.examples, settings)
     evaluated = hashes[(numbers == _VALIDATION) | (numbers == _TEST)]

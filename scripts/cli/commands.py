@@ -107,7 +107,7 @@ def _parse_or_exit(argv: list[str]) -> list[str]:
     try:
         return parse_flags(argv, takes_texts=getattr(module, "TAKES_TEXTS", False))
     except UserError as error:
-        streams.print_message(f"error: {error}")
+        streams.print_message(f"error: {error.message}")
         sys.exit(1)
     except SystemExit:  # absl exits with code 1 after --helpfull
         sys.exit(0)
@@ -142,10 +142,8 @@ def _exit_code(body: Callable[[], int | None]) -> int:
 
 def _translate_error(error: Exception) -> tuple[int, str] | None:
     """Returns the exit code and the message of an error; None for an unexpected error."""
-    if isinstance(error, UserError):
-        return 1, str(error)
-    if isinstance(error, RunError):
-        return 2, str(error)
+    if isinstance(error, UserError | RunError):
+        return 1 if isinstance(error, UserError) else 2, error.message
     if isinstance(error, OSError):
         name = shorten(str(error.filename or "writing"), 200)
         return 2, f"{name}: {error.strerror or error}"

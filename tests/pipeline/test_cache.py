@@ -174,7 +174,7 @@ def test_a_cache_that_cannot_be_written_is_read(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_is_a_user_error(tmp_path, folder):
     (tmp_path / "file").touch()
     cache = Cache(Path(folder.format(tmp_path)))
-    with pytest.raises(UserError, match=r"cannot be written .*--cache_dir=FOLDER, or use none"):
+    with pytest.raises(UserError, match=r"cannot be written .*cache_dir=FOLDER, or use none"):
         cache.get("entry", {}, make=None, read=read)
 
 

@@ -51,7 +51,7 @@ def test_a_damaged_data_set_error_names_the_command_that_repairs_it(
     )
     with pytest.raises(RunError) as raised:
         runs.train(config, tmp_path / "run")
-    message = str(raised.value)
+    message = raised.value.message
     assert "\n" not in message
     assert re.search(r"rm -r \S+$|--data_dir=FOLDER$", message), message
     assert not (tmp_path / "run").exists()
@@ -62,5 +62,5 @@ def test_a_half_downloaded_data_set_is_not_used(data_dir, tmp_path):
     version = next((data_dir / "imdb_offline").iterdir())
     unfinished = tmp_path / "imdb_offline" / f"{version.name}.incomplete.ABCDEF"
     shutil.copytree(version, unfinished)
-    with pytest.raises(RunError, match=r"is not in .*--data_dir=FOLDER"):
+    with pytest.raises(RunError, match=r"is not in .*data_dir=FOLDER"):
         open_dataset("imdb_offline", data_dir=str(tmp_path), download=False)

@@ -89,7 +89,7 @@ def test_a_missing_package_error_names_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_missing_data_set_without_download_writes_nothing(tmp_path, name):
-    with pytest.raises(RunError, match=rf"{name} is not in .*--data_dir"):
+    with pytest.raises(RunError, match=rf"{name} is not in .*data_dir"):
         open_dataset(name, data_dir=str(tmp_path / "none"), download=False)
     assert not (tmp_path / "none").exists()
 
@@ -135,5 +135,5 @@ def test_an_unreadable_address_is_named_as_typed(monkeypatch):
 def test_a_folder_without_write_permission_names_the_flag(tmp_path, folder):
     (tmp_path / "file").touch()
     data_dir = folder.format(tmp_path)
-    with pytest.raises(RunError, match=f"cannot be prepared in {data_dir} .*--data_dir=FOLDER"):
+    with pytest.raises(RunError, match=f"cannot be prepared in {data_dir} .*data_dir=FOLDER"):
         open_dataset("imdb_offline", data_dir=data_dir, download=True)

@@ -86,7 +86,7 @@ def test_only_values_that_differ_are_named(cluster):
     other[1, -1] ^= 1
     gathered = iter([np.stack([rows[0]] * 3), np.stack([numbers, numbers, other]).reshape(3, -1)])
     replicas.all_gather = lambda _: next(gathered)
-    with pytest.raises(UserError, match=r"differ in --units: worker 2 and worker 0 .* has '8'"):
+    with pytest.raises(UserError, match=r"differ in units: worker 2 and worker 0 .* has '8'"):
         replicas.check_equal({"--seed": 1, "--units": 8})
 
 

@@ -40,9 +40,9 @@ def test_a_class_missing_in_a_split_is_an_error_with_counts(tmp_path, counts, me
 def test_the_flag_of_the_split_that_lacks_examples_is_named(tmp_path):
     write_csv(tmp_path / "a" / "train.csv", examples(1, 40))
     write_csv(tmp_path / "a" / "test.csv", examples(9, 9))
-    with pytest.raises(UserError, match=r"least 2 different.*--validation_fraction") as raised:
+    with pytest.raises(UserError, match=r"least 2 different.*validation_fraction") as raised:
         check(tmp_path / "a", tmp_path / "cache")
-    assert "--test_fraction" not in str(raised.value)
+    assert "--test_fraction" not in raised.value.message
 
 
 def test_a_tiny_validation_split_of_a_named_data_set_has_every_class(small_config):
@@ -102,14 +102,12 @@ def test_copies_in_two_splits_are_warned_about_or_dropped(tmp_path, caplog):
 
 def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
     path = write_csv(tmp_path / "test_drives.csv")
-    with pytest.raises(UserError, match=r"no row in the train split.*--splits_from_names=false"):
+    with pytest.raises(UserError, match=r"no row in the train split.*splits_from_names=false"):
         check(path, tmp_path / "cache")
     check(path, tmp_path / "cache", splits_from_names=False)
 
 
 def test_warmup_longer_than_the_run_is_refused(small_config):
     check_warmup_steps(dataclasses.replace(small_config, warmup_steps=40), 40)
-    with pytest.raises(
-        UserError, match="--warmup_steps=41 is longer than the whole run of 40 steps"
-    ):
+    with pytest.raises(UserError, match="warmup_steps=41 is longer than the whole run of 40 steps"):
         check_warmup_steps(dataclasses.replace(small_config, warmup_steps=41), 40)

@@ -148,7 +148,7 @@ def test_edited_data_are_refused_on_resume_and_by_evaluate(edited, examples, mes
         train(dataclasses.replace(config, epochs=2), model_dir)
     run = load(model_dir)
     with pytest.raises(UserError, match=message):
-        run.evaluate(open_corpus(config, label_names=run.label_names), "test")
+        run.evaluate_split(open_corpus(config, label_names=run.label_names), "test")
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_labels_keep_the_order_of_the_run(trained):
     other = dataclasses.replace(run, label_names=("pos", "neg"))
     assert open_corpus(config, label_names=other.label_names).dataset.label_names == ("pos", "neg")
     with pytest.raises(UserError, match=r"label_names=run\.label_names"):
-        other.evaluate(open_corpus(config), "test")
+        other.evaluate_split(open_corpus(config), "test")
 
 
 def test_a_run_with_a_label_map_is_resumed_and_evaluated(tmp_path):
@@ -181,9 +181,9 @@ def test_a_run_with_a_label_map_is_resumed_and_evaluated(tmp_path):
     run = load(tmp_path / "run")
     assert run.label_names == ("bad", "good")
     corpus = open_corpus(run.config, label_names=run.label_names)
-    assert run.evaluate(corpus, "test")["examples"] == corpus.dataset.size("test")
+    assert run.evaluate_split(corpus, "test")["examples"] == corpus.dataset.size("test")
     swapped = dataclasses.replace(config, label_map="1:good,2:good,4:bad,5:bad", epochs=3)
     with pytest.raises(UserError, match="label_map"), StopSignals():
         train(swapped, tmp_path / "run")
     with pytest.raises(UserError, match="was trained on other data"):
-        run.evaluate(open_corpus(swapped, label_names=run.label_names), "test")
+        run.evaluate_split(open_corpus(swapped, label_names=run.label_names), "test")

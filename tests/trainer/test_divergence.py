@@ -38,7 +38,7 @@ def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, pr
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     loop = make_small_loop(config, splits, tmp_path)
     loop.state.model.scorers[0].logit.bias.assign([float("nan")])
-    message = r"the loss is nan: all of the last 2\d steps .* try --learning_rate=0\.0005"
+    message = r"the loss is nan: all of the last 2\d steps .* try learning_rate=0\.0005"
     with pytest.raises(RunError, match=message):
         loop.fit()
     assert not list((tmp_path / "best").glob("*.index"))

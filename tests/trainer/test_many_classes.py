@@ -158,5 +158,5 @@ def test_balanced_class_weights_are_those_of_scikit_learn():
     assert class_weights("", labels, ("a", "b", "c")) is None
     assert class_weights("b:3", labels, ("a", "b", "c")).tolist() == [1, 3, 1]
     for setting in ("b", "x:2", "b:0", "b:x", "b:inf", "b:nan"):
-        with pytest.raises(UserError, match=f"--class_weights={setting}"):
+        with pytest.raises(UserError, match=f"class_weights={setting}"):
             class_weights(setting, labels, ("a", "b", "c"))

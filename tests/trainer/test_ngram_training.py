@@ -76,5 +76,5 @@ def test_ngrams_alone_learn(wide_config, splits, tmp_path):
 
 
 def test_a_model_without_scorers_is_refused(small_config):
-    with pytest.raises(UserError, match="--encoder=none leaves no scorer to train; add --ngrams=3"):
+    with pytest.raises(UserError, match="encoder=none leaves no scorer to train; add ngrams=3"):
         dataclasses.replace(small_config, encoder="none")

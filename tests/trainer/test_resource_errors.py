@@ -64,7 +64,7 @@ def training(request, small_config):
     ids=lambda error: str(error)[:20],
 )
 def test_out_of_memory_names_the_settings_to_lower(training, error):
-    message = "not enough memory for --batch_size=16 and --sequence_length=40"
+    message = "not enough memory for batch_size=16 and sequence_length=40"
     with pytest.raises(RunError, match=message), TrainingLoop._translate_errors(training):
         raise error
 

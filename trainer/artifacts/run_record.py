@@ -123,6 +123,20 @@ class RunRecord:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} is damaged ({error!r:.80}); restore a good copy") from error
 
+    def check_data_kind(self, is_in_memory: bool, model_dir: Path) -> None:
+        """Checks that data in memory is given if and only if the run was trained on such data.
+
+        Raises:
+            UserError: It is not.
+        """
+        if self.data and is_in_memory != ("arrays" in self.data):
+            trained_on = self.config.dataset if is_in_memory else "data in memory"
+            advice = "leave out data=" if is_in_memory else "in Python, train with data= again"
+            raise UserError(
+                f"the run in {model_dir} was trained on {trained_on}; {advice}, or name another "
+                "--model_dir"
+            )
+
     def warn_of_changes(self, model_dir: Path) -> None:
         """Logs one warning if a run is resumed in another environment, where results may differ."""
         now = _current_environment()

@@ -15,6 +15,7 @@ from pipeline import vocabulary
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError, quote
 from pipeline.examples import Examples, unlabelled_examples
+from pipeline.labels import label_text
 from pipeline.vocabulary import Vectorizer
 from trainer.artifacts.checkpoints import restore_best
 from trainer.artifacts.run_record import RunRecord
@@ -111,10 +112,7 @@ class TrainedRun:
         """
         text = _to_bytes(text)
         if label is not None and label not in self.label_names:
-            raise UserError(
-                f"{quote(label)} is not a label of the run; choose one of "
-                f"{', '.join(map(quote, self.label_names))}"
-            )
+            raise self._unknown_label(label)
         order = np.argsort(-self.predict([text])[0], kind="stable").tolist()
         if label is not None:
             number = self.label_names.index(label)
@@ -135,14 +133,47 @@ class TrainedRun:
             float(baseline),
         )
 
-    def evaluate(
-        self, corpus: Corpus, split: str, *, report_dir: Path | None = None
+    def evaluate(self, texts: Sequence[bytes | str], labels: Sequence[object]) -> dict[str, object]:
+        """Evaluates the model on labelled texts in memory.
+
+        Args:
+            texts: Strings or UTF-8 bytes.
+            labels: The label of each text, whose name is that of a label of the run; 4.0 is `4`. A
+                label that `label_map` renames is renamed first.
+
+        Returns:
+            As `evaluate_split`, without `split`.
+
+        Raises:
+            UserError: There is not one label per text, or a label is not one of the run.
+            TypeError: As `predict`.
+        """
+        if len(texts) != len(labels):
+            raise UserError(f"there are {len(texts)} texts, but {len(labels)} labels")
+        names = [label_text(label) for label in labels]
+        names = [self.config.label_mapping.get(name or "", name) for name in names]
+        if unknown := [name for name in names if name not in self.label_names]:
+            raise self._unknown_label(unknown[0])
+        numbers = np.array([self.label_names.index(name) for name in names], np.int32)
+        examples = dataclasses.replace(self._examples(texts), labels=numbers)
+        logits = self.evaluator.logits(examples, description="scoring")
+        return {"dataset": "in memory"} | self._compute_metrics(examples, logits)
+
+    def evaluate_split(
+        self,
+        corpus: Corpus,
+        split: str,
+        *,
+        report_dir: Path | None = None,
+        is_other_data: bool = False,
     ) -> dict[str, object]:
         """Evaluates the model on one split of a corpus.
 
         Args:
-            corpus: The corpus.
+            corpus: The corpus, opened with `label_names=run.label_names`.
             split: `train`, `validation` or `test`.
+            is_other_data: Whether the corpus is not the one that the run was trained on; if false,
+                this is checked.
             report_dir: The folder for errors.csv and curves.png; None: no report. If the report
                 cannot be written, a warning is logged.
 
@@ -162,19 +193,31 @@ class TrainedRun:
                 f"the labels of {corpus.dataset.name} are {corpus.dataset.label_names}, but those "
                 f"of the run are {self.label_names}; open the data with label_names=run.label_names"
             )
-        check_same_data(self.data, corpus, [split], run="the run")
+        if not is_other_data:
+            check_same_data(self.data, corpus, [split], run="the run")
         if report_dir:
             report.check_replaceable(report_dir)
         examples = corpus.examples(split, self.vectorizer)
         logits = self.evaluator.logits(examples, description="scoring")
         if report_dir:
             self._write_report(corpus, split, logits, examples.labels, report_dir)
-        summary = {"dataset": corpus.dataset.name, "split": split, "examples": len(examples)}
-        metrics = compute_metrics(examples.labels, logits, is_fitted=split == "validation")
-        summary |= {name: None if math.isnan(v) else v for name, v in metrics.items()}
-        return summary | compute_class_metrics(
-            logits, examples.labels, examples.lengths, self.label_names
+        is_fitted = split == "validation" and not is_other_data
+        metrics = self._compute_metrics(examples, logits, is_fitted=is_fitted)
+        return {"dataset": corpus.dataset.name, "split": split} | metrics
+
+    def _compute_metrics(
+        self, examples: Examples, logits: np.ndarray, *, is_fitted: bool = False
+    ) -> dict[str, object]:
+        metrics = compute_metrics(examples.labels, logits, is_fitted=is_fitted)
+        return (
+            {"examples": len(examples)}
+            | {name: None if math.isnan(value) else value for name, value in metrics.items()}
+            | compute_class_metrics(logits, examples.labels, examples.lengths, self.label_names)
         )
+
+    def _unknown_label(self, name: str | None) -> UserError:
+        known = ", ".join(map(quote, self.label_names))
+        return UserError(f"{quote(name)} is not a label of the run; choose one of {known}")
 
     def _write_report(
         self, corpus: Corpus, split: str, logits: np.ndarray, labels: np.ndarray, folder: Path

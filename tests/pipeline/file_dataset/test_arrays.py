@@ -88,7 +88,7 @@ def test_labels_become_text(labels, expected):
     ],
 )
 def test_a_bad_row_is_an_error_with_its_position_or_skipped(texts, labels, problem):
-    message = rf"1 of 202 rows of in memory cannot be used: in memory{problem}.*--skip_bad_rows"
+    message = rf"1 of 202 rows of in memory cannot be used: in memory{problem}.*skip_bad_rows"
     texts, labels = [*texts, *TEXTS], [*labels, *LABELS]
     with pytest.raises(UserError, match=message):
         opened_arrays(texts, labels)

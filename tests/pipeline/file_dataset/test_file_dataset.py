@@ -152,7 +152,7 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
     bad = [("no label", ""), ("too", "bad", "many")]
     path = write_csv(tmp_path / "a.csv", [*ROWS, bad[0], ("right", "bad"), bad[1]])
     with pytest.raises(
-        UserError, match=r"2 of 203 rows of .*a\.csv:202: no label.*:204: more .*--skip"
+        UserError, match=r"2 of 203 rows of .*a\.csv:202: no label.*:204: more .*skip"
     ):
         opened(path)
     files = opened(path, skip=True)
@@ -170,11 +170,11 @@ def test_bad_rows_are_errors_with_file_and_line_or_skipped_and_counted(tmp_path,
         ),
         (
             lambda p: write_csv(p / "a.csv", ROWS[:1]),
-            "has one label, 'bad'; it needs two or more; are --text_column=text",
+            "has one label, 'bad'; it needs two or more; are text_column=text",
         ),
         (
             lambda p: write_csv(p / "a.csv", [("", label) for _, label in ROWS]),
-            r"all 200 texts of .*a\.csv are empty; are --text_column=text and",
+            r"all 200 texts of .*a\.csv are empty; are text_column=text and",
         ),
         (lambda p: write_csv(p / "a_test.csv"), "has no row in the train split: 200 in test"),
         (lambda p: p / "no.csv", "nor a file, folder or pattern"),
@@ -220,7 +220,7 @@ def test_files_without_a_usable_row_are_an_error(tmp_path):
     with pytest.raises(UserError, match=r"a.json has no rows"):
         opened(tmp_path / "a.json")
     path = write_jsonl(tmp_path / "a.jsonl", [(5, "bad"), (None, "fine")])
-    with pytest.raises(UserError, match="skips all rows; are --text_column=text and"):
+    with pytest.raises(UserError, match="skips all rows; are text_column=text and"):
         opened(path, skip=True)
 
 
@@ -261,7 +261,7 @@ def test_any_number_of_labels_is_read(tmp_path, labels):
 
 
 def test_more_than_a_thousand_labels_are_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"more than 1000 different labels.*--label_column"):
+    with pytest.raises(UserError, match=r"more than 1000 different labels.*label_column"):
         opened(write_csv(tmp_path / "a.csv", numbered(1001, 1001)))
 
 
@@ -282,7 +282,7 @@ def test_many_labels_that_look_alike_are_one_short_warning(tmp_path, caplog):
     opened(write_csv(tmp_path / "a.csv", rows)).log_findings()
     (message,) = (m for m in caplog.messages if "look alike" in m)
     assert "'class 0' and 'Class 0'" in message or "'Class 0' and 'class 0'" in message
-    assert "--label_map" in message
+    assert "label_map" in message
     assert len(message) < 400 + len(str(tmp_path))
 
 
@@ -303,7 +303,7 @@ def test_a_label_map_merges_and_renames_labels(tmp_path):
     identities = [str(each.identity) for each in (files, mapped, again)]
     assert len({files.fingerprint, mapped.fingerprint}) == 2
     assert len(set(identities)) == 3
-    with pytest.raises(UserError, match="--positive_label='neg' is for two labels"):
+    with pytest.raises(UserError, match="positive_label='neg' is for two labels"):
         opened(path, label_map=MAP, positive_label="neg")
     two = opened(path, label_map={**MAP, "3": "neg"}, positive_label="neg")
     assert two.label_names == ("pos", "neg")
@@ -365,9 +365,7 @@ def test_missing_texts_of_several_columns(tmp_path):
     rows = list(FileSource(str(path), RowSettings(("title", "body"), "label", "")).rows())
     assert [row.text for row in rows[:2]] == [b"a", b"b"]
     assert [row.problem for row in rows[2:]] == ["no text in 'title,body'"] * 2
-    with pytest.raises(
-        UserError, match="no row has the column 'boby', which --text_column=title,b"
-    ):
+    with pytest.raises(UserError, match="no row has the column 'boby', which text_column=title,b"):
         opened(path, (("title", "boby"), "label", ""))
 
 

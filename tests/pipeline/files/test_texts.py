@@ -38,7 +38,7 @@ def test_a_text_file_may_have_another_encoding(tmp_path):
     path = write(tmp_path / "a.txt", "caf\u00e9\r\n\u4f60\n".encode("utf-16"))
     assert texts(path) == ["caf\u00e9", "\u4f60"]
     path = write(tmp_path / "b.txt", "one\ncaf\u00e9\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"1 lines of .* line 2: .*--encoding=cp1252"):
+    with pytest.raises(UserError, match=r"1 lines of .* line 2: .*encoding=cp1252"):
         texts(path)
     assert texts(path, file_format=FileFormat(encoding="latin-1")) == ["one", "caf\u00e9"]
 
@@ -56,8 +56,8 @@ def test_a_text_file_may_have_another_encoding(tmp_path):
         ("a", b'id;"text"\r\n1;fine\r\n', "a table with a column 'text'; rename it to .csv"),
         ("a.txt", b'\n{"text": "fine"}\n', "JSON; rename it to .json or .jsonl"),
         ("a.txt.gz", gzip.compress(b'[\n {"text": "fine"}]', mtime=0), "JSON; rename it to"),
-        ("a.txt", "fine\n".encode("utf-16-le"), "--encoding=utf-16-le"),
-        ("a.csv", b"body\nfine\n", "no column 'text', but 'body'.*with --text_column, and"),
+        ("a.txt", "fine\n".encode("utf-16-le"), "encoding=utf-16-le"),
+        ("a.csv", b"body\nfine\n", "no column 'text', but 'body'.*with text_column, and"),
         ("none.csv", None, "no such file"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_folder_and_a_damaged_file_are_errors(tmp_path):
 
 def test_bad_rows_are_errors_with_their_line_or_skipped_and_counted(tmp_path, caplog):
     path = write(tmp_path / "a.csv", "id,text\n1,one\n2\n3,two,three\n4,four\n")
-    with pytest.raises(UserError, match=r"a.csv:3: no text in 'text'.*--skip_bad_rows"):
+    with pytest.raises(UserError, match=r"a.csv:3: no text in 'text'.*skip_bad_rows"):
         texts(path)
     assert texts(path, skip_bad_rows=True) == ["one", "four"]
     assert "skipped 2 rows" in caplog.text
@@ -90,11 +90,11 @@ def test_columns_are_kept(tmp_path):
     path = write(tmp_path / "a.csv", 'id,text,date,x\n1,one,"a\tb",y\n2,two,,z\n')
     kept = [text.kept for text in read_texts(path, ["text"], ("date", "id"))]
     assert kept == [{"date": "a\tb", "id": "1"}, {"date": "", "id": "2"}]
-    with pytest.raises(UserError, match=r"no column 'name'.*--text_column, --keep_columns"):
+    with pytest.raises(UserError, match=r"no column 'name'.*text_column, keep_columns"):
         read_texts(path, ["text"], ("name",))
     lines = [{"text": "one", "id": 1}, {"text": "two", "id": [None, 2]}, {"text": "three"}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
-    with pytest.raises(UserError, match=r"a.jsonl:3: no 'id', which --keep_columns names"):
+    with pytest.raises(UserError, match=r"a.jsonl:3: no 'id', which keep_columns names"):
         list(read_texts(path, ["text"], ("id",)))
     found = read_texts(path, ["text"], ("id",), skip_bad_rows=True)
     assert [text.kept["id"] for text in found] == [1, [None, 2]]

@@ -43,9 +43,9 @@ def test_the_columns_are_found(features, arguments, expected):
 @pytest.mark.parametrize(
     ("features", "arguments", "message"),
     [
-        ({"a": TEXT, "b": TEXT, "label": LABEL}, {}, r"text\? .*--text_column=a,b .*label \(Class"),
-        ({"text": TEXT, "label": LABEL}, {"texts": ("body",)}, r"text\? .*--text_column=text "),
-        ({"text": TEXT, "label": LABEL}, {"label": "x"}, r"label\? .*--label_column=label "),
+        ({"a": TEXT, "b": TEXT, "label": LABEL}, {}, r"text\? .*text_column=a,b .*label \(Class"),
+        ({"text": TEXT, "label": LABEL}, {"texts": ("body",)}, r"text\? .*text_column=text "),
+        ({"text": TEXT, "label": LABEL}, {"label": "x"}, r"label\? .*label_column=label "),
         ({"text": TEXT, "joy": np.bool_, "anger": np.bool_}, {}, r"label\? .*joy \(Tensor\)"),
         ({"text": TEXT, "label": LABELS}, {}, r"label\? .*single value.*label \(Sequence\)"),
         ({"text": TEXT, "other": TEXT}, {"keys": ("text", "text")}, r"label\? "),

@@ -95,7 +95,7 @@ def test_a_label_that_train_does_not_have_is_dropped_and_counted(open_form, proj
     ],
 )
 def test_unusable_labels_are_a_user_error(open_form, feature, stored, message):
-    with pytest.raises(UserError, match=f"{message}.*--label_column=NAME"):
+    with pytest.raises(UserError, match=f"{message}.*label_column=NAME"):
         open_form({"text": TEXT, "label": feature}, {"train": rows(stored)})
 
 
@@ -106,7 +106,7 @@ def test_labels_are_renamed_and_merged(open_form):
     assert merged.label_names == ("news", "sports")
     assert [label for _, label in read(merged, "train")] == [0, 1, 0]
     assert merged.identity != open_form(features, splits).identity
-    with pytest.raises(UserError, match=r"--label_map renames 'art', but form has .*'world'"):
+    with pytest.raises(UserError, match=r"label_map renames 'art', but form has .*'world'"):
         open_form(features, splits, label_map={"art": "news"})
 
 
@@ -123,7 +123,7 @@ def test_the_positive_label_is_for_two_labels(open_form):
     dataset = open_form(DEFAULT, splits, positive_label="bad")
     assert dataset.label_names == ("good", "bad")
     assert [label for _, label in read(dataset, "train")] == [1, 0, -1]
-    with pytest.raises(UserError, match=r"--positive_label='world' is for two labels.* has 3"):
+    with pytest.raises(UserError, match=r"positive_label='world' is for two labels.* has 3"):
         open_form({"text": TEXT, "label": THREE}, splits, positive_label="world")
 
 
@@ -180,23 +180,16 @@ def test_each_split_has_a_source(open_form, splits, requested, expected):
 @pytest.mark.parametrize(
     ("splits", "requested", "message"),
     [
-        (ALL, {"train": "trian"}, r"--train_split=trian is not a split .*train, validation, test"),
-        (ALL, {"test": "test[:"}, r"--test_split=test\[: is not a split"),
-        (ALL | UNLABELLED, {"test": "test"}, "split test of form has no labels.*--test_split"),
-        ({"test": rows(LABELS)}, {}, "--train_split=train is not a split of form, which has test"),
+        (ALL, {"train": "trian"}, r"train_split=trian is not a split .*train, validation, test"),
+        (ALL, {"test": "test[:"}, r"test_split=test\[: is not a split"),
+        (ALL | UNLABELLED, {"test": "test"}, "split test of form has no labels.*test_split"),
+        ({"test": rows(LABELS)}, {}, "train_split=train is not a split of form, which has test"),
     ],
 )
 @pytest.mark.parametrize("feature", [TWO, np.int32])
 def test_an_unusable_split_is_a_user_error(open_form, splits, requested, message, feature):
     with pytest.raises(UserError, match=message):
         open_form({"text": TEXT, "label": feature}, splits, splits=requested)
-
-
-def test_overlapping_slices_cause_a_warning(open_form, project_log):
-    open_form(DEFAULT, ALL, splits={"train": "train[:80%]", "validation": "train[80%:]"})
-    assert "same examples" not in project_log.text
-    open_form(DEFAULT, ALL, splits={"train": "train[:80%]", "validation": "train[70%:]"})
-    assert "train and validation have the same examples" in project_log.text
 
 
 def texts_of(corpus, split):

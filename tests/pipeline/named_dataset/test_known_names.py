@@ -57,7 +57,7 @@ def test_a_known_data_set_becomes_token_ids(mocked, name, splits, columns, class
 def test_a_multi_label_data_set_is_refused(mocked):
     with (
         mocked("goemotions", ["train"]),
-        pytest.raises(UserError, match=r"goemotions: .*label\?.*--label_column=.*comment_text"),
+        pytest.raises(UserError, match=r"goemotions: .*label\?.*label_column=.*comment_text"),
     ):
         open_dataset("goemotions", data_dir=None, download=False)
 
@@ -65,7 +65,7 @@ def test_a_multi_label_data_set_is_refused(mocked):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("imdb", r"--dataset=imdb is neither a file.*TensorFlow Datasets; names like it: .*imdb_"),
+        ("imdb", r"dataset=imdb is neither a file.*TensorFlow Datasets; names like it: .*imdb_"),
         ("ag_news", "names like it: .*ag_news_subset"),
         ("zzzzzz", "names like it: imdb_reviews, imdb_offline$"),
         ("glue/sst", "is no configuration; glue has .*sst2"),
@@ -89,5 +89,5 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 
 
 def test_a_data_set_that_is_not_prepared_is_not_downloaded_against_the_users_will(tmp_path):
-    with pytest.raises(RunError, match=r"glue is not in .*--data_dir=FOLDER"):
+    with pytest.raises(RunError, match=r"glue is not in .*data_dir=FOLDER"):
         open_dataset("glue/sst2", data_dir=str(tmp_path), download=False)

@@ -202,7 +202,8 @@ def test_evaluate_names_only_flags_that_it_has(own, call, capsys, content):
     finally:
         file.write_bytes(before)
     assert str(file) in line
-    assert "--" not in line.replace("--model_dir", "").replace("--cache_dir", "")
+    flags = {*evaluate._DATA_SETTINGS, "model_dir", "cache_dir", "report_dir"}
+    assert set(re.findall(r"--(\w+)", line)) <= flags
 
 
 def test_two_text_columns_of_a_parquet_file(predict, tmp_path):

@@ -84,7 +84,7 @@ def test_an_export_with_other_files_is_not_replaced(trained, tmp_path, name):
 def test_the_current_folder_is_not_replaced(trained, tmp_path, monkeypatch, name):
     (tmp_path / "empty" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(UserError, match=f"--export_dir={name} .*the current folder.*another"):
+    with pytest.raises(UserError, match=f"export_dir={name} .*the current folder.*another"):
         export(trained, Path(name))
 
 

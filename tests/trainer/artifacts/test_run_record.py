@@ -64,7 +64,7 @@ def test_an_unknown_value_names_the_version_that_wrote_it(small_config, tmp_path
         content["settings"]["decay"] = "zigzag"
 
     edited(small_config, tmp_path, change)
-    with pytest.raises(RunError, match=r"--decay=zigzag is unknown.*9\.8\.7"):
+    with pytest.raises(RunError, match=r"decay=zigzag is unknown.*9\.8\.7"):
         RunRecord.read(tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_evaluating_validation_again_gives_the_metrics_of_the_epoch(trained, sma
     with (trained / "history.csv").open() as file:
         names, *rows = (line.strip().split(",") for line in file)
     row = dict(zip(names, rows[run.best_epoch - 1], strict=True))
-    metrics = run.evaluate(open_corpus(small_config), "validation")
+    metrics = run.evaluate_split(open_corpus(small_config), "validation")
     for name in ("accuracy", "auc", "calibration_error"):
         assert metrics[name] == pytest.approx(float(row[f"validation_{name}"]), abs=1e-3), name
 

@@ -147,11 +147,11 @@ def test_a_student_can_be_a_teacher(config, student, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ngrams": 3}, "was trained with --ngrams=2; use the same settings here"),
-        ({"vocab_size": 400, "truncate": "head"}, "--vocab_size=500 --truncate=tail"),
+        ({"ngrams": 3}, "was trained with ngrams=2; use the same settings here"),
+        ({"vocab_size": 400, "truncate": "head"}, "vocab_size=500 truncate=tail"),
         (
             {"encoder": "pooled_lstm,pooled_lstm"},
-            "was trained with --encoder=none; .*, but exactly one encoder",
+            "was trained with encoder=none; .*, but exactly one encoder",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_an_incompatible_teacher_is_refused(config, tmp_path, settings, message)
 
 def test_a_teacher_with_the_labels_in_another_order_is_refused(config, tmp_path):
     """Its probabilities would teach the student the opposite of the labels."""
-    with pytest.raises(UserError, match=r"has the labels .*, with --positive_label=pos"):
+    with pytest.raises(UserError, match=r"has the labels .*, with positive_label=pos"):
         make(dataclasses.replace(config, positive_label="neg"), tmp_path)
     assert not (tmp_path / "config.json").exists()
 
