@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 
-from pipeline.errors import UserError, escape
+from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import (
     FLAGS,
@@ -25,6 +24,7 @@ from scripts.cli.flags import (
     get_local_path,
     get_model_dir,
 )
+from scripts.cli.results import define_format_flag, print_results
 from trainer.config import TrainConfig
 
 
@@ -33,7 +33,7 @@ def define_flags() -> None:
     define_model_dir_flag()
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the split to evaluate on")
     flags.DEFINE_string("data_dir", "", "folder of TensorFlow Datasets; empty: the run's folder")
-    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "the output format")
+    define_format_flag()
     flags.DEFINE_string(
         "report_dir", "", "folder for errors and curves; empty: MODEL_DIR/evaluation/SPLIT"
     )
@@ -54,7 +54,7 @@ def main() -> None:
         _make_folder(report_dir)  # before the work, to find errors
     with _hide_flags_of_train():
         corpus = open_corpus(config, label_names=run.label_names)
-    _print_metrics(run.evaluate(corpus, FLAGS.split, report_dir=report_dir))
+    print_results(run.evaluate(corpus, FLAGS.split, report_dir=report_dir))
 
 
 def _make_folder(report_dir: Path) -> None:
@@ -96,15 +96,6 @@ def _hide_flags_of_train() -> Iterator[None]:
             f"{reason}; evaluate uses the settings of the run, so restore the data as it was in "
             "training, or train a new run on it"
         ) from error
-
-
-def _print_metrics(metrics: Mapping[str, object]) -> None:
-    if FLAGS.format == "json":
-        print(json.dumps(metrics, indent=2))
-        return
-    for name, value in metrics.items():
-        text = escape(value) if isinstance(value, str) else json.dumps(value)
-        print(name, text, sep="\t")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,28 @@ class Checkpoints:
             raise _missing_best_error(Path(self._best.directory).parent)
         return True
 
+    def restore_before(self, step: int) -> None:
+        """Restores the newest state before a step; deletes later states and best models.
+
+        Raises:
+            RunError: There is none, or it cannot be read.
+        """
+        latest, best = Path(self._latest.directory), Path(self._best.directory)
+        later = [path for path in _list_checkpoints(best) if _number(path) >= step]
+        for path in _list_checkpoints(latest):
+            _restore(self._latest.checkpoint, path)
+            if int(self._state.step) < step:
+                break
+            later.append(path)
+        else:
+            raise RunError(
+                f"{latest} has no checkpoint before step {step}, where --max_steps ended the run; "
+                "name another --model_dir"
+            )
+        for path in later:  # the index first: without it, the rest is an incomplete checkpoint
+            for file in sorted(path.parent.glob(f"{path.name}.*"), reverse=True):
+                file.unlink()
+
     def _check_is_new(self) -> None:
         """Checks that a run without checkpoints has nothing that a new start would replace."""
         model_dir = Path(self._latest.directory).parent
@@ -124,8 +146,11 @@ def _list_checkpoints(folder: Path) -> list[Path]:
     """Lists the complete checkpoints in a folder, newest first."""
     # TensorFlow writes the index file last.
     paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-    paths = [path for path in paths if path.name[5:].isdigit()]
-    return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
+    return sorted((p for p in paths if p.name[5:].isdigit()), key=_number, reverse=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("ckpt-"))
 
 
 def _remove_unfinished(folder: Path) -> None:
