@@ -62,15 +62,13 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "threshold",
         None,
-        "of two labels, predict the second one if its probability is at least this; empty: the "
-        "more probable one",
+        "predict the second of two labels if its probability is at least this; empty: above 0.5",
     )
     flags.DEFINE_boolean(
         "explain",
         False,
-        "show how much each word added to the log-odds of the second of two labels, or of the "
-        "predicted one of more: as colours on a terminal if NO_COLOR is not set, else as numbers "
-        "in an additional column",
+        "show how much each word added to the log-odds of the second or predicted label: as "
+        "colours on a terminal if NO_COLOR is not set, else as numbers in an additional column",
     )
     flags.DEFINE_string("explain_class", "", "explain this label instead")
     flags.DEFINE_string("output", "", "file to write, complete or not at all; empty or -: stdout")

@@ -24,10 +24,9 @@ from trainer.config import TrainConfig
 
 TAKES_TEXTS = True  # the arguments are folders
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-_PROGRESS = ("status", "epochs_done", "steps_done", "metric", "validation")
+_COLUMNS = ("status", "epochs_done", "steps_done", "metric", "validation")
 _RESULTS = {f"test_{name}": name for name in ("accuracy", "loss", "macro_f1")}
-_RESULTS |= {"seconds": "train_seconds"}
-_Row = dict[str, Any]
+_RESULTS |= {"seconds": "train_seconds"}  # columns, and their names in results.json
 
 
 def define_flags() -> None:
@@ -46,11 +45,11 @@ def main(*folders: str) -> None:
         raise UserError(f"no run in {' '.join(folders)}; name a folder that contains runs")
     found = [settings for _, settings, _ in runs if settings]
     differing = [name for name in _DEFAULTS if len({repr(each[name]) for each in found}) > 1]
-    runs.sort(key=lambda run: _rank(run[2]))
     rows = [
         {"run": escape(str(path)), **{name: settings.get(name) for name in differing}, **results}
         for path, settings, results in runs
     ]
+    rows.sort(key=_rank)
     if FLAGS.format == "json":
         print(json.dumps(rows, indent=2))
     elif FLAGS.format == "csv":
@@ -64,9 +63,9 @@ def main(*folders: str) -> None:
             print("  ".join(map(str.ljust, line, widths)).rstrip())
 
 
-def _read_run(folder: Path) -> tuple[_Row, _Row]:
+def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the settings and the results of a run; of a damaged one, what can be read."""
-    settings, results = {}, dict.fromkeys([*_PROGRESS, *_RESULTS])
+    settings, results = {}, dict.fromkeys([*_COLUMNS, *_RESULTS])
     path = folder / "config.json"
     try:
         settings = _DEFAULTS | json.loads(path.read_text(encoding="utf-8"))["settings"]
@@ -87,9 +86,9 @@ def _read_run(folder: Path) -> tuple[_Row, _Row]:
     return settings, results
 
 
-def _rank(results: _Row) -> tuple[bool, str, float]:
+def _rank(row: dict[str, Any]) -> tuple[bool, str, float]:
     """Returns a key that sorts by metric, and from its best value to its worst."""
-    metric, value = str(results["metric"]), results["validation"]
+    metric, value = str(row["metric"]), row["validation"]
     return value is None, metric, (value or 0) * (1 if metric == "loss" else -1)
 
 

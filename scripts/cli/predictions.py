@@ -40,18 +40,14 @@ def check_keep_columns(names: Sequence[str], text_columns: Sequence[str]) -> Non
 
 
 def _choose(probabilities: Mapping[str, float], threshold: float | None) -> tuple[str, float]:
-    """Returns the predicted label and the probability to show.
-
-    That is the most probable label. Of two labels, it is the second one if its probability is at
-    least `threshold`, and the probability to show is always that of the second label.
-    """
+    """Returns the predicted label and its probability; of two labels, that of the second one."""
     label = max(probabilities, key=lambda name: probabilities[name])
     if len(probabilities) != 2:
         return label, probabilities[label]
-    (first, second), (_, probability) = probabilities, probabilities.values()
+    first, second = probabilities
     if threshold is not None:
-        label = second if probability >= threshold else first
-    return label, probability
+        label = second if probabilities[second] >= threshold else first
+    return label, probabilities[second]
 
 
 def format_header(kept: Sequence[str], *, explains: bool) -> bytes:

@@ -7,7 +7,7 @@ from absl.flags import FLAGS
 
 from scripts.cli import streams
 
-COMMANDS = ("train", "evaluate", "predict", "export")
+COMMANDS = ("train", "evaluate", "predict", "export", "runs")
 COMMANDS += ("dev.benchmark", "dev.compare", "dev.screenshots")
 
 
@@ -68,7 +68,8 @@ def test_train_requires_a_data_set_and_two_columns(call, capsys, tmp_path, monke
         assert call("train", "--dataset=a.csv", flag, f"--model_dir={tmp_path / 'run'}") == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert (
-            line.startswith("error: name the data: --dataset=") or "must name different columns" in line
+            line.startswith("error: name the data: --dataset=")
+            or "must name different columns" in line
         )
 
 

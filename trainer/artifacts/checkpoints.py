@@ -62,17 +62,14 @@ class Checkpoints:
             RunError: There is none, or it cannot be read.
         """
         latest, best = Path(self._latest.directory), Path(self._best.directory)
-        later = [path for path in _list_checkpoints(best) if _number(path) >= step]
+        later = [path for path in _list_checkpoints(best) if int(path.name[5:]) >= step]
         for path in _list_checkpoints(latest):
             _restore(self._latest.checkpoint, path)
             if int(self._state.step) < step:
                 break
             later.append(path)
         else:
-            raise RunError(
-                f"{latest} has no checkpoint before step {step}, where --max_steps ended the run; "
-                "name another --model_dir"
-            )
+            raise RunError(f"{latest} has no state before step {step}; name another --model_dir")
         for path in later:  # the index first: without it, the rest is an incomplete checkpoint
             for file in sorted(path.parent.glob(f"{path.name}.*"), reverse=True):
                 file.unlink()
@@ -146,11 +143,8 @@ def _list_checkpoints(folder: Path) -> list[Path]:
     """Lists the complete checkpoints in a folder, newest first."""
     # TensorFlow writes the index file last.
     paths = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-    return sorted((p for p in paths if p.name[5:].isdigit()), key=_number, reverse=True)
-
-
-def _number(path: Path) -> int:
-    return int(path.name.removeprefix("ckpt-"))
+    paths = [path for path in paths if path.name[5:].isdigit()]
+    return sorted(paths, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -108,9 +108,8 @@ class RunRecord:
                 line = f"# --{field.name} is left out: a flag file cannot contain {quote(value)}"
             if value != field.default:
                 lines.append(line)
-        if "arrays" in self.data:
-            lines += ["# The data was in memory, so name the data:", "--dataset="]
-        return lines
+        in_memory = ["# The data was in memory, so name the data:", "--dataset="]
+        return lines + (in_memory if "arrays" in self.data else [])
 
     @classmethod
     def read(cls, model_dir: Path) -> RunRecord | None:

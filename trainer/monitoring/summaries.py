@@ -31,7 +31,7 @@ _PROJECTOR_TOKENS = 10_000  # more would be slow in a browser
 _SWEPT = ("learning_rate", "batch_size", "encoder", "units", "dropout")
 _BEST = ("loss", "accuracy", "macro_f1")
 _RESULTS = ("accuracy", "loss", "macro_f1", "train_seconds")  # from results.json
-_TYPES = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+_TYPES = {str: 1, bool: 2, int: 3, float: 3}  # TensorBoard's DATA_TYPE_STRING, BOOL and FLOAT64
 
 
 class Summaries:
@@ -193,13 +193,9 @@ class Summaries:
 def _write_experiment(settings: Mapping[str, object]) -> None:
     """Writes which settings and metrics the HParams page shows, and which of them first."""
     infos = [
-        api_pb2.HParamInfo(
-            name=name,
-            type=_TYPES.get(type(value), api_pb2.DATA_TYPE_FLOAT64),
-            differs=name in _SWEPT,  # TensorBoard sorts by this value, then by name
-        )
+        api_pb2.HParamInfo(name=name, type=_TYPES[type(value)], differs=name in _SWEPT)
         for name, value in settings.items()
-    ]
+    ]  # TensorBoard sorts by `differs`, then by name
     tags = [f"validation_best/{name}" for name in _BEST] + [f"test/{name}" for name in _RESULTS]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in tags]
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
@@ -210,17 +206,10 @@ def _write_experiment(settings: Mapping[str, object]) -> None:
 
 
 def write_results(model_dir: Path, results: Mapping[str, Any]) -> None:
-    """Writes metrics of results.json for the HParams page.
-
-    Raises:
-        RunError: The disk is full.
-    """
+    """Writes metrics of results.json for the HParams page; a RunError if the disk is full."""
     folder = model_dir / "validation"
-    with (
-        translate_disk_full("events for TensorBoard", folder),
-        contextlib.closing(tf.summary.create_file_writer(str(folder))) as writer,
-        writer.as_default(step=results["steps"]),
-    ):
+    writer = tf.summary.create_file_writer(str(folder))
+    with translate_disk_full("events for TensorBoard", folder), writer.as_default(results["steps"]):
         for name in _RESULTS:
             if results[name] is not None:  # undefined
                 tf.summary.scalar(f"test/{name}", results[name])
