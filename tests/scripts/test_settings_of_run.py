@@ -1,5 +1,6 @@
 """Settings that come from a run: when it is resumed, and from its settings.flags."""
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -9,10 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from scripts import train as command
+from scripts import train
 from scripts.cli import commands
 from scripts.cli.flags import get_settings
+from scripts.cli.parsing import parse_flags
 from tests.helpers import read_results, write_csv
+from trainer import run as runs
 from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
 
@@ -21,11 +24,11 @@ NASTY = st.sampled_from([",", " ", "#", '"', "'", "\n", "\r", "\t", "\\", "=", "
 TEXTS = st.lists(NASTY | st.text(max_size=3), max_size=5).map("".join)
 
 
-def parse(*arguments):
+def parse(*arguments, model_dir=None):
     """Returns the settings that train reads from these arguments."""
-    parsed = []
-    code = commands.call(lambda: parsed.append(get_settings()), command.define_flags, arguments)
-    return parsed[0] if code == 0 else None
+    with commands._start_command(train.define_flags, arguments):
+        parse_flags(["train", *arguments], takes_texts=False)
+        return get_settings(model_dir)
 
 
 def write_flags(config, folder, **record):
@@ -58,10 +61,10 @@ def test_settings_flags_have_only_settings_that_differ(small_config, tmp_path):
     assert parse(f"--flagfile={path}") == small_config
 
 
-def test_settings_flags_of_data_in_memory_ask_for_the_data(tmp_path, capsys):
+def test_settings_flags_of_data_in_memory_ask_for_the_data(tmp_path):
     path = write_flags(TrainConfig(), tmp_path, data={"arrays": "f00d"})
-    assert parse(f"--flagfile={path}") is None
-    assert "name the data: --dataset=FILE" in capsys.readouterr().err
+    with pytest.raises(UserError, match="name the data: --dataset=FILE"):
+        parse(f"--flagfile={path}")
 
 
 def test_a_run_resumes_with_its_settings_and_makes_another_run(run, tmp_path):
@@ -70,36 +73,32 @@ def test_a_run_resumes_with_its_settings_and_makes_another_run(run, tmp_path):
     flags += [f"--dataset={data}", f"--cache_dir={tmp_path / 'cache'}"]
     first, other = tmp_path / "first", tmp_path / "other"
 
-    def train(folder, *arguments):
+    def call_train(folder, *arguments):
         done = run("train", f"--model_dir={folder}", "--format=json", *arguments)
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    train(first, *flags, "--epochs=1")
-    assert train(first, "--epochs=2")["epochs"] == 2
-    assert train(first)["epochs"] == 2
+    call_train(first, *flags, "--epochs=1")
+    assert call_train(first, "--epochs=2")["epochs"] == 2
+    assert call_train(first)["epochs"] == 2
     assert "--epochs=2\n" in (first / "settings.flags").read_text()
     assert json.loads((first / "config.json").read_text())["settings"]["units"] == 4
-    train(other, f"--flagfile={first / 'settings.flags'}")
+    call_train(other, f"--flagfile={first / 'settings.flags'}")
     assert read_results(other) == read_results(first)
     done = run("train", f"--model_dir={first}", "--units=5")
     assert done.returncode == 1
     assert "other settings: units (4, not 5)" in done.stderr.decode()
 
 
-def test_a_new_run_has_the_defaults(tmp_path):
-    assert get_default(tmp_path) == TrainConfig()
-
-
-def get_default(folder):
-    parsed = []
-    commands.call(lambda: parsed.append(get_settings(folder)), command.define_flags, [])
-    return parsed[0]
+def test_a_new_run_has_the_defaults_and_a_resumed_run_its_settings(small_config, tmp_path):
+    assert parse(model_dir=tmp_path) == TrainConfig()
+    write_flags(small_config, tmp_path)
+    assert parse(model_dir=tmp_path) == small_config
+    found = parse("--seed=0", "--epochs=9", model_dir=tmp_path)
+    assert found == dataclasses.replace(small_config, epochs=9)
 
 
 def test_settings_flags_that_no_run_wrote_are_not_replaced(small_config, tmp_path):
-    from trainer.run import train
-
     (tmp_path / "settings.flags").write_text("--seed=1\n")
     with pytest.raises(UserError, match=r"contains settings\.flags, which a new run would replace"):
-        train(small_config, tmp_path)
+        runs.train(small_config, tmp_path)
