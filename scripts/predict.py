@@ -105,12 +105,12 @@ def main(*texts: str) -> None:
     chunk_size = 1 if is_typed or FLAGS.explain else _CHUNK
     shows_rows = output.is_stdout and sys.stdout.isatty()
     shows_bar = sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
-    format_row = _row_format(shows_rows=shows_rows)
+    use_colors = shows_rows and not os.environ.get("NO_COLOR")
+    format_row = _row_format(use_colors=use_colors)
     with output.open() as file, tqdm(unit=" texts", leave=False, disable=not shows_bar) as bar:
         if FLAGS.header:
-            file.write(
-                predictions.format_header(FLAGS.keep_columns, explains=FLAGS.explain) + b"\n"
-            )
+            has_words = FLAGS.explain and not use_colors
+            file.write(predictions.format_header(FLAGS.keep_columns, has_words=has_words) + b"\n")
         while chunk := list(itertools.islice(inputs, chunk_size)):
             _write_rows(file, run, chunk, format_row)
             bar.update(len(chunk))
@@ -168,10 +168,9 @@ def _check_threshold(label_names: Sequence[str]) -> None:
         raise UserError(f"{start} is out of range; it must be from 0 to 1")
 
 
-def _row_format(*, shows_rows: bool) -> Callable[..., bytes]:
+def _row_format(*, use_colors: bool) -> Callable[..., bytes]:
     if FLAGS.format == "jsonl":
         return functools.partial(predictions.format_json, threshold=FLAGS.threshold)
-    use_colors = shows_rows and not os.environ.get("NO_COLOR")
     options = {"threshold": FLAGS.threshold, "use_colors": use_colors}
     return functools.partial(predictions.format_tsv, **options)
 

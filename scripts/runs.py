@@ -80,8 +80,8 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         results["status"] = "finished" if path.exists() else "unfinished"
         if path.exists():
             content = json.loads(path.read_text(encoding="utf-8"))
-            results |= {name: content[key] for name, key in _RESULTS.items()}
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            results |= {name: content.get(key) for name, key in _RESULTS.items()}  # older: fewer
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, csv.Error) as error:
         results["status"] = shorten(escape(f"damaged: {path.name}: {error!r}"))
     return settings, results
 

@@ -50,9 +50,9 @@ def _choose(probabilities: Mapping[str, float], threshold: float | None) -> tupl
     return label, probabilities[second]
 
 
-def format_header(kept: Sequence[str], *, explains: bool) -> bytes:
-    """Formats the names of the columns of `format_tsv`."""
-    names = ["label", "probability", "text", *kept, *(["words"] if explains else [])]
+def format_header(kept: Sequence[str], *, has_words: bool) -> bytes:
+    """Formats the names of the columns of `format_tsv`; the last one is the explanation."""
+    names = ["label", "probability", "text", *kept, *(["words"] if has_words else [])]
     return b"\t".join(_escape(name.encode(errors="replace")) for name in names)
 
 

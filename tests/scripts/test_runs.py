@@ -82,6 +82,14 @@ def test_any_json_is_a_row(tmp_path, call, capsys, content):
     assert len(list(csv.DictReader(capsys.readouterr().out.splitlines()))) == 2
 
 
+def test_results_of_an_older_version_have_fewer_values(tmp_path, call, capsys):
+    make_run(tmp_path / "run", [0.5])
+    (tmp_path / "run" / "results.json").write_text('{"accuracy": 0.9}')
+    assert call("runs", tmp_path, "--format=json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["status"], row["test_accuracy"], row["test_macro_f1"]) == ("finished", 0.9, None)
+
+
 def test_the_table_and_csv_have_the_same_rows(folder, call, capsys):
     assert call("runs", f"{folder}/worse", f"{folder}/better") == 0
     header, first, second = capsys.readouterr().out.splitlines()
