@@ -24,7 +24,7 @@ from scripts.cli.flags import (
     get_local_path,
     get_model_dir,
 )
-from scripts.cli.results import define_format_flag, print_results
+from scripts.cli.output import define_format_flag, print_results
 from trainer.config import TrainConfig
 
 

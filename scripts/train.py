@@ -16,7 +16,7 @@ from scripts.cli.flags import (
     get_model_dir,
     get_settings,
 )
-from scripts.cli.results import define_format_flag, print_results
+from scripts.cli.output import define_format_flag, print_results
 
 
 def define_flags() -> None:
