@@ -12,16 +12,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from pipeline.errors import UserError, escape
+from pipeline.errors import UserError
 from pipeline.files.paths import names_files
 from scripts.cli import commands, streams
 from scripts.cli.flags import (
@@ -31,6 +30,7 @@ from scripts.cli.flags import (
     get_local_path,
     get_model_dir,
 )
+from scripts.cli.output import define_format_flag, print_results
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def define_flags() -> None:
     define_model_dir_flag()
     flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "the split to evaluate on")
     flags.DEFINE_string("data_dir", "", "folder of TensorFlow Datasets; empty: the run's folder")
-    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "the output format")
+    define_format_flag()
     flags.DEFINE_string(
         "report_dir",
         "",
@@ -78,7 +78,7 @@ def main() -> None:
     report_dir = (
         get_local_path("report_dir") if FLAGS.report_dir else model_dir / "evaluation" / name
     )
-    _print_metrics(
+    print_results(
         run.evaluate_split(corpus, FLAGS.split, report_dir=report_dir, is_other_data=is_other_data)
     )
 
@@ -149,15 +149,6 @@ def _hide_flags_of_train() -> Iterator[None]:
             f"{reason}; evaluate uses the settings of the run, so restore the data as it was in "
             "training, or train a new run on it"
         ) from error
-
-
-def _print_metrics(metrics: Mapping[str, object]) -> None:
-    if FLAGS.format == "json":
-        print(json.dumps(metrics, indent=2))
-        return
-    for name, value in metrics.items():
-        text = escape(value) if isinstance(value, str) else json.dumps(value)
-        print(name, text, sep="\t")
 
 
 if __name__ == "__main__":

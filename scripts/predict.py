@@ -1,9 +1,9 @@
 r"""Predicts the labels of texts: python -m scripts.predict --model_dir=runs/a ["a text" ...].
 
 Without a text on the command line, it reads --input, or stdin with one text per line. It writes
-one row per text, in the order of the input: label, probability of the second label, text, and the
-columns of --keep_columns. A backslash, tab, line feed or carriage return in them is written as
-\\, \t, \n or \r.
+one row per text, in the order of the input: label, probability (of the second of two labels, or of
+the predicted one of more), text, and the columns of --keep_columns. A backslash, tab, line feed or
+carriage return in them is written as \\, \t, \n or \r.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -58,12 +58,19 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "keep_columns", [], "columns of --input, separated by commas, to copy to the output"
     )
+    flags.DEFINE_boolean("header", False, "write the names of the TSV columns first")
+    flags.DEFINE_float(
+        "threshold",
+        None,
+        "predict the second of two labels if its probability is at least this; empty: above 0.5",
+    )
     flags.DEFINE_boolean(
         "explain",
         False,
-        "show how much each word added to the log-odds of the second label: as colours on a "
-        "terminal if NO_COLOR is not set, else as numbers in an additional column",
+        "show how much each word added to the log-odds of the second or predicted label: as "
+        "colours on a terminal if NO_COLOR is not set, else as numbers in an additional column",
     )
+    flags.DEFINE_string("explain_class", "", "explain this label instead")
     flags.DEFINE_string("output", "", "file to write, complete or not at all; empty or -: stdout")
     define_setting_flags("text_column", "skip_bad_rows", *_FORMAT_SETTINGS)
 
@@ -78,21 +85,32 @@ def main(*texts: str) -> None:
         raise UserError('stdin is closed; type a text, such as "A quiet film.", or --input=FILE')
     if FLAGS.keep_columns and (texts or is_stdin):
         raise UserError("--keep_columns needs a file with columns: add --input=FILE.csv")
+    if FLAGS.explain_class:
+        FLAGS["explain"].value = True
+    if FLAGS.header and FLAGS.format != "tsv":
+        raise UserError(f"--header is for --format=tsv; omit it, or --format={FLAGS.format}")
     output = Output(FLAGS.output)
     with streams.quiet_stderr():
         from pipeline.files.texts import Text
         from trainer.artifacts.trained_run import load
+        from trainer.data import format_labels
     if texts:
         inputs: Iterator[Text] = (Text(os.fsencode(text)) for text in texts)
     else:
         inputs = _read_stdin() if is_stdin else _read_input_file(model_dir, output)
     run = load(model_dir)
+    _check_threshold(run.label_names)
+    _log.info("labels: %s", format_labels(run.label_names))
     is_typed = is_stdin and sys.stdin.isatty()
     chunk_size = 1 if is_typed or FLAGS.explain else _CHUNK
     shows_rows = output.is_stdout and sys.stdout.isatty()
     shows_bar = sys.stderr.isatty() and FLAGS.input not in ("", "-") and not shows_rows
-    format_row = _row_format(shows_rows=shows_rows)
+    use_colors = shows_rows and not os.environ.get("NO_COLOR")
+    format_row = _row_format(use_colors=use_colors)
     with output.open() as file, tqdm(unit=" texts", leave=False, disable=not shows_bar) as bar:
+        if FLAGS.header:
+            has_words = FLAGS.explain and not use_colors
+            file.write(predictions.format_header(FLAGS.keep_columns, has_words=has_words) + b"\n")
         while chunk := list(itertools.islice(inputs, chunk_size)):
             _write_rows(file, run, chunk, format_row)
             bar.update(len(chunk))
@@ -142,11 +160,19 @@ def _input_format(config: TrainConfig, path: Path) -> FileFormat:
     return FileFormat(**values)
 
 
-def _row_format(*, shows_rows: bool) -> Callable[..., bytes]:
+def _check_threshold(label_names: Sequence[str]) -> None:
+    start = f"--threshold={FLAGS.threshold}"
+    if FLAGS.threshold is not None and len(label_names) > 2:
+        raise UserError(f"{start} is for two labels, and the run has {len(label_names)}; omit it")
+    if FLAGS.threshold is not None and not 0 <= FLAGS.threshold <= 1:  # also refuses NaN
+        raise UserError(f"{start} is out of range; it must be from 0 to 1")
+
+
+def _row_format(*, use_colors: bool) -> Callable[..., bytes]:
     if FLAGS.format == "jsonl":
-        return predictions.format_json
-    use_colors = shows_rows and not os.environ.get("NO_COLOR")
-    return functools.partial(predictions.format_tsv, use_colors=use_colors)
+        return functools.partial(predictions.format_json, threshold=FLAGS.threshold)
+    options = {"threshold": FLAGS.threshold, "use_colors": use_colors}
+    return functools.partial(predictions.format_tsv, **options)
 
 
 def _write_rows(
@@ -154,7 +180,7 @@ def _write_rows(
 ) -> None:
     for text, probabilities in zip(texts, run.predict([t.text for t in texts]), strict=True):
         by_label = dict(zip(run.label_names, probabilities.tolist(), strict=True))
-        explanation = run.explain(text.text) if FLAGS.explain else None
+        explanation = run.explain(text.text, FLAGS.explain_class or None) if FLAGS.explain else None
         file.write(format_row(by_label, text, explanation) + b"\n")
     file.flush()
 

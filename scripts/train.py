@@ -1,12 +1,11 @@
 """Trains a model, or resumes a run: python -m scripts.train --model_dir=runs/a [flags].
 
-All files of the run are in --model_dir. After an interruption, run the same command again to
-resume.
+All files of the run are in --model_dir. A run resumes with the settings that it has; flags may
+change some of them. Prints one line per result.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 
@@ -17,17 +16,20 @@ from scripts.cli.flags import (
     get_model_dir,
     get_settings,
 )
+from scripts.cli.output import define_format_flag, print_results
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
     define_model_dir_flag()
+    define_format_flag()
     define_setting_flags()
 
 
 def main() -> int:
-    """Trains, and prints the content of results.json. Returns 0, or 128 + n after signal n."""
-    config, model_dir = get_settings(), get_model_dir()
+    """Trains, and prints what results.json contains. Returns 0, or 128 + n after signal n."""
+    model_dir = get_model_dir()
+    config = get_settings(model_dir)
     with streams.quiet_stderr():
         from trainer.run import train
         from trainer.runtime.signals import Interrupted, StopSignals
@@ -42,7 +44,7 @@ def main() -> int:
         streams.print_message(f"{interrupted}, {hint}: {resume}")
         return 128 + interrupted.signal
     if results:  # empty in a worker that is not the chief
-        print(json.dumps(results, indent=2))
+        print_results(results)
     return 0
 
 

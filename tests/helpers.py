@@ -162,12 +162,12 @@ def read_scalars(folder):
 
 
 def read_curves(model_dir):
-    """Reads the scalars of a run except those of its speed: {(split, tag, step): value}."""
+    """Reads the scalars of a run except its speed and time: {(split, tag, step): value}."""
     return {
         (split, tag, step): value
         for split in ("train", "validation")
         for (tag, step), value in read_scalars(model_dir / split).items()
-        if "per_second" not in tag
+        if "_second" not in tag
     }
 
 

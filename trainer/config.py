@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -179,7 +180,7 @@ class TrainConfig:
     epochs: int = _setting(
         5, "passes over the training examples", between=(1, 1_000_000), may_change=True
     )
-    max_steps: int = _setting(0, "maximum number of steps; 0: no limit", minimum=0)
+    max_steps: int = _setting(0, "maximum number of steps; 0: no limit", minimum=0, may_change=True)
     learning_rate: float = _setting(1e-3, "learning rate of Adam", between=(1e-9, 10.0))
     decay: str = _setting(
         "none",
@@ -301,8 +302,10 @@ class TrainConfig:
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists differences of settings that must not change, as `name (this value, not other)`."""
         may_change = set(changeable())
-        if self.decay != "none":  # the learning rate of every step depends on the number of epochs
-            may_change.remove("epochs")
+        if self.decay != "none":  # the learning rate of every step depends on the number of steps
+            may_change -= {"epochs", "max_steps"}
+        elif (other.max_steps or math.inf) < (self.max_steps or math.inf):  # it may only grow
+            may_change.remove("max_steps")
         names = [field.name for field in dataclasses.fields(self) if field.name not in may_change]
         values = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [f"{name} ({mine}, not {theirs})" for name, mine, theirs in values if mine != theirs]

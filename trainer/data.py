@@ -138,20 +138,24 @@ def _open_cache(config: TrainConfig) -> Cache:
     return Cache(folder, limit=int(config.cache_gb * 1e9))
 
 
+def format_labels(names: Sequence[str]) -> str:
+    """Formats the numbers and names of the labels for the log."""
+    order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
+    return shorten(order, 500) + (" (positive)" if len(names) == 2 else "")
+
+
 def check_data(corpus: Corpus, config: TrainConfig) -> None:
     """Logs warnings about the data, and checks that every split can be used.
 
     Raises:
         UserError: A split has too few examples or lacks a class, or no text has a token.
     """
-    names = corpus.dataset.label_names
-    order = ", ".join(f"{number} = {quote(name)[1:-1]}" for number, name in enumerate(names))
-    _log.info("labels: %s%s", shorten(order, 500), " (positive)" if len(names) == 2 else "")
+    _log.info("labels: %s", format_labels(corpus.dataset.label_names))
     corpus.log_findings()
     counts = corpus.class_counts()
     _check_classes(corpus, counts, config)
     _check_sizes(corpus, counts, config)
-    _warn_of_rare_classes(names, counts["train"], config)
+    _warn_of_rare_classes(corpus.dataset.label_names, counts["train"], config)
     _check_texts(corpus.texts("train"), corpus.dataset, config)
 
 

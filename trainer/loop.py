@@ -109,15 +109,13 @@ class TrainingLoop:
 
     def _restore(self) -> None:
         """Restores the newest checkpoint, if there is one, and logs its step."""
-        is_resumed = self._checkpoints.restore()
-        _log.info(
-            "%s, %s, %d parameters; %s step %d",
-            devices.describe(),
-            self.state.model.dtype_policy.name,
-            self.state.model.count_params(),
-            "resuming at" if is_resumed else "starting at",
-            int(self.state.step),
-        )
+        state, is_resumed = self.state, self._checkpoints.restore()
+        if int(state.step) < min(int(state.epoch) * self._steps_per_epoch, self._total_steps):
+            # A smaller --max_steps ended the epoch early. Repeated steps have the same results.
+            self._checkpoints.restore_before(int(state.step))
+        about = (devices.describe(), state.model.dtype_policy.name, state.model.count_params())
+        start = "resuming at" if is_resumed else "starting at"
+        _log.info("%s, %s, %d parameters; %s step %d", *about, start, int(state.step))
 
     def is_finished(self) -> bool:
         """Returns whether all epochs are recorded, or early stopping has ended the run."""
@@ -130,9 +128,11 @@ class TrainingLoop:
         """Returns the advice for training a finished run longer."""
         needed = ["--early_stopping_patience"] if self._is_stale() else []
         if int(self.state.epoch) >= self._epochs:
-            if self.config.decay != "none" or self._total_steps == self.config.max_steps:
+            if self.config.decay != "none":
                 return "to train longer, name another --model_dir"
-            needed.append("--epochs")
+            by_epochs = self.config.epochs * self._steps_per_epoch
+            limits = {"--max_steps": self.config.max_steps, "--epochs": by_epochs}
+            needed += [name for name, steps in limits.items() if steps == self._total_steps]
         return f"to resume it, increase {' and '.join(needed)}"
 
     def fit(self) -> None:

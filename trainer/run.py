@@ -19,6 +19,7 @@ from trainer.config import TrainConfig, changeable
 from trainer.data import open_corpus
 from trainer.loop import TrainingLoop
 from trainer.monitoring.history import History
+from trainer.monitoring.summaries import write_results
 from trainer.preparation import prepare_run
 from trainer.runtime import devices
 from trainer.runtime.files import read_json, remove_unfinished, write_json
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 # The files that a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it
 # writes before config.json.
 _RUN_FILES = (
-    *("checkpoints", "best", "history.csv", "curves.png", "results.json"),
+    *("checkpoints", "best", "history.csv", "curves.png", "results.json", "settings.flags"),
     *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
     "validation/projector_config.pbtxt",
 )
@@ -174,4 +175,5 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
         "params": state.model.count_params(),
     }
     write_json(results, path)
+    write_results(model_dir, results)
     return results

@@ -12,6 +12,7 @@ from absl import flags
 from pipeline import DATASETS
 from pipeline.errors import UserError, shorten
 from pipeline.files.paths import expand_home, names_files
+from scripts.cli import streams
 from trainer.config import TrainConfig
 
 FLAGS = flags.FLAGS
@@ -44,21 +45,28 @@ def define_setting_flags(*names: str) -> None:
             _DEFINE[type(default)](field.name, default, help_text)
 
 
-def get_settings() -> TrainConfig:
-    """Returns the settings from the flags.
+def get_settings(model_dir: Path | None = None) -> TrainConfig:
+    """Returns the settings from the flags; others are those of the run in a folder, or defaults.
 
     Raises:
         UserError: A value is out of its range.
+        RunError: config.json in the folder is damaged.
     """
-    values = {field.name: getattr(FLAGS, field.name) for field in dataclasses.fields(TrainConfig)}
-    if not values["dataset"]:
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    values = {name: getattr(FLAGS, name) for name in names if FLAGS[name].present}
+    if values.get("dataset") == "":
         raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
-    if names_files(values["dataset"]):
+    if "dataset" in values and names_files(FLAGS.dataset):
         # Absolute, because later commands may run in another folder.
         values["dataset"] = str(get_local_path("dataset").absolute())
     for name in ("cache_dir", "teacher"):
         get_local_path(name)
-    return TrainConfig(**values)
+    record = None
+    if model_dir and (model_dir / "config.json").is_file():
+        with streams.quiet_stderr():
+            from trainer.artifacts.run_record import RunRecord
+        record = RunRecord.read(model_dir)
+    return dataclasses.replace(record.config if record else TrainConfig(), **values)
 
 
 def get_model_dir() -> Path:

@@ -1,23 +1,41 @@
-"""Writes output to stdout, to a file that is replaced as a whole, or into a pipe or device."""
+"""Prints results, and writes output to stdout, a file that is replaced as a whole, or a device."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import UserError
+from absl import flags
+
+from pipeline.errors import UserError, escape
 from pipeline.files.paths import expand_home
 from scripts.cli import streams
+from scripts.cli.flags import FLAGS
 
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self|/proc/\d+)/fd/(\d+)")
 _NAMED_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _MAX_LINKS = 40
+
+
+def define_format_flag() -> None:
+    """Defines --format of `print_results`."""
+    flags.DEFINE_enum("format", "tsv", ("tsv", "json"), "the output format")
+
+
+def print_results(results: Mapping[str, object]) -> None:
+    """Prints names and values: a line with a tab for each, or JSON, as --format says."""
+    if FLAGS.format == "json":
+        print(json.dumps(results, indent=2))
+        return
+    for name, value in results.items():
+        print(name, escape(value) if isinstance(value, str) else json.dumps(value), sep="\t")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,13 +39,21 @@ def check_keep_columns(names: Sequence[str], text_columns: Sequence[str]) -> Non
             raise UserError(f"--keep_columns names {quote(name)} twice")
 
 
-def _choose(probabilities: Mapping[str, float]) -> tuple[str, float]:
-    """Returns the most probable label, and the probability to show.
-
-    That is the probability of the second of two labels, or of the most probable one of more.
-    """
+def _choose(probabilities: Mapping[str, float], threshold: float | None) -> tuple[str, float]:
+    """Returns the predicted label and its probability; of two labels, that of the second one."""
     label = max(probabilities, key=lambda name: probabilities[name])
-    return label, [*probabilities.values()][1] if len(probabilities) == 2 else probabilities[label]
+    if len(probabilities) != 2:
+        return label, probabilities[label]
+    first, second = probabilities
+    if threshold is not None:
+        label = second if probabilities[second] >= threshold else first
+    return label, probabilities[second]
+
+
+def format_header(kept: Sequence[str], *, has_words: bool) -> bytes:
+    """Formats the names of the columns of `format_tsv`; the last one is the explanation."""
+    names = ["label", "probability", "text", *kept, *(["words"] if has_words else [])]
+    return b"\t".join(_escape(name.encode(errors="replace")) for name in names)
 
 
 def format_tsv(
@@ -53,6 +61,7 @@ def format_tsv(
     text: Text,
     explanation: Explanation | None = None,
     *,
+    threshold: float | None = None,
     use_colors: bool = False,
 ) -> bytes:
     """Formats a row without a line end: label, probability, text, kept columns, explanation."""
@@ -60,7 +69,7 @@ def format_tsv(
         shown_text = _color_tokens(explanation).encode()
     else:
         shown_text = _escape(text.text)
-    label, probability = _choose(probabilities)
+    label, probability = _choose(probabilities, threshold)
     row = [_escape(label.encode(errors="replace")), f"{probability:.6f}".encode(), shown_text]
     row += [_escape(_format_value(value).encode()) for value in text.kept.values()]
     if explanation and not use_colors:
@@ -70,11 +79,15 @@ def format_tsv(
 
 
 def format_json(
-    probabilities: Mapping[str, float], text: Text, explanation: Explanation | None = None
+    probabilities: Mapping[str, float],
+    text: Text,
+    explanation: Explanation | None = None,
+    *,
+    threshold: float | None = None,
 ) -> bytes:
     """Formats a JSON object, without a line end; bytes that are not UTF-8 become U+FFFD."""
     decoded = text.text.decode(errors="replace")
-    label, probability = _choose(probabilities)
+    label, probability = _choose(probabilities, threshold)
     content: dict[str, Any] = {
         "label": label,
         "probability": probability,

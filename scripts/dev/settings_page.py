@@ -26,9 +26,10 @@ _INTRODUCTION = """\
 
 Each setting is a flag of `scripts.train` and a field of `TrainConfig`. A run saves its settings in
 `config.json`. When you resume a run, you may change only the settings marked *yes* under *on
-resume*; `--epochs` may change only if `--decay` is `none`. `--model_dir` names the folder of the
-run, and `--flagfile` reads flags from a file, such as `scripts/recipes/fast.flags`; later flags
-override earlier ones.
+resume*; `--epochs` and `--max_steps` only if `--decay` is `none`. `--max_steps` may be raised or
+lifted (0), not lowered. Flags that you do not give keep the values of the run. `--model_dir` names
+the folder of the run, and `--flagfile` reads flags from a file, such as
+`scripts/recipes/fast.flags`; later flags override earlier ones.
 """
 _HEADER = """\
 | flag | default | values | on resume | what it does |

@@ -7,7 +7,7 @@ from absl.flags import FLAGS
 
 from scripts.cli import streams
 
-COMMANDS = ("train", "evaluate", "predict", "export")
+COMMANDS = ("train", "evaluate", "predict", "export", "runs")
 COMMANDS += ("dev.benchmark", "dev.compare")
 
 

@@ -25,7 +25,8 @@ def test_a_csv_file_from_training_to_the_saved_model(train_examples, run, tmp_pa
     settings |= {"text_column": "body", "label_column": "verdict", "encoder": "pooled_lstm"}
     settings |= {"units": 8, "epochs": 1}
     model = f"--model_dir={tmp_path / 'own'}"
-    done = run("train", model, *(f"--{name}={value}" for name, value in settings.items()))
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    done = run("train", model, "--format=json", *flags)
     assert done.returncode == 0, done.stderr.decode()
     results = json.loads(done.stdout)
     config = json.loads((tmp_path / "own" / "config.json").read_text())

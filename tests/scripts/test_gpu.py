@@ -70,7 +70,8 @@ def train(run_process, environment, full_data_dir, tmp_path_factory):
         model_dir = model_dir or tmp_path_factory.mktemp("gpu") / "run"
         all_settings = {**SETTINGS, "data_dir": full_data_dir, "cache_dir": cache_dir, **settings}
         flags = [f"--{name}={value}" for name, value in all_settings.items()]
-        done = run_process("train", f"--model_dir={model_dir}", *flags, env=env or environment)
+        flags += [f"--model_dir={model_dir}", "--format=json"]
+        done = run_process("train", *flags, env=env or environment)
         assert done.returncode == 0, done.stderr.decode()
         return model_dir, json.loads(done.stdout), done.stderr.decode()
 

@@ -13,13 +13,14 @@ from trainer.config import TrainConfig
 
 
 @pytest.mark.parametrize(
-    "script", ["train", "evaluate", "predict", "export", "dev.benchmark", "dev.compare"]
+    "script", ["train", "evaluate", "predict", "export", "runs", "dev.benchmark", "dev.compare"]
 )
 def test_help_is_short_and_does_not_import_tensorflow(run_process, script):
     done = run_process(script, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"python -m scripts.{script}" in done.stdout.decode()
-    assert ("--model_dir" in done.stdout.decode()) == (not script.startswith("dev."))
+    takes_run = script in ("train", "evaluate", "predict", "export")
+    assert ("--model_dir=" in done.stdout.decode()) == takes_run
     program = f"import sys, scripts.{script}; print('tensorflow' in sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT)
     assert loaded.strip() == b"False"

@@ -15,7 +15,8 @@ ANSWERS = {
 def test_the_quickstart_learns_the_examples_of_the_readme(run_process, cache_dir, tmp_path):
     model_dir, data_dir = tmp_path / "run", tmp_path / "data"
     folders = [f"--model_dir={model_dir}", f"--data_dir={data_dir}", f"--cache_dir={cache_dir}"]
-    done = run_process("train", "--flagfile=scripts/recipes/quickstart.flags", *folders)
+    recipe = "--flagfile=scripts/recipes/quickstart.flags"
+    done = run_process("train", recipe, "--format=json", *folders)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["accuracy"] > 0.91
     done = run_process("predict", f"--model_dir={model_dir}", *ANSWERS)

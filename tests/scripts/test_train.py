@@ -35,8 +35,13 @@ def test_training_leaves_every_file_of_the_contract(train_process):
         "history.csv",
         "curves.png",
         "results.json",
+        "settings.flags",
     }
-    assert json.loads(train_process.stdout) == json.loads((model_dir / "results.json").read_text())
+    results = json.loads((model_dir / "results.json").read_text())
+    printed = dict(line.split("\t") for line in train_process.stdout.splitlines())
+    assert list(printed) == list(results)
+    for name, value in results.items():
+        assert printed[name] == value or json.loads(printed[name]) == value
     config = json.loads((model_dir / "config.json").read_text())
     vocabulary = (model_dir / "vocabulary.txt").read_bytes()
     assert config["vocabulary_sha256"] == hashlib.sha256(vocabulary).hexdigest()

@@ -46,6 +46,17 @@ def test_differences_name_only_settings_that_must_not_change():
     assert there.differences(there) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "is_allowed"),
+    [(5, 5, True), (5, 6, True), (5, 0, True), (5, 4, False), (0, 5, False)],
+)
+def test_max_steps_may_only_be_raised_or_lifted(before, after, is_allowed):
+    there, here = TrainConfig(max_steps=before), TrainConfig(max_steps=after)
+    assert there.differences(here) == ([] if is_allowed else [f"max_steps ({before}, not {after})"])
+    there, here = (dataclasses.replace(each, decay="linear") for each in (there, here))
+    assert bool(there.differences(here)) == (before != after)
+
+
 def test_epochs_cannot_change_with_a_decaying_learning_rate():
     there, here = TrainConfig(epochs=5), TrainConfig(epochs=6)
     assert not here.differences(there)

@@ -47,7 +47,8 @@ def test_early_stopping_ends_the_run_after_its_patience(small_config, splits, tm
         ({}, 1, 3, "to resume it, increase --early_stopping_patience"),
         ({}, 2, 3, "to resume it, increase --early_stopping_patience and --epochs"),
         ({"decay": "linear"}, 2, 1, "to train longer, name another --model_dir"),
-        ({"max_steps": 3}, 2, 1, "to train longer, name another --model_dir"),
+        ({"max_steps": 3}, 2, 1, "to resume it, increase --max_steps"),
+        ({"max_steps": 3, "decay": "linear"}, 2, 1, "to train longer, name another --model_dir"),
     ],
 )
 def test_a_finished_run_gives_advice_that_works(

@@ -6,15 +6,21 @@ import shutil
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from tests.helpers import (
     StopAfterChecks,
     StopAfterEpoch,
     all_equal,
+    assert_same_run,
     make_small_loop,
     read_curves,
+    read_results,
     state_arrays,
 )
+from trainer.artifacts.checkpoints import restore_best
 from trainer.monitoring.history import History
+from trainer.objectives.classification import Classification
+from trainer.run import train
 from trainer.runtime.signals import Interrupted, use_stop
 
 slow = pytest.mark.slow
@@ -136,3 +142,41 @@ def test_resuming_before_validation_shows_progress(small_config, splits, tmp_pat
     assert (int(resumed.state.step), int(resumed.state.epoch)) == (resumed._steps_per_epoch, 0)
     resumed.fit()
     assert resumed.is_finished()
+
+
+def test_a_larger_max_steps_gives_the_same_bits_as_at_once(small_config, tmp_path):
+    """The first two values end an epoch early; 0 lifts the limit."""
+    config = dataclasses.replace(small_config, encoder="pooled_lstm", max_steps=0)
+    train(config, tmp_path / "at_once")
+    for steps in (7, 30, 0):
+        limited = dataclasses.replace(config, max_steps=steps)
+        results = train(limited, tmp_path / "raised")
+        assert results == train(limited, tmp_path / "raised")  # it is finished
+        assert results["steps"] == (steps or read_results(tmp_path / "at_once")["steps"])
+    assert_same_run(tmp_path / "raised", tmp_path / "at_once")
+    for steps in (1, 20):
+        with pytest.raises(UserError, match=rf"max_steps \(0, not {steps}\)"):
+            train(dataclasses.replace(config, max_steps=steps), tmp_path / "raised")
+
+
+def test_an_epoch_that_max_steps_ended_is_not_the_best_when_it_goes_on(
+    small_config, splits, tmp_path, monkeypatch
+):
+    """Its model is deleted, although its validation loss was the lowest."""
+    config = dataclasses.replace(small_config, encoder="pooled_lstm")
+    steps = make_small_loop(config, splits, tmp_path / "none")._steps_per_epoch
+    losses = {steps: 2.0, steps + 2: 1.0, 2 * steps: 3.0}
+
+    def validate(objective, examples):
+        metrics, logits, errors = validate_model(objective, examples)
+        return metrics | {"loss": losses[int(loop.state.step)]}, logits, errors
+
+    validate_model = Classification.validate
+    monkeypatch.setattr(Classification, "validate", validate)
+    for max_steps, best in ((steps + 2, 2), (0, 1)):
+        limited = dataclasses.replace(config, max_steps=max_steps)
+        loop = make_small_loop(limited, splits, tmp_path / "run")
+        loop.fit()
+        fingerprint = loop.state.fingerprint.numpy().decode()
+        found = restore_best(tmp_path / "run", loop.state.model, fingerprint=fingerprint)
+        assert found == (best, losses[steps if best == 1 else steps + 2])

@@ -55,6 +55,25 @@ class Checkpoints:
             raise _missing_best_error(Path(self._best.directory).parent)
         return True
 
+    def restore_before(self, step: int) -> None:
+        """Restores the newest state before a step; deletes later states and best models.
+
+        Raises:
+            RunError: There is none, or it cannot be read.
+        """
+        latest, best = Path(self._latest.directory), Path(self._best.directory)
+        later = [path for path in _list_checkpoints(best) if int(path.name[5:]) >= step]
+        for path in _list_checkpoints(latest):
+            _restore(self._latest.checkpoint, path)
+            if int(self._state.step) < step:
+                break
+            later.append(path)
+        else:
+            raise RunError(f"{latest} has no state before step {step}; name another --model_dir")
+        for path in later:  # the index first: without it, the rest is an incomplete checkpoint
+            for file in sorted(path.parent.glob(f"{path.name}.*"), reverse=True):
+                file.unlink()
+
     def _check_is_new(self) -> None:
         """Checks that a run without checkpoints has nothing that a new start would replace."""
         model_dir = Path(self._latest.directory).parent

@@ -1,4 +1,4 @@
-"""The record of a run, config.json: its settings, data, and environment."""
+"""The record of a run, config.json: its settings, data, and environment; and settings.flags."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import importlib.metadata
 import json
 import logging
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RunError, UserError
+from pipeline.errors import RunError, UserError, quote
 from trainer import __version__
 from trainer.config import TrainConfig
 from trainer.runtime import devices, processor
-from trainer.runtime.files import write_json
+from trainer.runtime.files import replacing, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class RunRecord:
     environment: Mapping[str, str] = dataclasses.field(default_factory=_current_environment)
 
     def write(self, model_dir: Path) -> None:
-        """Writes config.json, with the versions and the device of this process."""
+        """Writes config.json, with the versions and the device of this process; settings.flags."""
         content = {
             "format_version": _FORMAT,
             "program_version": __version__,
@@ -94,6 +95,21 @@ class RunRecord:
             "commit": _commit(),
         }
         write_json(content, model_dir / "config.json")
+        with replacing(model_dir / "settings.flags") as new:
+            new.write_text("\n".join(self._flag_lines()) + "\n", encoding="utf-8")
+
+    def _flag_lines(self) -> list[str]:
+        """Returns the lines of settings.flags: the settings that differ from the defaults."""
+        lines = ["# Settings that are not the defaults, for another run: --flagfile=THIS_FILE"]
+        for field in dataclasses.fields(self.config):
+            value = getattr(self.config, field.name)
+            line = f"--{field.name}={value}"
+            if line != line.strip() or re.search("[\r\n\ud800-\udfff]", line):
+                line = f"# --{field.name} is left out: a flag file cannot contain {quote(value)}"
+            if value != field.default:
+                lines.append(line)
+        in_memory = ["# The data was in memory, so name the data:", "--dataset="]
+        return lines + (in_memory if "arrays" in self.data else [])
 
     @classmethod
     def read(cls, model_dir: Path) -> RunRecord | None:

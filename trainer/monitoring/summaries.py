@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams
-from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from model.labels import predict_classes, to_probabilities
@@ -26,6 +27,11 @@ SPLITS = ("train", "validation")
 _UNKNOWN = "▯"  # shown in place of an out-of-vocabulary token
 _SETTINGS_TAG = "settings"
 _PROJECTOR_TOKENS = 10_000  # more would be slow in a browser
+# On the HParams page: the settings that are shown first, and the metrics in their order.
+_SWEPT = ("learning_rate", "batch_size", "encoder", "units", "dropout")
+_BEST = ("loss", "accuracy", "macro_f1")
+_RESULTS = ("accuracy", "loss", "macro_f1", "train_seconds")  # from results.json
+_TYPES = {str: 1, bool: 2, int: 3, float: 3}  # TensorBoard's DATA_TYPE_STRING, BOOL and FLOAT64
 
 
 class Summaries:
@@ -37,7 +43,7 @@ class Summaries:
         model_dir: The folder of the run.
         first_step: The first step that this process writes. Events from this step on are removed:
             an earlier process wrote them after its last checkpoint. The settings are removed too,
-            because TensorBoard shows only the first event of each of their tags.
+            because TensorBoard shows only the first event of each of their tags; and the results.
         vocabulary: The tokens.
         label_names: The names of the labels.
     """
@@ -76,11 +82,13 @@ class Summaries:
         rows = [f"| {name} | {value} |" for name, value in settings.items()]
         table = "\n".join(["| setting | value |", "|---|---|", *rows])
         # Settings such as folders are left out, because runs are not compared by them.
-        left_out = set(changeable()) - {"epochs"}
+        left_out = set(changeable()) - {"epochs", "max_steps"}
         compared = {name: value for name, value in settings.items() if name not in left_out}
         with self._writing("validation", step=0):
             tf.summary.text(_SETTINGS_TAG, table)
-            hparams.hparams(compared, trial_id=str(self._model_dir))
+            _write_experiment(compared)
+            # The page cuts long names, and merges runs of the same name.
+            hparams.hparams(compared, trial_id="/".join(self._model_dir.absolute().parts[-2:]))
         self.flush()
 
     def write_graph(self, graph: tf.Graph) -> None:
@@ -182,8 +190,33 @@ class Summaries:
         return translate_disk_full("events for TensorBoard", self._folders[split])
 
 
+def _write_experiment(settings: Mapping[str, object]) -> None:
+    """Writes which settings and metrics the HParams page shows, and which of them first."""
+    infos = [
+        api_pb2.HParamInfo(name=name, type=_TYPES[type(value)], differs=name in _SWEPT)
+        for name, value in settings.items()
+    ]  # TensorBoard sorts by `differs`, then by name
+    tags = [f"validation_best/{name}" for name in _BEST] + [f"test/{name}" for name in _RESULTS]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in tags]
+    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    summary = hparams.hparams_config_pb([], [])
+    data = plugin_data_pb2.HParamsPluginData(experiment=experiment)
+    summary.value[0].metadata.CopyFrom(metadata.create_summary_metadata(data))
+    tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+
+
+def write_results(model_dir: Path, results: Mapping[str, Any]) -> None:
+    """Writes metrics of results.json for the HParams page; a RunError if the disk is full."""
+    folder = model_dir / "validation"
+    writer = tf.summary.create_file_writer(str(folder))
+    with translate_disk_full("events for TensorBoard", folder), writer.as_default(results["steps"]):
+        for name in _RESULTS:
+            if results[name] is not None:  # undefined
+                tf.summary.scalar(f"test/{name}", results[name])
+
+
 def _remove_outdated(first_step: int, folder: Path) -> None:
-    """Removes the settings and all events from `first_step` on, which this process writes again.
+    """Removes settings, results and events from `first_step` on, which this process writes again.
 
     A SessionLog.START event would be simpler, but TensorBoard's EventAccumulator applies it only to
     old kinds of events.
@@ -204,6 +237,7 @@ def _remove_outdated(first_step: int, folder: Path) -> None:
 
 
 def _is_kept(event: Event, first_step: int) -> bool:
-    """Returns whether an event is earlier than `first_step` and not one of the settings."""
-    tags = {value.tag for value in event.summary.value}
-    return event.step < first_step and not tags & {_SETTINGS_TAG, SESSION_START_INFO_TAG}
+    """Returns whether an event is earlier than `first_step`, and not of settings or results."""
+    rewritten = (_SETTINGS_TAG, "_hparams_/", "test/")
+    tags = [value.tag for value in event.summary.value]
+    return event.step < first_step and not any(tag.startswith(rewritten) for tag in tags)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from scripts import evaluate
 from tests.small import ROOT
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig

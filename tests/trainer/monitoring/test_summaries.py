@@ -3,15 +3,24 @@
 import csv
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
 from sklearn.metrics import precision_score, recall_score
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
 from tensorboard.plugins import projector
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+    metadata,
+)
 
 from model.labels import cross_entropies, to_targets
 from pipeline.batches import training_batches
@@ -33,6 +42,11 @@ def tensors(accumulator, tag):
     return {event.step: tf.make_ndarray(event.tensor_proto) for event in accumulator.Tensors(tag)}
 
 
+def session_of(validation):
+    content = validation.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
+    return metadata.parse_session_start_info_plugin_data(content)
+
+
 @pytest.fixture(scope="module")
 def history(trained):
     with (trained / "history.csv").open(newline="") as file:
@@ -45,12 +59,35 @@ def test_settings_are_written_as_text_and_as_hparams(trained):
     (text,) = tensors(validation, "settings").values()
     for name, value in settings.items():
         assert f"| {name} | {value} |" in text.item().decode()
-    (start,) = validation.PluginTagToContent("hparams").values()
-    about = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
+    about = session_of(validation).hparams
     assert {"seed", "encoder", "epochs", "vocab_size"} < set(about) < set(settings)
     assert not {"data_dir", "cache_dir", "checkpoint_every"} & set(about)
     assert about["vocab_size"].number_value == settings["vocab_size"]
     assert about["encoder"].string_value == settings["encoder"]
+
+
+def test_the_hparams_page_shows_what_is_swept_and_the_results(trained):
+    """As TensorBoard's server answers the page."""
+    events = plugin_event_multiplexer.EventMultiplexer()
+    events.AddRunsFromDirectory(str(trained.parent)).Reload()
+    provider = data_provider.MultiplexerDataProvider(events, str(trained.parent))
+    context = backend_context.Context(SimpleNamespace(data_provider=provider))
+    about = (RequestContext(), context, "")
+    page = get_experiment.Handler(*about, api_pb2.GetExperimentRequest()).run()
+    first = {info.name for info in page.hparam_infos[:5]}
+    assert first == {"learning_rate", "batch_size", "encoder", "units", "dropout"}
+    columns = [api_pb2.ColParams(hparam="units")]
+    every = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING, api_pb2.STATUS_SUCCESS]
+    request = api_pb2.ListSessionGroupsRequest(
+        col_params=columns, allowed_statuses=every, slice_size=9
+    )
+    (group,) = list_session_groups.Handler(*about, request).run().session_groups
+    assert group.name == "runs with a space/small"
+    shown = {value.name.tag: value.value for value in group.metric_values}
+    results = json.loads((trained / "results.json").read_text())
+    for name in ("accuracy", "loss", "macro_f1", "train_seconds"):
+        assert shown[f"test/{name}"] == pytest.approx(results[name], rel=1e-6)
+    assert shown["validation_best/loss"] == pytest.approx(results["validation_loss"], rel=1e-6)
 
 
 @pytest.mark.slow
@@ -62,8 +99,7 @@ def test_a_resumed_run_shows_its_current_settings(small_config, splits, tmp_path
         validation = events(tmp_path / "validation")
         (text,) = validation.Tensors("settings")
         assert f"| epochs | {epochs} |" in tf.make_ndarray(text.tensor_proto).item().decode()
-        (start,) = validation.PluginTagToContent("hparams").values()
-        about = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
+        about = session_of(validation).hparams
         assert about["epochs"].number_value == epochs
         curves = list(tensors(validation, "epoch/loss"))
         assert len(curves) == epochs  # no other event is dropped
@@ -78,7 +114,7 @@ def test_tags_sort_so_that_tensorboard_opens_epoch_and_step(trained):
         if "/" in tag and not tag.startswith("_hparams_")
     }
     groups = sorted({tag.split("/")[0] for tag in tags})
-    assert groups == ["epoch", "step", "validation_best", "weight_gradients", "weights"]
+    assert groups == ["epoch", "step", "test", "validation_best", "weight_gradients", "weights"]
     assert max(map(len, (tag.split("/", 1)[1] for tag in tags))) <= 40  # one line of a title
 
 
