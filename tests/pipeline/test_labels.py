@@ -87,7 +87,7 @@ def test_a_label_map_renames_and_merges():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1", "'1' is not OLD:NEW; write pairs such as label_map=1:neg"),
+        ("1", "'1' is not OLD:NEW; write pairs such as --label_map=1:neg"),
         ("1:", "'1:' is not OLD:NEW"),
         (":neg", "':neg' is not OLD:NEW"),
         (" :neg", "' :neg' is not OLD:NEW"),

@@ -11,7 +11,7 @@ ROWS = [
     for n in range(30)
     for w, label in (("dull", "bad"), ("fine", "so-so"), ("great", "good"))
 ]
-SETTINGS = ("--encoder=none", "--ngrams=1", "--batch_size=16", "--epochs=2")
+SETTINGS = ("--encoder=none", "--ngrams=1", "--batch_size=16", "--epochs=2", "--learning_rate=0.05")
 
 pytestmark = pytest.mark.usefixtures("small_ngram_tables")
 
@@ -23,7 +23,9 @@ def evaluate(run, tmp_path, cache_dir):
     model_dir = f"--model_dir={tmp_path / 'run'}"
     done = run("train", model_dir, f"--dataset={path}", cache, *SETTINGS)
     assert done.returncode == 0, done.stderr.decode()
-    return lambda *flags: run("evaluate", model_dir, cache, "--format=json", *flags)
+    return lambda *flags: run(
+        "evaluate", model_dir, cache, "--format=json", "--verbosity=0", *flags
+    )
 
 
 def test_moved_files_are_the_data_of_the_run(evaluate, tmp_path):

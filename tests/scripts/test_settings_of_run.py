@@ -63,7 +63,7 @@ def test_settings_flags_have_only_settings_that_differ(small_config, tmp_path):
 
 def test_settings_flags_of_data_in_memory_ask_for_the_data(tmp_path):
     path = write_flags(TrainConfig(), tmp_path, data={"arrays": "f00d"})
-    with pytest.raises(UserError, match="name the data: --dataset=FILE"):
+    with pytest.raises(UserError, match="name the data: dataset=FILE"):
         parse(f"--flagfile={path}")
 
 

@@ -125,7 +125,7 @@ def test_data_in_memory_is_trained_on_in_any_thread_and_resumed(config, data, tm
     with pytest.raises(trainer.UserError, match="trained on data in memory; in Python, train with"):
         trainer.train(whole.config, tmp_path / "run")
     other = pipeline.from_arrays(["a", "b", "c", "d"] * 9, [1, 2, 2, 1] * 9)
-    with pytest.raises(trainer.UserError, match=r"the labels '1', '2'|trained on other data"):
+    with pytest.raises(trainer.UserError, match=r"a run on other data"):
         trainer.train(longer, tmp_path / "run", data=other)
     with pytest.raises(trainer.UserError, match=r"in memory, so leave out dataset=a\.csv"):
         trainer.train(dataclasses.replace(config, dataset="a.csv"), tmp_path / "new", data=data)
