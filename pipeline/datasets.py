@@ -12,16 +12,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import UserError, quote
-from pipeline.labels import order_labels
+from pipeline.errors import UserError
+from pipeline.labels import MAX_LABELS, choose_labels
 from pipeline.named_dataset.columns import find_columns, has_names, label_strings
 from pipeline.named_dataset.preparation import open_builder, translate_read_errors
 from pipeline.named_dataset.splits import find_splits, positions_of
 
 READ_BATCH = 1024  # texts per batch, a few MB
 HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HASH_BUCKETS
-_MAX_LABELS = 1000
-_SHOWN = 5  # labels that a message names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,13 +200,15 @@ def open_dataset(
     splits, label_map = splits or {}, label_map or {}
     with translate_read_errors(name, builder.data_dir):
         stored = _stored_labels(builder, label, splits.get("train") or "train")
-        names = _order_labels(
+        names = choose_labels(
             name,
             stored,
             label_map,
-            is_ordered=has_names(builder.info.features[label]),
+            # The authors of a data set choose an order with more meaning than the alphabetical one.
+            declared=stored if has_names(builder.info.features[label]) else (),
             positive=positive_label,
             expected=label_names,
+            question=f"is --label_column={label} right?",
         )
         dataset = NamedDataset(name, names, builder, texts, label, {}, label_map)
         # The test splits of DATASETS have labels. Nothing of them is read before the evaluation.
@@ -226,7 +226,7 @@ def _stored_labels(builder: tfds.core.DatasetBuilder, column: str, train: str) -
     found: set[str] = set()
     for batch in disable_autotune(_read_features(builder, train, [column])):
         found |= {value.decode() for value in label_strings(batch[column]).numpy().tolist()} - {""}
-        if len(found) > _MAX_LABELS:
+        if len(found) > MAX_LABELS:
             break
     if feature.tf_dtype.is_floating and any(not re.fullmatch(r"-?\d+", label) for label in found):
         raise UserError(
@@ -234,44 +234,3 @@ def _stored_labels(builder: tfds.core.DatasetBuilder, column: str, train: str) -
             "and classes are whole numbers; name another feature: --label_column=NAME"
         )
     return sorted(found)
-
-
-def _order_labels(
-    name: str,
-    stored: Sequence[str],
-    label_map: Mapping[str, str],
-    *,
-    is_ordered: bool,
-    positive: str,
-    expected: Sequence[str] | None,
-) -> tuple[str, ...]:
-    """Returns the names of the classes in the order of their numbers; see `open_dataset`."""
-    if unknown := set(label_map) - set(stored):
-        raise UserError(
-            f"--label_map renames {quote(min(unknown))}, but {name} has the labels {_join(stored)}"
-        )
-    names = tuple(dict.fromkeys(label_map.get(label, label) for label in stored))
-    if expected is not None and not set(names) <= set(expected):
-        raise UserError(
-            f"{name} has the labels {_join(names)}, but the run was trained on "
-            f"{_join(expected)}; rename them: --label_map=OLD:NEW"
-        )
-    if expected is not None:
-        return tuple(expected)
-    if not 2 <= len(names) <= _MAX_LABELS:
-        raise UserError(
-            f"{name} has {'more than ' * (len(names) > _MAX_LABELS)}{min(len(names), _MAX_LABELS)} "
-            f"different labels, and 2 to {_MAX_LABELS} are possible ({_join(names)}); name "
-            "another label: --label_column=NAME"
-        )
-    if positive and len(names) > 2:
-        raise UserError(
-            f"--positive_label={quote(positive)} is for two labels, and {name} has {len(names)}; "
-            "remove it"
-        )
-    # The authors of a data set choose an order with more meaning than the alphabetical one.
-    return names if is_ordered and not positive else order_labels(names, positive=positive)
-
-
-def _join(labels: Sequence[str]) -> str:
-    return ", ".join(map(quote, labels[:_SHOWN])) + (", …" if len(labels) > _SHOWN else "")

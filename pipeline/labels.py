@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import UserError, quote
 
+MAX_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
 _SHOWN = 5  # labels that a message names
 
 
@@ -56,6 +57,53 @@ def parse_label_map(text: str) -> dict[str, str]:
             raise UserError(f"--label_map names {quote(names[0])} twice; give it one new name")
         mapping[names[0]] = names[1]
     return mapping
+
+
+def choose_labels(
+    name: str,
+    found: Sequence[str],
+    label_map: Mapping[str, str],
+    *,
+    declared: Sequence[str],
+    positive: str,
+    expected: Sequence[str] | None,
+    question: str,
+) -> tuple[str, ...]:
+    """Returns the labels of a data set, after renaming, in the order of their numbers.
+
+    Args:
+        name: The name of the data set.
+        found: Its labels.
+        label_map: New names of labels; labels with the same new name become one.
+        declared: The order of the data set's authors, if there is one.
+        positive: The label to put last, if there are two; empty: none.
+        expected: The labels of an existing run, which are returned; None for a new run.
+        question: For messages: a question about the settings that choose the labels.
+
+    Raises:
+        UserError: There are not 2 to 1,000 labels, a label is not expected, or the label map or
+            `positive` names another label.
+    """
+    labels = list(dict.fromkeys(label_map.get(label, label) for label in found))
+    if expected is not None:
+        if new := [label for label in labels if label not in expected]:
+            raise UserError(
+                f"{name} has the labels {join_labels(order_labels(labels))}, but the run was "
+                f"trained on {join_labels(expected)}; rename them, such as --label_map={new[0]}:"
+                f"{expected[0]}, or train another run on them: --model_dir=FOLDER"
+            )
+        return tuple(expected)
+    if unknown := [label for label in label_map if label not in found]:
+        raise UserError(
+            f"--label_map names {quote(unknown[0])}, but the labels of {name} are "
+            f"{join_labels(order_labels(found))}; name some of these"
+        )
+    if not 2 <= len(labels) <= MAX_LABELS:
+        count = f"more than {MAX_LABELS} labels" if labels[1:] else f"{len(labels)} label"
+        listed = f" ({join_labels(labels)})" if labels else ""
+        raise UserError(f"{name} has {count}{listed}; it needs 2 to {MAX_LABELS}; {question}")
+    renamed = dict.fromkeys(label_map.get(label, label) for label in declared)
+    return order_labels(labels, positive=positive, declared=tuple(renamed))
 
 
 def order_labels(

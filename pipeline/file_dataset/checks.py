@@ -1,4 +1,4 @@
-"""Checks the user's parsed rows, orders their labels, and logs warnings about them."""
+"""Checks the user's parsed rows, and logs warnings about them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 
 from pipeline.errors import UserError, quote
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
-from pipeline.file_dataset.rows import RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import Splits
-from pipeline.labels import join_labels, lookalikes, order_labels
+from pipeline.labels import lookalikes
 
 _log = logging.getLogger(__name__)
 
@@ -53,41 +52,6 @@ def _check_bad_rows(source: _Source, rows: ParsedRows, *, skip: bool) -> None:
             "correct them, or skip them: --skip_bad_rows"
         )
     _log.warning("skipped %d rows of %s: %s", count, name, listed)
-
-
-def choose_label_order(
-    source: _Source, rows: ParsedRows, settings: RowSettings, *, expected: Sequence[str] | None
-) -> tuple[str, ...]:
-    """Returns the labels, as the label map renames them, in the order of their numbers.
-
-    The order is that of an existing run, `expected`, or else that of `order_labels`.
-
-    Raises:
-        UserError: There is only one label, a label is not expected, or no row has a label that the
-            label map renames.
-    """
-    name, label_map = source.name, settings.label_map
-    found = [label for label, *_ in rows.statistics["labels"]]
-    labels = list(dict.fromkeys(label_map.get(label, label) for label in found))
-    if expected is not None:
-        if set(labels) <= set(expected):
-            return tuple(expected)
-        raise UserError(
-            f"{name} has the labels {join_labels(order_labels(labels))}, but the run was trained "
-            f"on {join_labels(expected)}; rename them, such as --label_map="
-            f"{next(label for label in labels if label not in expected)}:{expected[0]}, or train "
-            "another run on them: --model_dir=FOLDER"
-        )
-    if unknown := [label for label in label_map if label not in found]:
-        raise UserError(
-            f"--label_map names {quote(unknown[0])}, but the labels of {name} are "
-            f"{join_labels(order_labels(found))}; name some of these"
-        )
-    if len(labels) < 2:
-        found_one = f"one label, {quote(labels[0])}" if labels else "no label"
-        raise UserError(f"{name} has {found_one}; it needs two or more; {source.question}")
-    declared = dict.fromkeys(label_map.get(n, n) for n in rows.statistics["class_names"])
-    return order_labels(labels, positive=settings.positive_label, declared=tuple(declared))
 
 
 def check_train_split(source: _Source, rows: ParsedRows, splits: Splits) -> None:

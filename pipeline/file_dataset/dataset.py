@@ -12,12 +12,7 @@ import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.datasets import READ_BATCH
-from pipeline.file_dataset.checks import (
-    check_rows,
-    check_train_split,
-    choose_label_order,
-    log_findings,
-)
+from pipeline.file_dataset.checks import check_rows, check_train_split, log_findings
 from pipeline.file_dataset.parsed_rows import (
     SPLIT_NAMES,
     ParsedRows,
@@ -27,6 +22,7 @@ from pipeline.file_dataset.parsed_rows import (
 from pipeline.file_dataset.rows import Row, RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings, make_splits
+from pipeline.labels import choose_labels
 
 
 class RowDataset:
@@ -74,7 +70,15 @@ class RowDataset:
         cache = cache or Cache(None)
         rows = cache.get("rows", source.key, make=make, read=load_parsed_rows)
         check_rows(source, rows, skip=settings.skip_bad_rows)
-        self.label_names = choose_label_order(source, rows, settings, expected=label_names)
+        self.label_names = choose_labels(
+            self.name,
+            [label for label, *_ in rows.statistics["labels"]],
+            settings.label_map,
+            declared=rows.statistics["class_names"],
+            positive=settings.positive_label,
+            expected=label_names,
+            question=source.question,
+        )
         self._rows = _number_labels(rows, settings.label_map, self.label_names)
         self._splits = make_splits(self._rows, split_settings)
         if not split_settings.is_test_data:

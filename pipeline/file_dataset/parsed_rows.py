@@ -16,9 +16,9 @@ from pipeline.datasets import READ_BATCH, hash_buckets
 from pipeline.errors import UserError, quote
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.rows import Row
+from pipeline.labels import MAX_LABELS
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
-_MAX_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
 _SHOWN_ROWS = 5
 
 
@@ -137,9 +137,9 @@ class _Collector:
         labels = self.statistics["labels"]
         self.numbers[row.label] = len(labels)
         labels.append((row.label, row.file, row.line))
-        if len(labels) > _MAX_LABELS:
+        if len(labels) > MAX_LABELS:
             raise UserError(
-                f"there are more than {_MAX_LABELS} different labels, such as {quote(row.label)}; "
+                f"there are more than {MAX_LABELS} different labels, such as {quote(row.label)}; "
                 "choose labels with fewer different values: is --label_column right?"
             )
 
