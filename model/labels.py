@@ -59,7 +59,8 @@ def cross_entropies(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def to_probabilities(logits: tf.Tensor) -> tf.Tensor:
     """Returns the probability of each class, <float32>[..., K], of logits <float32>[..., L]."""
     if logits.shape[-1] == 1:
-        return tf.concat([tf.sigmoid(-logits), tf.sigmoid(logits)], axis=-1)
+        second = tf.sigmoid(logits)
+        return tf.concat([1 - second, second], axis=-1)
     return tf.nn.softmax(logits)
 
 
