@@ -30,7 +30,7 @@ def workers(start_process, flags):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
             arguments = [f"--model_dir={model_dir}", *flags, "--dropout=0.3", "--epochs=4"]
-            arguments += of_second if index == 1 else ()
+            arguments += ["--format=json", *(of_second if index == 1 else ())]
             started.append(start_process("train", *arguments, env=environment))
         return started[-count:]
 
