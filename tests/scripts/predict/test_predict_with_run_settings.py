@@ -177,8 +177,8 @@ def test_closed_standard_streams_cause_no_traceback(
     if expected:
         assert done.stderr.decode().count("\n") == 1
         assert expected in done.stderr.decode()
-    else:
-        assert done.stderr == b""
+    else:  # only the order of the labels is logged
+        assert all(b"  labels: 0 = " in line for line in done.stderr.splitlines())
     if "out.tsv" in arguments:
         assert (tmp_path / "out.tsv").read_text().endswith("\tgreat\n")
 
