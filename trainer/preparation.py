@@ -74,11 +74,12 @@ def prepare_run(
         check_stop()
     check_same_examples(replicas, vocabulary, splits)
     with replicas.fail_together():
+        names = corpus.dataset.label_names
+        weights = class_weights(config.class_weights, splits["train"].labels, names)
         if record is None:
             record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
             _check_resumed(record, corpus, splits, model_dir)
-        weights = class_weights(config.class_weights, splits["train"].labels, record.label_names)
         if "unlabelled" in splits:
             _apply_soft_labels(splits, model_dir, len(record.label_names))
     loop = TrainingLoop(

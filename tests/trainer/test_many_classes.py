@@ -150,6 +150,12 @@ def test_the_best_epoch_has_the_best_value_of_best_metric(make_config, name, tmp
     assert results[f"validation_{name}"] == run.best_value == max(values)
 
 
+def test_wrong_class_weights_create_no_run(make_config, tmp_path):
+    with pytest.raises(UserError, match="'neg' is not a label; write balanced"):
+        train(make_config(3, class_weights="neg:2"), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_balanced_class_weights_are_those_of_scikit_learn():
     labels = np.array([0] * 50 + [1] * 5 + [2] * 20, np.int32)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
