@@ -47,12 +47,15 @@ def train(
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
-        TypeError: `config` is not a TrainConfig.
+        TypeError: `config` is not a TrainConfig, or `data` is not from `from_arrays`.
     """
+    from pipeline.file_dataset.sources import ArrayData
     from trainer import run
 
     if not isinstance(config, TrainConfig):
         raise TypeError(f"train takes a TrainConfig and a folder, not {type(config).__name__}")
+    if data is not None and not isinstance(data, ArrayData):
+        raise TypeError(f"data is pipeline.from_arrays(texts, labels), not {type(data).__name__}")
     _check_folder("model_dir", model_dir)
     run.train(config, Path(model_dir), data=data)
     return load(model_dir)

@@ -97,10 +97,9 @@ def _train(
     _check_links(model_dir)
     with replicas.fail_together():
         record = RunRecord.read(model_dir)
-        _check_record(record, config, model_dir)
+        _check_record(record, config, model_dir, is_in_memory=data is not None)
         if record is not None:
             remove_unfinished(model_dir, older_than=_MIN_UNFINISHED_AGE)
-            record.check_data_kind(data is not None, model_dir)
         names = record.label_names if record else None
         corpus = open_corpus(config, data=data, label_names=names)
     loop = prepare_run(config, corpus, model_dir, record=record, replicas=replicas)
@@ -121,11 +120,14 @@ def _name_data(config: TrainConfig, data: ArrayData | None) -> TrainConfig:
     return dataclasses.replace(config, dataset=data.name)
 
 
-def _check_record(record: RunRecord | None, config: TrainConfig, model_dir: Path) -> None:
+def _check_record(
+    record: RunRecord | None, config: TrainConfig, model_dir: Path, *, is_in_memory: bool
+) -> None:
     """Checks that the folder contains a run with these settings, or no run."""
     if record is None:
         _check_contains_no_run(model_dir)
         return
+    record.check_data_kind(is_in_memory, model_dir)
     differences = record.config.differences(config)
     if differences:
         raise UserError(

@@ -65,6 +65,8 @@ def test_a_folder_without_a_name_or_on_another_machine_is_refused(
 def test_settings_of_another_type_are_refused(tmp_path):
     with pytest.raises(TypeError, match="takes a TrainConfig and a folder, not dict"):
         trainer.train({"epochs": 1}, tmp_path)
+    with pytest.raises(TypeError, match=r"data is pipeline.from_arrays.*not tuple"):
+        trainer.train(trainer.TrainConfig(), tmp_path, data=(["a"], ["b"]))
 
 
 def test_keras_uses_tensorflow_whatever_the_user_has_chosen():
@@ -123,7 +125,7 @@ def test_data_in_memory_is_trained_on_in_any_thread_and_resumed(config, data, tm
     assert whole.config.dataset == "in memory"
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     with pytest.raises(trainer.UserError, match="trained on data in memory; in Python, train with"):
-        trainer.train(whole.config, tmp_path / "run")
+        trainer.train(longer, tmp_path / "run")
     other = pipeline.from_arrays(["a", "b", "c", "d"] * 9, [1, 2, 2, 1] * 9)
     with pytest.raises(trainer.UserError, match=r"a run on other data"):
         trainer.train(longer, tmp_path / "run", data=other)
@@ -146,8 +148,10 @@ def test_evaluate_matches_labels_by_name(config, data, tmp_path):
     for unknown in ("4", None):
         with pytest.raises(trainer.UserError, match="not a label of the run; choose one of '2'"):
             run.evaluate(texts, [1, 2, unknown])
-    with pytest.raises(trainer.UserError, match="3 texts, but 2 labels"):
+    with pytest.raises(trainer.UserError, match="3 texts and 2 labels; give one each"):
         run.evaluate(texts, [1, 2])
+    with pytest.raises(trainer.UserError, match="a list is not a label"):
+        run.evaluate(texts[:1], [[1]])
 
 
 def test_errors_name_settings_and_commands_name_flags(call, capsys, tmp_path):

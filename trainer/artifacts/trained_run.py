@@ -148,9 +148,12 @@ class TrainedRun:
             UserError: There is not one label per text, or a label is not one of the run.
             TypeError: As `predict`.
         """
-        if len(texts) != len(labels):
-            raise UserError(f"there are {len(texts)} texts, but {len(labels)} labels")
-        names = [label_text(label) for label in labels]
+        if len(texts) != len(labels) or not len(texts):
+            raise UserError(f"there are {len(texts)} texts and {len(labels)} labels; give one each")
+        try:
+            names = [label_text(label) for label in labels]
+        except ValueError as error:
+            raise UserError(f"{error} is not a label") from error
         names = [self.config.label_mapping.get(name or "", name) for name in names]
         if unknown := [name for name in names if name not in self.label_names]:
             raise self._unknown_label(unknown[0])
