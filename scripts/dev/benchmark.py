@@ -88,7 +88,9 @@ def _section_of(name: str) -> str:
 def _measure_in_process(name: str) -> Measurement:
     is_keras = name.startswith("keras")  # with TensorFlow's default number of threads, 0
     environment = {"TF_NUM_INTRAOP_THREADS": "0"} if is_keras else {}
-    return measure_in_process([*sys.argv[1:], f"--measure={name}"], environment)
+    return measure_in_process(
+        "scripts.dev.benchmark", [*sys.argv[1:], f"--measure={name}"], environment
+    )
 
 
 def _format_report(measurements: Measurements) -> str:
