@@ -77,9 +77,9 @@ def read_records(
 ) -> _Records:
     """Checks a file and detects its format, and returns an iterator over its records.
 
-    The iterator yields line numbers (in Parquet: row numbers) and records; None for a JSON value
-    other than an object. In a record of a table, missing columns are None, and fields beyond the
-    header's width are a list under the key None.
+    The iterator yields line numbers (in Parquet and JSON arrays: row numbers) and records; None for
+    a JSON value other than an object. In a record of a table, missing columns are None, and fields
+    beyond the header's width are a list under the key None.
 
     Args:
         path: CSV, TSV, JSON Lines, JSON or Parquet, by its suffix.
