@@ -37,8 +37,7 @@ def main() -> int:
         with StopSignals():
             results = train(config, model_dir)
     except Interrupted as interrupted:
-        command = commands.running_command()
-        resume = shlex.join([sys.executable, "-m", command.name, *command.arguments])
+        resume = shlex.join([sys.executable, *sys.orig_argv[1:]])
         is_saved = (model_dir / "config.json").exists()
         hint = "everything is saved; to resume" if is_saved else "nothing is trained yet; to start"
         streams.print_message(f"{interrupted}, {hint}: {resume}")

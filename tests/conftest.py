@@ -20,7 +20,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the bits and tolerances of these te
 os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # as in the commands; otherwise the bits differ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tests.small import DUPLICATES, EXAMPLES, ROOT, SMALL, only_one_process
+from tests.small import DUPLICATES, EXAMPLES, ROOT, SMALL, flags_of, only_one_process
 
 # A deadline would assert on time, which a busy machine decides.
 hypothesis.settings.register_profile("no_deadline", deadline=None)
@@ -156,7 +156,12 @@ def _call(name: str, *arguments: object) -> int:
     from scripts.cli import commands
 
     command = importlib.import_module(f"scripts.{name}")
-    return commands.call(command.main, command.define_flags, list(map(str, arguments)))
+    with flags_of(command):
+        try:
+            _, *rest = commands._parse([name, *map(str, arguments)], command)
+        except SystemExit as error:
+            return error.code
+        return commands._run_main(command.main, rest)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 from pathlib import Path
 
+from absl.flags import FLAGS
+
 ROOT = Path(__file__).parents[1]
 
 # Settings small enough for seconds, on the small data set of the fixture `data_dir`.
@@ -28,3 +30,19 @@ def only_one_process(path):
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def flags_of(command):
+    """Defines the flags of a command; at the end, removes them and resets those of absl."""
+    before = set(FLAGS)
+    command.define_flags()
+    defined = set(FLAGS) - before  # now: libraries imported later define flags that must stay
+    try:
+        yield
+    finally:
+        for name in before:
+            if FLAGS[name].present:  # such as --verbosity
+                FLAGS[name].unparse()
+        for name in defined:
+            delattr(FLAGS, name)

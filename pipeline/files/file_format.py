@@ -56,10 +56,6 @@ class FileFormat:
                 f"--delimiter={quote(self.delimiter)} is not a delimiter; write one character such "
                 "as --delimiter=';', or --delimiter=tab, or auto"
             )
-        if self.quoting not in QUOTING:
-            raise UserError(
-                f"--quoting={quote(self.quoting)} is unknown; choose {' or '.join(QUOTING)}"
-            )
 
     @property
     def separator(self) -> str | None:

@@ -77,9 +77,9 @@ def read_records(
 ) -> _Records:
     """Checks a file and detects its format, and returns an iterator over its records.
 
-    The iterator yields line numbers (in Parquet: row numbers) and records; None for a JSON value
-    other than an object. In a record of a table, missing columns are None, and fields beyond the
-    header's width are a list under the key None.
+    The iterator yields line numbers (in Parquet and JSON arrays: row numbers) and records; None for
+    a JSON value other than an object. In a record of a table, missing columns are None, and fields
+    beyond the header's width are a list under the key None.
 
     Args:
         path: CSV, TSV, JSON Lines, JSON or Parquet, by its suffix.
@@ -193,24 +193,18 @@ def _expand(pattern: str) -> list[Path]:
 def _files_below(root: Path) -> Iterator[Path]:
     """Yields the files below a folder, without hidden files and files of runs."""
     seen: set[Path] = set()
-    folders = [root]
-    while folders:
-        links: list[Path] = []
-        for folder in folders:
-            for place, names, files in os.walk(folder):
-                here = Path(place)
-                is_seen = here.resolve() in seen
-                seen.add(here.resolve())
-                if is_seen or (here != root and _is_run(here)):
-                    if not is_seen:
-                        _log_run(here)
-                    names.clear()
-                    continue
-                names[:] = sorted(name for name in names if not name.startswith("."))
-                links += [here / name for name in names if (here / name).is_symlink()]
-                yield from (here / name for name in files if not name.startswith("."))
-        # Links are followed last, so that files are found in their own folders first.
-        folders = links
+    for place, names, files in os.walk(root, followlinks=True):
+        folder = Path(place)
+        is_seen = folder.resolve() in seen
+        seen.add(folder.resolve())
+        if is_seen or (folder != root and _is_run(folder)):
+            if not is_seen:
+                _log_run(folder)
+            names.clear()
+            continue
+        names[:] = (name for name in names if not name.startswith("."))
+        names.sort(key=lambda name: ((folder / name).is_symlink(), name))  # links are followed last
+        yield from (folder / name for name in files if not name.startswith("."))
 
 
 def _is_run(folder: Path) -> bool:

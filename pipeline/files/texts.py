@@ -14,7 +14,6 @@ from pipeline.errors import UserError, quote
 from pipeline.files.decoding import (
     FileScan,
     check_not_binary,
-    check_not_compressed,
     decodes,
     guess_encoding,
     open_text,
@@ -197,7 +196,6 @@ def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[
         UserError: The stream is not text, is compressed, or has another encoding.
     """
     start = file.peek(16)[: 1 << 16] if isinstance(file, io.BufferedReader) else b""
-    check_not_compressed(start, name)
     check_not_binary(start, name)
     encoding = file_format.encoding
     if encoding == "auto":

@@ -1,14 +1,11 @@
-"""Runs a command: its flags exist while it runs, and its errors become exit codes."""
+"""Runs a command: parses its flags, and turns its errors into exit codes."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 from absl import app
@@ -24,32 +21,9 @@ from trainer.monitoring.progress import ProgressHandler
 Main = Callable[..., int | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class RunningCommand:
-    """A running command: its module, its name after `python -m`, and the arguments after that."""
-
-    module: ModuleType
-    name: str
-    arguments: list[str]
-
-
-class _Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM, so that `with` blocks delete temporary files.
-
-    In training, StopSignals replaces this handler.
-    """
-
-
-def _raise_terminated(*_: object) -> None:
-    raise _Terminated
-
-
-_running: list[RunningCommand] = []
-
-
-def running_command() -> RunningCommand:
-    """Returns the running command."""
-    return _running[-1]
+def _raise_terminated(number: int, _: object) -> None:
+    """Handles SIGTERM, so that `with` blocks delete temporary files; training replaces this."""
+    raise KeyboardInterrupt(number)
 
 
 def run(main: Main, define_flags: Callable[[], None]) -> None:
@@ -64,44 +38,13 @@ def run(main: Main, define_flags: Callable[[], None]) -> None:
     """
     streams.replace_closed_streams()
     signal.signal(signal.SIGTERM, _raise_terminated)
-    with _start_command(define_flags, sys.argv[1:]):
-        app.run(lambda argv: _run_main(main, argv[1:]), flags_parser=_parse_or_exit)
-
-
-def call(main: Main, define_flags: Callable[[], None], arguments: Sequence[str]) -> int:
-    """As `run`, but takes the arguments and returns the exit code; may be called repeatedly."""
-    with _start_command(define_flags, arguments):
-        try:
-            rest = _parse_or_exit([running_command().name, *arguments])
-        except SystemExit as error:
-            return error.code if isinstance(error.code, int) else 1
-        return _run_main(main, rest[1:])
-
-
-@contextlib.contextmanager
-def _start_command(define_flags: Callable[[], None], arguments: Sequence[str]) -> Iterator[None]:
-    """Defines a command's flags, and removes them at the end, so that the next may define them."""
+    define_flags()
     module = sys.modules[define_flags.__module__]
-    spec, file = module.__spec__, Path(module.__file__ or "")
-    name = spec.name if spec else f"scripts.{file.stem}"  # a file run as a script has no spec
-    _running.append(RunningCommand(module, name, list(arguments)))
-    before = set(FLAGS)
-    try:
-        define_flags()
-        defined = set(FLAGS) - before  # now: libraries imported later define flags that must stay
-        yield
-    finally:
-        _running.pop()
-        for name in before:
-            if FLAGS[name].present:  # such as --verbosity
-                FLAGS[name].unparse()
-        for name in defined:
-            delattr(FLAGS, name)
+    app.run(lambda argv: _run_main(main, argv[1:]), flags_parser=lambda argv: _parse(argv, module))
 
 
-def _parse_or_exit(argv: list[str]) -> list[str]:
-    """Parses the flags; exits with code 0 after help, and 1 after an error in the flags."""
-    module = running_command().module
+def _parse(argv: list[str], module: ModuleType) -> list[str]:
+    """Parses the flags of a command; exits with code 0 after help, and 1 after an error in them."""
     if not {"-help", "--help"}.isdisjoint(argv[1:]):
         sys.exit(_exit_code(lambda: print(format_help(module))))
     try:
@@ -128,7 +71,7 @@ def _exit_code(body: Callable[[], int | None]) -> int:
             sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:
-        number = signal.SIGTERM if isinstance(interrupt, _Terminated) else signal.SIGINT
+        number = signal.Signals(*interrupt.args or [signal.SIGINT])
         streams.print_message(f"stopped by {number.name}")
         return 128 + number
     except Exception as error:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,9 +18,7 @@ from pipeline.files.paths import expand_home
 from scripts.cli import streams
 from scripts.cli.flags import FLAGS
 
-_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self|/proc/\d+)/fd/(\d+)")
-_NAMED_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
-_MAX_LINKS = 40
+_DESCRIPTORS = ("/dev/stderr", "/dev/fd/", "/proc/")  # paths of open files, which stay
 
 
 def define_format_flag() -> None:
@@ -61,12 +58,6 @@ class Output:
         if path.is_dir() or self.name.endswith("/"):
             example = Path(self.name) / "predictions.tsv"
             raise UserError(f"{start} is a folder; name a file in it, such as {example}")
-        if (descriptor := _descriptor_number(path)) is not None:
-            try:
-                os.fstat(descriptor)
-            except OSError as error:
-                raise UserError(f"{start} is not open; name a file") from error
-            return
         if not path.parent.is_dir():
             raise UserError(f"{start}: there is no folder {path.parent}; make it first")
         replaced = [] if _is_special(path) else [path.parent]
@@ -77,12 +68,10 @@ class Output:
     @property
     def is_stdout(self) -> bool:
         """Returns whether the destination is stdout."""
-        return self.name in ("", "-")
+        return self.name in ("", "-", "/dev/stdout")
 
     def is_same_file(self, other: Path) -> bool:
         """Returns whether the destination is the regular file at another path."""
-        if self.is_stdout:
-            return False
         path = self._target()
         return path.is_file() and other.is_file() and path.samefile(other)
 
@@ -99,10 +88,7 @@ class Output:
             return
         path = self._target()
         if _is_special(path):
-            descriptor = _descriptor_number(path)
-            # A duplicate shares the position of the descriptor, so that `>>` appends.
-            target = os.open(path, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
-            with os.fdopen(target, "wb") as file:
+            with path.open("ab") as file:
                 yield file
             return
         from trainer.runtime.files import replacing
@@ -111,22 +97,11 @@ class Output:
             yield file
 
     def _target(self) -> Path:
-        """Follows links to a file or an open descriptor."""
+        """Follows links to a file."""
         path = expand_home(self.name).absolute()
-        for _ in range(_MAX_LINKS):
-            if _descriptor_number(path) is not None or not path.is_symlink():
-                return path
-            path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
-        raise UserError(f"--output={self.name} is a link that leads to itself; name a file")
+        return path if _is_special(path) else Path(os.path.realpath(path))
 
 
 def _is_special(path: Path) -> bool:
     """Returns whether a path is a pipe, a device or an open descriptor."""
-    return _descriptor_number(path) is not None or (path.exists() and not path.is_file())
-
-
-def _descriptor_number(path: Path) -> int | None:
-    """Returns the file descriptor of a path such as /dev/stdout; None for other paths."""
-    if found := _DESCRIPTOR.fullmatch(str(path)):
-        return int(found[1])
-    return _NAMED_DESCRIPTORS.get(str(path))
+    return str(path).startswith(_DESCRIPTORS) or (path.exists() and not path.is_file())

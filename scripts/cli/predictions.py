@@ -71,7 +71,7 @@ def format_tsv(
         shown_text = _escape(text.text)
     label, probability = _choose(probabilities, threshold)
     row = [_escape(label.encode(errors="replace")), f"{probability:.6f}".encode(), shown_text]
-    row += [_escape(_format_value(value).encode()) for value in text.kept.values()]
+    row += [_escape(_format_value(value).encode(errors="replace")) for value in text.kept.values()]
     if explanation and not use_colors:
         pairs = zip(explanation.tokens, explanation.contributions, strict=True)
         row.append(_escape(" ".join(f"{token}={added:+.3f}" for token, added in pairs).encode()))

@@ -77,7 +77,7 @@ def _measure_in_process(method: str, seed: int, folder: Path) -> dict[str, float
         arguments.append(f"--teacher={folder / teacher}")
     if method in _TEACHERS:
         arguments.insert(0, f"--flagfile={_RECIPES_DIR / method}.flags")
-    result = measure_in_process([*arguments, f"--folder={folder}"])
+    result = measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
     return result | {"seconds": teacher_seconds + result["seconds"]}
 
 

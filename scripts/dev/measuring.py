@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RunError, UserError
-from scripts.cli import commands
 from scripts.cli.flags import FLAGS
 
 Measurement = dict[str, Any]
@@ -27,18 +26,19 @@ def check_names(flag: str, known: Collection[str]) -> None:
 
 
 def measure_in_process(
-    arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Measurement:
-    """Runs this command in a new process, and returns the JSON object that it prints.
+    """Runs a command in a new process, and returns the JSON object that it prints.
 
     Args:
+        name: The module of the command.
         arguments: All arguments of the new process.
         environment: Environment variables to add to those of this process.
 
     Raises:
         RunError: The process failed; its own message is on stderr.
     """
-    command = [sys.executable, "-m", commands.running_command().name, *arguments]
+    command = [sys.executable, "-m", name, *arguments]
     variables = os.environ | dict(environment or {})
     try:
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True)

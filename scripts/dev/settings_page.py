@@ -1,8 +1,4 @@
-"""Writes docs/settings.md: python -m scripts.dev.settings_page [--check].
-
-The page has a table of settings for each group in `TrainConfig`. --check writes nothing, and exits
-with code 1 if the page is out of date.
-"""
+"""Writes docs/settings.md from trainer/config.py: python -m scripts.dev.settings_page."""
 
 from __future__ import annotations
 
@@ -10,11 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from pipeline.errors import UserError
-from scripts.cli import commands
-from scripts.cli.flags import FLAGS
 from trainer.config import GROUPS, TrainConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -34,21 +25,6 @@ the folder of the run, and `--flagfile` reads flags from a file, such as
 _HEADER = """\
 | flag | default | values | on resume | what it does |
 |---|---|---|---|---|"""
-
-
-def define_flags() -> None:
-    """Defines the flags of this command."""
-    flags.DEFINE_boolean("check", False, "only check that the page is up to date")
-
-
-def main() -> None:
-    """Writes the page, or checks it."""
-    page = format_page()
-    if not FLAGS.check:
-        PAGE.write_text(page, encoding="utf-8")
-        print(PAGE)
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        raise UserError("docs/settings.md is out of date; run: python -m scripts.dev.settings_page")
 
 
 def format_page() -> str:
@@ -93,4 +69,5 @@ def _format_code(value: object) -> str:
 
 
 if __name__ == "__main__":
-    commands.run(main, define_flags)
+    PAGE.write_text(format_page(), encoding="utf-8")
+    print(PAGE)

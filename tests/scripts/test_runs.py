@@ -113,10 +113,11 @@ def test_no_run_is_a_user_error(tmp_path, call, capsys):
 def test_a_trained_run_is_a_row_without_tensorflow(trained):
     program = (
         "import sys; from scripts import runs; from scripts.cli import commands;"
-        "code = commands.call(runs.main, runs.define_flags, [sys.argv[1], '--format=json']);"
-        "sys.exit(code or 'tensorflow' in sys.modules)"
+        "import atexit, os; atexit.register(lambda: 'tensorflow' in sys.modules and os._exit(1));"
+        "commands.run(runs.main, runs.define_flags)"
     )
-    out = subprocess.check_output([sys.executable, "-c", program, str(trained)], cwd=ROOT)
+    command = [sys.executable, "-c", program, str(trained), "--format=json"]
+    out = subprocess.check_output(command, cwd=ROOT)
     results = json.loads((trained / "results.json").read_text())
     (row,) = json.loads(out)
     assert row["test_macro_f1"] == results["macro_f1"]

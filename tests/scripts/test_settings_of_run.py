@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from scripts import train
-from scripts.cli import commands
 from scripts.cli.flags import get_settings
 from scripts.cli.parsing import parse_flags
 from tests.helpers import read_results, write_csv
+from tests.small import flags_of
 from trainer import run as runs
 from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
@@ -26,7 +26,7 @@ TEXTS = st.lists(NASTY | st.text(max_size=3), max_size=5).map("".join)
 
 def parse(*arguments, model_dir=None):
     """Returns the settings that train reads from these arguments."""
-    with commands._start_command(train.define_flags, arguments):
+    with flags_of(train):
         parse_flags(["train", *arguments], takes_texts=False)
         return get_settings(model_dir)
 

@@ -66,11 +66,10 @@ def test_utf_16_without_a_mark_suggests_the_encoding_in_any_script(tmp_path, enc
     ],
 )
 @pytest.mark.parametrize("english", ["", "an English text with a foreign label"])
-def test_western_encodings_are_not_suggested_for_other_scripts(tmp_path, text, encoding, english):
+def test_the_encodings_of_other_scripts_are_suggested(tmp_path, text, encoding, english):
     path = write(tmp_path / "a.csv", table([(english or text, text)] * 9).encode(encoding))
-    with pytest.raises(UserError, match=rf"^9 lines .* by encoding, such as .*{encoding}") as error:
+    with pytest.raises(UserError, match=rf"^9 lines .* by encoding, such as .*{encoding}"):
         read(path)
-    assert "--encoding=cp1252" not in error.value.message
 
 
 def test_a_file_of_two_encodings_is_an_error(tmp_path):
@@ -86,15 +85,13 @@ def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
     rows = [*ROWS, ("d\u00e9cevant", "bad"), ("caf\u00e9 \u2026", "fine")]
     path = write(tmp_path / "a.csv", table(rows).encode("cp1252"))
     with pytest.raises(
-        UserError, match=r"^2 lines of .*a.csv are not.* line 10: .*=cp1252$"
+        UserError, match=r"^2 lines of .*a.csv are not.* line 10: .*such as cp1252"
     ) as error:
         read(path)
     assert error.value.message.isprintable()
     assert read(path, FileFormat(encoding="cp1252")) == rows
     with pytest.raises(UserError, match="encoding=ascii"):
         read(path, FileFormat(encoding="ascii"))
-    with pytest.raises(UserError, match=r"encoding=latin-1$"):
-        read(write(path, table().encode() + b"caf\xe9 \x81,fine\n"))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,7 @@ def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
         (b"PK\x03\x04\x14\0\x06\0", "xlsx"),
         (b"PAR1\x15\x04\x15", "Parquet"),
         (b"%PDF-1.7\n", "PDF"),
-        (bz2.compress(gzip.compress(b"text,label\n", mtime=0)), "twice"),
+        (bz2.compress(gzip.compress(b"text,label\n", mtime=0)), "still compressed"),
         (bytes(range(256)), "binary"),
         (b"text,label\n" + bytes(range(128, 256)) + bytes(range(20)), "binary"),
     ],

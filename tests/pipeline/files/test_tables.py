@@ -147,7 +147,6 @@ def test_one_ragged_row_does_not_change_the_quoting(tmp_path):
         ({"delimiter": "a"}, "--delimiter='a' is not a delimiter"),
         ({"delimiter": ""}, "--delimiter='' is not a delimiter"),
         ({"delimiter": "\n"}, r"--delimiter='\n' is not a delimiter"),
-        ({"quoting": "some"}, "--quoting='some' is unknown"),
     ],
 )
 def test_file_format_settings_are_checked(options, message):

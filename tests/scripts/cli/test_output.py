@@ -68,13 +68,11 @@ def test_pipes_and_devices_are_written_into(tmp_path):
     os.close(terminal)
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_an_open_descriptor_is_appended_to(tmp_path, name):
     """As in `>> log`: the old content stays."""
-    log, link = tmp_path / "log", tmp_path / "link"
+    log = tmp_path / "log"
     log.write_bytes(b"old ")
-    link.symlink_to("/dev/stdout")
-    name = link if name == "link" else name
     program = (
         "import sys; from scripts.cli.output import Output\n"
         "with Output(sys.argv[1]).open() as file: file.write(b'new')"
@@ -93,17 +91,11 @@ def test_output_that_cannot_be_written_is_found_first(tmp_path, monkeypatch):
         Output(f"{tmp_path}/new/")
     with pytest.raises(UserError, match=r"there is no folder .*no; make it first"):
         Output(str(tmp_path / "no" / "a.tsv"))
-    with pytest.raises(UserError, match=r"/dev/fd/999 is not open"):
-        Output("/dev/fd/999")
-    loop = tmp_path / "loop"
-    loop.symlink_to(loop)
-    with pytest.raises(UserError, match=r"leads to itself"):
-        Output(str(loop))
     # Root may write anywhere; this is the result for other users.
     monkeypatch.setattr(os, "access", lambda path, _: str(path) != str(tmp_path))
     with pytest.raises(UserError, match=r"is not writable; name another file"):
         Output(str(tmp_path / "a.tsv"))
-    assert list(tmp_path.iterdir()) == [loop]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_file_under_another_name_is_recognized(tmp_path):
