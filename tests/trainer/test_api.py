@@ -69,6 +69,7 @@ def test_settings_of_another_type_are_refused(tmp_path):
         trainer.train(trainer.TrainConfig(), tmp_path, data=(["a"], ["b"]))
 
 
+@pytest.mark.slow
 def test_keras_uses_tensorflow_whatever_the_user_has_chosen():
     program = "import trainer.building, keras; print(keras.backend.backend())"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

@@ -124,6 +124,7 @@ def test_a_stopped_run_ends_with_the_same_bits(make_config, classes, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.slow
 def test_a_student_learns_soft_labels_of_three_classes(make_config, tmp_path):
     rows = [(text, label, "train") for text, label in rows_of(3)]
     rows += [(f"{text} again", "", "unsupervised") for text, *_ in rows]
@@ -139,7 +140,7 @@ def test_a_student_learns_soft_labels_of_three_classes(make_config, tmp_path):
     np.testing.assert_allclose(soft, expected[: len(soft)], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize("name", [pytest.param("accuracy", marks=pytest.mark.slow), "macro_f1"])
 def test_the_best_epoch_has_the_best_value_of_best_metric(make_config, name, tmp_path):
     run = trainer.train(make_config(3, best_metric=name, epochs=4), tmp_path / "run")
     lines = (tmp_path / "run" / "history.csv").read_text().splitlines()

@@ -33,7 +33,10 @@ def mocked(tmp_path):
     ("name", "splits", "columns", "classes", "sizes"),
     [
         ("ag_news_subset", "train test", "description label", 4, {"test": 600}),
-        ("yelp_polarity_reviews", "train test", "text label", 2, {"test": 600}),
+        pytest.param(
+            *("yelp_polarity_reviews", "train test", "text label", 2, {"test": 600}),
+            marks=pytest.mark.slow,
+        ),
         ("glue/sst2", "train validation test", "sentence label", 2, {"validation": 600}),
         ("glue/sst2:2.0.0", "train", "sentence label", 2, {}),
         ("sentiment140", "train test", "text polarity", None, {}),
