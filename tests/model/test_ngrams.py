@@ -148,6 +148,7 @@ def test_ratios_of_many_classes_equal_naive_bayes_of_one_class_against_the_rest(
     scorer.adapt([(token_ids.to_tensor(), labels)])
     sizes = np.bincount(labels)
     np.testing.assert_allclose(scorer.bias, np.log(sizes / 60), rtol=1e-5)
+    ratios = scorer.ratios.numpy()
     present = np.array([[id in row for id in range(50)] for row in token_ids.to_list()])
     for label in range(4):
         is_class = labels == label
@@ -158,7 +159,7 @@ def test_ratios_of_many_classes_equal_naive_bayes_of_one_class_against_the_rest(
         expected = np.log(inside / outside) - np.log(share / (1 - share))
         for token_id in range(1, 50):
             _, (feature,) = ngram_features(tf.constant([[token_id]]), 1)
-            ratio = float(scorer.ratios.numpy()[feature % len(scorer.ratios.numpy()), label])
+            ratio = float(ratios[feature % len(ratios), label])
             assert ratio == pytest.approx(expected[token_id], abs=2e-3)
 
 

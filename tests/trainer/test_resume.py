@@ -144,6 +144,7 @@ def test_resuming_before_validation_shows_progress(small_config, splits, tmp_pat
     assert resumed.is_finished()
 
 
+@pytest.mark.slow
 def test_a_larger_max_steps_gives_the_same_bits_as_at_once(small_config, tmp_path):
     """The first two values end an epoch early; 0 lifts the limit."""
     config = dataclasses.replace(small_config, encoder="pooled_lstm", max_steps=0)
