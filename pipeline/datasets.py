@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import UserError
 from pipeline.labels import MAX_LABELS, choose_labels
 from pipeline.named_dataset.columns import find_columns, has_names, label_strings
 from pipeline.named_dataset.preparation import open_builder, translate_read_errors
@@ -26,18 +24,12 @@ HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HAS
 class NamedDataset:
     """A prepared TFDS data set: labelled texts in splits.
 
-    Attributes:
-        name: The name in TFDS.
-        label_names: The name of each class, in the order of their numbers.
-        builder: The prepared TFDS builder.
-        text_columns: The features that are joined by a space to the text.
-        label_column: The feature that is the label.
-        sources: The TFDS split or slice of each split.
-        label_map: New names of labels; labels with the same new name are one class.
+    `sources` has the TFDS split or slice of each split. For the other attributes, see
+    `open_dataset`.
     """
 
     name: str
-    label_names: tuple[str, ...]
+    label_names: tuple[str, ...]  # in the order of their numbers
     builder: tfds.core.DatasetBuilder
     text_columns: tuple[str, ...]
     label_column: str
@@ -180,15 +172,10 @@ def open_dataset(
         download: Whether a missing data set may be downloaded and prepared.
         text_columns: The features that make up the text; see `find_columns`.
         label_column: The feature that is the label; see `find_columns`.
-        splits: The TFDS split or slice of `train`, `validation` and `test`; those that are missing
-            or empty are chosen by `find_splits`.
-        label_map: New names of labels; labels with the same new name become one class.
-        positive_label: Of two labels, the one that becomes the second; empty: the ClassLabel's own
-            order, or that of `order_labels`.
-        label_names: The labels in the order of an existing run; None for a new run.
-
-    Returns:
-        The prepared data set.
+        splits: The TFDS split or slice of `train`, `validation` and `test`; see `find_splits`.
+        label_map: New names of labels; see `choose_labels`.
+        positive_label: The label to put last; see `choose_labels`.
+        label_names: The labels of an existing run; see `choose_labels`.
 
     Raises:
         RunError: The data set cannot be downloaded, prepared or read; the message says what to do.
@@ -228,9 +215,4 @@ def _stored_labels(builder: tfds.core.DatasetBuilder, column: str, train: str) -
         found |= {value.decode() for value in label_strings(batch[column]).numpy().tolist()} - {""}
         if len(found) > MAX_LABELS:
             break
-    if feature.tf_dtype.is_floating and any(not re.fullmatch(r"-?\d+", label) for label in found):
-        raise UserError(
-            f"the label {column} of {builder.name} has fractions, such as {max(found, key=len)}, "
-            "and classes are whole numbers; name another feature: --label_column=NAME"
-        )
     return sorted(found)
