@@ -128,15 +128,9 @@ def load(path: Path) -> list[str]:
     try:
         tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        reason = f"{error.reason} at byte {error.start}"
-        raise RunError(f"{path} is not UTF-8 text ({reason})") from error
-    if not all(tokens):
-        raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
-    if _OOV_TOKEN in tokens:
-        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is not a token of a text; it is damaged")
-    if len(set(tokens)) < len(tokens):
-        token, _ = collections.Counter(tokens).most_common(1)[0]
-        raise RunError(f"{path} has {token!r} twice; it is damaged")
+        raise RunError(f"{path} is damaged: {error}") from error
+    if len({*tokens, "", _OOV_TOKEN}) < len(tokens) + 2:
+        raise RunError(f"{path} is damaged: it has an empty line, {_OOV_TOKEN} or a line twice")
     return tokens
 
 
