@@ -56,26 +56,15 @@ class Corpus:
     Three results are computed once and cached: standardized texts, vocabulary, token ids. A *source
     split* is a split of the data set. A validation or test split that the data set lacks is taken
     from the source split `train`; see `take_from_train`. Examples without a label are dropped.
-
-    Attributes:
-        dataset: An open data set.
-        split_settings: The fractions of the train split that become the splits that the data set
-            lacks.
-        punctuation: `drop` or `keep`; see `standardize`.
-        vocab_size: The largest number of token ids.
-        cache: Stores the results.
-        with_progress: Wraps an iterable of chunks to show progress. Its keyword arguments are
-            `description`, `total` (the number of texts) and `chunk_size`.
-        parallel_calls: The number of batches that are standardized at the same time.
     """
 
     dataset: Dataset
     split_settings: SplitSettings
-    punctuation: str
-    vocab_size: int
+    punctuation: str  # drop or keep; see `standardize`
+    vocab_size: int  # the largest number of token ids
     cache: Cache
-    with_progress: Callable[..., Iterator[Any]]
-    parallel_calls: int
+    with_progress: Callable[..., Iterator[Any]]  # wraps chunks, and is called by `_show_progress`
+    parallel_calls: int  # batches that are standardized at the same time
 
     @functools.cached_property
     def _identity(self) -> dict[str, object]:
@@ -146,13 +135,10 @@ class Corpus:
         is taken from the train split.
         """
         if isinstance(self.dataset, RowDataset):
-            splits = ("train", "validation", "test")
-            return {split: self.dataset.class_counts(split) for split in splits}
-        counts, numbers = {}, range(len(self.dataset.label_names))
-        for split in ("train", "validation", *(self._missing & {"test"})):
-            labels = self.texts(split).labels
-            counts[split] = [int((labels == number).sum()) for number in numbers]
-        return counts
+            return {split: self.dataset.class_counts(split) for split in SPLIT_NAMES[:3]}
+        splits = ("train", "validation", *(self._missing & {"test"}))
+        classes = len(self.dataset.label_names)
+        return {s: np.bincount(self.texts(s).labels, minlength=classes).tolist() for s in splits}
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""

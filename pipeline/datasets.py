@@ -62,10 +62,7 @@ class NamedDataset:
         return self.builder.info.splits[self.sources[split]].num_examples
 
     def read(self, split: str) -> tf.data.Dataset:
-        """Reads a split in the order of its files.
-
-        Args:
-            split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
+        """Reads `train`, `validation`, `test` or `unsupervised` in the order of its files.
 
         Returns:
             Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH. The label is -1 if it
@@ -143,11 +140,8 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     The choice depends only on the hash of the text. It needs no list of examples, is the same in
     every run, and puts all copies of a text in one split. The hash has no salt, so that the
     published results keep their validation split of imdb_reviews. Test splits
-    (`pipeline.file_dataset.splitting`) use another hash.
-
-    Args:
-        buckets: <int64>[N], from `hash_buckets`.
-        validation_fraction: Fraction of the train split.
+    (`pipeline.file_dataset.splitting`) use another hash. The `buckets` <int64>[N] are those of
+    `hash_buckets`.
     """
     return buckets < round(validation_fraction * HASH_BUCKETS)
 

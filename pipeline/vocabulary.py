@@ -23,11 +23,8 @@ _OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts ha
 class Vectorizer:
     """Converts texts to token ids, in the same way in training, prediction and export.
 
-    Args:
-        tokens: The vocabulary.
-        sequence_length: Tokens that are kept of each text.
-        truncate: Which tokens of a longer text are kept: `head` or `tail`.
-        punctuation: `drop` or `keep`; see `standardize`.
+    Of each text, `sequence_length` tokens are kept, at its `head` or `tail`. For `punctuation`, see
+    `standardize`.
 
     Attributes:
         tokens: The vocabulary; `tokens[i]` has id `i + FIRST_TOKEN_ID`.

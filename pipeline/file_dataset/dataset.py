@@ -37,7 +37,7 @@ class RowDataset:
         settings: The settings for the rows.
         split_settings: The settings for the splits that the rows lack.
         cache: Stores the rows; None: a temporary cache.
-        label_names: The labels in the order of an existing run; None: sorted by `order_labels`.
+        label_names: The labels of an existing run; see `choose_labels`.
         with_progress: Wraps the rows while they are read, to show progress.
 
     Attributes:
@@ -113,7 +113,7 @@ class RowDataset:
     def class_counts(self, split: str) -> list[int]:
         """Returns the number of examples of each label in a split, ordered as `label_names`."""
         labels = self._rows.examples.labels[self._positions[split]]
-        return [int((labels == number).sum()) for number in range(len(self.label_names))]
+        return np.bincount(labels, minlength=len(self.label_names)).tolist()
 
     def read(self, split: str) -> tf.data.Dataset:
         """Reads a split in the order of its rows; see `NamedDataset.read`."""

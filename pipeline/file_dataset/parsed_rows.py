@@ -37,19 +37,12 @@ class Statistics(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class ParsedRows:
-    """The usable rows of files.
+    """The usable rows of files."""
 
-    Attributes:
-        examples: The texts as bytes. A label is an index into `statistics["labels"]`; -1 for none.
-        splits: <uint8>[N], an index into SPLIT_NAMES, from the file name or the split column.
-        hashes: <uint64>[N], of the texts.
-        statistics: Statistics of all rows.
-    """
-
-    examples: Examples
-    splits: np.ndarray
-    hashes: np.ndarray
-    statistics: Statistics
+    examples: Examples  # texts as bytes; a label is an index into `statistics["labels"]`, or -1
+    splits: np.ndarray  # <uint8>[N], an index into SPLIT_NAMES
+    hashes: np.ndarray  # <uint64>[N], of the texts
+    statistics: Statistics  # of all rows
 
 
 def save_parsed_rows(folder: Path, rows: Iterable[Row], class_names: Iterable[str] = ()) -> None:

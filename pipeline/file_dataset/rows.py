@@ -15,25 +15,14 @@ from pipeline.labels import label_text
 
 @dataclasses.dataclass(frozen=True)
 class RowSettings:
-    """The settings for reading rows; data in memory has no columns and no format.
+    """The settings for reading rows; data in memory has no columns and no format."""
 
-    Attributes:
-        text_columns: The columns with the text, which are joined by a space.
-        label_column: The column with the label.
-        split_column: The column with train, validation, test or unsupervised; empty for none.
-        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
-        splits_from_names: Whether a word such as test in the name of a file determines its split.
-        positive_label: The label that becomes the second; empty: sorted by `order_labels`.
-        label_map: The new names of labels; labels that it lacks keep their names.
-        file_format: The format of the files.
-    """
-
-    text_columns: tuple[str, ...]
+    text_columns: tuple[str, ...]  # are joined by a space
     label_column: str
-    split_column: str
-    skip_bad_rows: bool = False
-    splits_from_names: bool = True
-    positive_label: str = ""
+    split_column: str  # with train, validation, test or unsupervised; empty for none
+    skip_bad_rows: bool = False  # whether to skip, and count, rows that cannot be used
+    splits_from_names: bool = True  # whether a word in the name of a file determines its split
+    positive_label: str = ""  # as in `choose_labels`
     label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     file_format: FileFormat = AUTO
 

@@ -16,20 +16,13 @@ _DROPPED = len(SPLIT_NAMES)
 
 @dataclasses.dataclass(frozen=True)
 class SplitSettings:
-    """Settings for the splits that the files lack.
+    """Settings for the splits that the files lack."""
 
-    Attributes:
-        validation_fraction: Fraction of the train split, after the test split was taken from it.
-        test_fraction: Fraction of the train split.
-        drop_duplicates: Whether to drop train examples whose text is also in validation or test,
-            and validation examples whose text is also in test.
-        is_test_data: Whether nothing is trained on the rows: no split is taken from another, and
-            without a test split, the train split is the test split.
-    """
-
-    validation_fraction: float
-    test_fraction: float
-    drop_duplicates: bool = False
+    validation_fraction: float  # of the train split, after the test split was taken from it
+    test_fraction: float  # of the train split
+    drop_duplicates: bool = False  # see `_drop_copies`
+    # Whether nothing is trained on the rows: no split is taken from another, and without a test
+    # split, the train split is the test split.
     is_test_data: bool = False
 
 

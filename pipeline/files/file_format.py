@@ -37,18 +37,13 @@ def text_of(record: Record | None, columns: Sequence[str]) -> str:
 class FileFormat:
     """The format of the user's files; `auto` is detected from the content of each file.
 
-    Attributes:
-        encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
-        delimiter: The character between columns in CSV and TSV, a name such as `tab`, or auto.
-        quoting: `csv` if quotes enclose fields, `none` if they belong to the text, or auto.
-
     Raises:
         UserError: A value is invalid.
     """
 
-    encoding: str = "auto"
-    delimiter: str = "auto"
-    quoting: str = "auto"
+    encoding: str = "auto"  # or a Python codec such as utf-8, cp1252 or utf-16-le
+    delimiter: str = "auto"  # or the character between columns, or a name such as tab
+    quoting: str = "auto"  # or csv if quotes enclose fields, none if they belong to the text
 
     def __post_init__(self) -> None:
         if self.encoding != "auto" and not _is_encoding(self.encoding):

@@ -39,14 +39,10 @@ _START = 10_000  # characters; a header is shorter
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text to score.
+    """A text to score."""
 
-    Attributes:
-        text: The text in UTF-8; any bytes if it was typed or piped.
-        kept: The values of other columns to copy to the output, by name.
-    """
-
-    text: bytes
+    text: bytes  # in UTF-8; any bytes if it was typed or piped
+    # The values of other columns to copy to the output, by name.
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
