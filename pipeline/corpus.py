@@ -256,23 +256,23 @@ class Corpus:
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
-        def make(folder: Path) -> None:
+        def chunks() -> Iterator[Chunk]:
             texts = self._standardized(source).examples
-            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
-            write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
+            parts = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
+            for part in parts:
+                token_ids = vectorizer.look_up(tf.constant(part.texts(), tf.string))
+                values = token_ids.flat_values.numpy().astype(dtype)
+                yield values, token_ids.row_lengths().numpy(), part.labels, part.hash_buckets
 
-        key = self._identity | {"split": source, "vectorizer": vectorizer.identity}
-        return self.cache.get("tokens", key, make=make, read=read_examples)
+        return self.cache.get(
+            "tokens",
+            self._identity | {"split": source, "vectorizer": vectorizer.identity},
+            make=lambda folder: write_examples(folder, chunks()),
+            read=read_examples,
+        )
 
     def _show_progress(self, chunks: Iterator[_T], description: str, total: int) -> Iterator[_T]:
         """Yields chunks of READ_BATCH texts and shows progress."""
         return self.with_progress(
             chunks, description=description, total=total, chunk_size=READ_BATCH
         )
-
-
-def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chunk:
-    """Returns standardized texts as token ids."""
-    token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
-    values = token_ids.flat_values.numpy().astype(dtype)
-    return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets

@@ -90,14 +90,9 @@ class Vectorizer:
 def most_frequent_tokens(chunks: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
     """Returns the vocabulary that TextVectorization.adapt would find, in a tenth of its time.
 
-    Like `adapt`, puts the alphabetically later one of two equally frequent tokens first.
-
-    Args:
-        chunks: Standardized texts, in chunks.
-        vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
-
-    Returns:
-        At most `vocab_size - FIRST_TOKEN_ID` tokens, the most frequent first.
+    Like `adapt`, puts the alphabetically later one of two equally frequent tokens first. The chunks
+    are of standardized texts. There are at most `vocab_size` token ids, with padding and
+    out-of-vocabulary.
     """
     counts: collections.Counter[bytes] = collections.Counter()
     for chunk in chunks:

@@ -80,12 +80,8 @@ def take_from_train(
 ) -> None:
     """Moves train examples to the missing splits `test` and `validation`; see `make_splits`.
 
-    Args:
-        missing: The names of the missing splits.
-        numbers: The split <uint8>[N] of each example, an index into SPLIT_NAMES; is changed.
-        hashes: <uint64>[N], of the texts.
-        examples: The examples, with labels and hash buckets.
-        settings: The fractions to move.
+    Changes `numbers` <uint8>[N], the split of each example as an index into SPLIT_NAMES. The
+    `hashes` <uint64>[N] are those of the texts.
     """
     for number in (_TEST, _VALIDATION):
         if SPLIT_NAMES[number] not in missing:
