@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -48,55 +49,27 @@ class _SourceTexts(NamedTuple):
     hashes: np.ndarray  # <uint64>[N], of the original texts
 
 
-class WithProgress(Protocol):
-    """A function that wraps an iterable of chunks to show progress."""
-
-    def __call__(
-        self, chunks: Iterable[_T], *, description: str, total: int, chunk_size: int
-    ) -> Iterator[_T]:
-        """Yields the chunks and shows progress; may raise an exception to stop the work."""
-
-
+@dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
     """The train, validation and test splits of a run, as standardized texts and as token ids.
 
     Three results are computed once and cached: standardized texts, vocabulary, token ids. A *source
     split* is a split of the data set. A validation or test split that the data set lacks is taken
     from the source split `train`; see `take_from_train`. Examples without a label are dropped.
-
-    Args:
-        dataset: An open data set.
-        split_settings: The fractions of the train split that become the splits that the data set
-            lacks.
-        punctuation: `drop` or `keep`; see `standardize`.
-        vocab_size: The largest number of token ids.
-        cache: Stores the results.
-        with_progress: Shows the progress of long work.
-        parallel_calls: The number of batches that are standardized at the same time.
-
-    Attributes:
-        dataset: The open data set.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        split_settings: SplitSettings,
-        punctuation: str,
-        vocab_size: int,
-        cache: Cache,
-        with_progress: WithProgress,
-        parallel_calls: int,
-    ) -> None:
-        self.dataset = dataset
-        self._split_settings = split_settings
-        self._punctuation = punctuation
-        self._vocab_size = vocab_size
-        self._cache = cache
-        self._with_progress = with_progress
-        self._parallel_calls = parallel_calls
-        self._identity = {**dataset.identity, "punctuation": punctuation}
+    dataset: Dataset
+    split_settings: SplitSettings
+    punctuation: str  # drop or keep; see `standardize`
+    vocab_size: int  # the largest number of token ids
+    cache: Cache
+    with_progress: Callable[..., Iterator[Any]]  # wraps chunks, and is called by `_show_progress`
+    parallel_calls: int  # batches that are standardized at the same time
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, object]:
+        """Returns the cache key of all results."""
+        return {**self.dataset.identity, "punctuation": self.punctuation}
 
     def vocabulary(self) -> list[str]:
         """Returns the most frequent tokens of the train split, without the validation split."""
@@ -105,15 +78,15 @@ class Corpus:
         def make(folder: Path) -> None:
             chunks = self._show_progress(texts.in_chunks(READ_BATCH), "counting tokens", len(texts))
             tokens = vocabulary.most_frequent_tokens(
-                (chunk.texts() for chunk in chunks), vocab_size=self._vocab_size
+                (chunk.texts() for chunk in chunks), vocab_size=self.vocab_size
             )
             vocabulary.save(tokens, folder / "vocabulary.txt")
 
-        fraction = self._split_settings.validation_fraction
-        sizes = {"validation_fraction": fraction, "size": self._vocab_size}
+        fraction = self.split_settings.validation_fraction
+        sizes = {"validation_fraction": fraction, "size": self.vocab_size}
         if "test" in self._missing:
-            sizes["test_fraction"] = self._split_settings.test_fraction
-        return self._cache.get(
+            sizes["test_fraction"] = self.split_settings.test_fraction
+        return self.cache.get(
             "vocabulary",
             self._identity | sizes,
             make=make,
@@ -122,7 +95,8 @@ class Corpus:
 
     def texts(self, split: str) -> Examples:
         """Returns the standardized texts of `train`, `validation` or `test`."""
-        return self._select(split, self._source_texts(split))
+        texts = self._standardized(self._source(split)).examples
+        return texts[self._mask(split, texts)]
 
     def examples(self, split: str, vectorizer: Vectorizer) -> Examples:
         """Returns `train`, `validation` or `test` as token ids.
@@ -138,11 +112,11 @@ class Corpus:
                 "%s: dropped %d of %d examples of the %s split, with no label of train",
                 *(self.dataset.name, dropped, len(source), split),
             )
-        examples = self._select(split, source)
+        examples = source[self._mask(split, source)]
         if not len(examples):
             raise UserError(
                 f"{self.dataset.name} has no examples in its {split} split with "
-                f"--validation_fraction={self._split_settings.validation_fraction}; try another "
+                f"--validation_fraction={self.split_settings.validation_fraction}; try another "
                 "value"
             )
         return examples
@@ -161,13 +135,10 @@ class Corpus:
         is taken from the train split.
         """
         if isinstance(self.dataset, RowDataset):
-            splits = ("train", "validation", "test")
-            return {split: self.dataset.class_counts(split) for split in splits}
-        counts, numbers = {}, range(len(self.dataset.label_names))
-        for split in ("train", "validation", *(self._missing & {"test"})):
-            labels = self.texts(split).labels
-            counts[split] = [int((labels == number).sum()) for number in numbers]
-        return counts
+            return {split: self.dataset.class_counts(split) for split in SPLIT_NAMES[:3]}
+        splits = ("train", "validation", *(self._missing & {"test"}))
+        classes = len(self.dataset.label_names)
+        return {s: np.bincount(self.texts(s).labels, minlength=classes).tolist() for s in splits}
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""
@@ -180,8 +151,9 @@ class Corpus:
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the texts before standardization, at positions <int64>[N] of `examples`."""
-        positions = np.flatnonzero(self._mask(split, self._source_texts(split)))[positions]
-        return self.dataset.texts_at(self._source(split), positions)
+        source = self._source(split)
+        mask = self._mask(split, self._standardized(source).examples)
+        return self.dataset.texts_at(source, np.flatnonzero(mask)[positions])
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
         """Returns the SHA-256 of all texts and labels of splits in their order.
@@ -214,7 +186,7 @@ class Corpus:
         evaluated = self._standardized("train").hashes[self._split_numbers != _TRAIN]
         is_copy = np.isin(self._standardized(_UNLABELLED).hashes, evaluated)
         if "validation" in self._missing:
-            fraction = self._split_settings.validation_fraction
+            fraction = self.split_settings.validation_fraction
             is_copy |= in_validation(unlabelled.hash_buckets, validation_fraction=fraction)
         return unlabelled[~is_copy]
 
@@ -228,16 +200,12 @@ class Corpus:
         """Returns the split <uint8>[N], an index into SPLIT_NAMES, of the source split `train`."""
         examples, _, hashes = self._standardized("train")
         numbers = np.full(len(examples), _TRAIN, np.uint8)
-        take_from_train(self._missing, numbers, hashes, examples, self._split_settings)
+        take_from_train(self._missing, numbers, hashes, examples, self.split_settings)
         return numbers
 
     def _source(self, split: str) -> str:
         """Returns the name of the source split that contains a split."""
         return "train" if split in self._missing else split
-
-    def _select(self, split: str, source: Examples) -> Examples:
-        """Selects the examples of a split from those of a source split."""
-        return source[self._mask(split, source)]
 
     def _mask(self, split: str, source: Examples) -> np.ndarray:
         """Returns a mask <bool>[N] of the source examples that are in a split and have a label."""
@@ -246,23 +214,28 @@ class Corpus:
             return is_labelled
         return is_labelled & (self._split_numbers == SPLIT_NAMES.index(split))
 
-    def _source_texts(self, split: str) -> Examples:
-        return self._standardized(self._source(split)).examples
-
     def _standardized(self, source: str) -> _SourceTexts:
         """Returns the standardized texts of a source split, and hashes of the originals."""
+        content, hashes = hashlib.sha256(), [np.empty(0, np.uint64)]
+
+        def chunks() -> Iterator[Chunk]:
+            batches = self.dataset.read(source).map(
+                self._standardize, num_parallel_calls=self.parallel_calls
+            )
+            batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
+            batches = self._show_progress(batches, "reading", self.dataset.size(source))
+            for original, original_lengths, standard, lengths, labels, buckets, numbers in batches:
+                content.update(original_lengths.astype("<i4").tobytes())
+                content.update(labels.astype("<i8").tobytes())
+                content.update(original)
+                hashes.append(numbers.astype(np.uint64) << np.uint64(2))
+                yield np.frombuffer(standard, np.uint8), lengths, labels, buckets
 
         def make(folder: Path) -> None:
-            content, hashes = hashlib.sha256(), [np.empty(0, np.uint64)]
             dataset = self.dataset
             data_dir = dataset.builder.data_dir if isinstance(dataset, NamedDataset) else None
             with translate_read_errors(dataset.name, data_dir):
-                batches = self.dataset.read(source).map(
-                    self._standardize, num_parallel_calls=self._parallel_calls
-                )
-                batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
-                chunks = self._show_progress(batches, "reading", self.dataset.size(source))
-                write_examples(folder, _hash_originals(chunks, content.update, hashes.append))
+                write_examples(folder, chunks())
             np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
@@ -270,11 +243,11 @@ class Corpus:
             sha256 = (folder / "sha256.txt").read_text(encoding="ascii")
             return _SourceTexts(read_examples(folder), sha256, np.load(folder / "hashes.npy"))
 
-        return self._cache.get("texts", self._identity | {"split": source}, make=make, read=read)
+        return self.cache.get("texts", self._identity | {"split": source}, make=make, read=read)
 
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Standardizes a batch of texts; returns the elements that `_hash_originals` reads."""
-        standard = standardize(texts, punctuation=self._punctuation)
+        """Standardizes a batch of texts; returns the elements that `_standardized` reads."""
+        standard = standardize(texts, punctuation=self.punctuation)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
         hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
@@ -283,37 +256,23 @@ class Corpus:
     def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
         dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
 
-        def make(folder: Path) -> None:
+        def chunks() -> Iterator[Chunk]:
             texts = self._standardized(source).examples
-            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
-            write_examples(folder, (_vectorize(chunk, vectorizer, dtype) for chunk in chunks))
+            parts = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
+            for part in parts:
+                token_ids = vectorizer.look_up(tf.constant(part.texts(), tf.string))
+                values = token_ids.flat_values.numpy().astype(dtype)
+                yield values, token_ids.row_lengths().numpy(), part.labels, part.hash_buckets
 
-        key = self._identity | {"split": source, "vectorizer": vectorizer.identity}
-        return self._cache.get("tokens", key, make=make, read=read_examples)
+        return self.cache.get(
+            "tokens",
+            self._identity | {"split": source, "vectorizer": vectorizer.identity},
+            make=lambda folder: write_examples(folder, chunks()),
+            read=read_examples,
+        )
 
     def _show_progress(self, chunks: Iterator[_T], description: str, total: int) -> Iterator[_T]:
         """Yields chunks of READ_BATCH texts and shows progress."""
-        return self._with_progress(
+        return self.with_progress(
             chunks, description=description, total=total, chunk_size=READ_BATCH
         )
-
-
-def _hash_originals(
-    chunks: Iterable[tuple[Any, ...]],
-    add_to_hash: Callable[[bytes], None],
-    add_hashes: Callable[[np.ndarray], None],
-) -> Iterator[Chunk]:
-    """Hashes the original texts and labels of `_standardize`, and yields the standardized texts."""
-    for original, original_lengths, standard, lengths, labels, buckets, hashes in chunks:
-        add_to_hash(original_lengths.astype("<i4").tobytes())
-        add_to_hash(labels.astype("<i8").tobytes())
-        add_to_hash(original)
-        add_hashes(hashes.astype(np.uint64) << np.uint64(2))
-        yield np.frombuffer(standard, np.uint8), lengths, labels, buckets
-
-
-def _vectorize(texts: Examples, vectorizer: Vectorizer, dtype: np.dtype) -> Chunk:
-    """Returns standardized texts as token ids."""
-    token_ids = vectorizer.look_up(tf.constant(texts.texts(), tf.string))
-    values = token_ids.flat_values.numpy().astype(dtype)
-    return values, token_ids.row_lengths().numpy(), texts.labels, texts.hash_buckets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
-from pipeline.errors import UserError
 from pipeline.labels import MAX_LABELS, choose_labels
 from pipeline.named_dataset.columns import find_columns, has_names, label_strings
 from pipeline.named_dataset.preparation import open_builder, translate_read_errors
@@ -26,18 +24,12 @@ HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HAS
 class NamedDataset:
     """A prepared TFDS data set: labelled texts in splits.
 
-    Attributes:
-        name: The name in TFDS.
-        label_names: The name of each class, in the order of their numbers.
-        builder: The prepared TFDS builder.
-        text_columns: The features that are joined by a space to the text.
-        label_column: The feature that is the label.
-        sources: The TFDS split or slice of each split.
-        label_map: New names of labels; labels with the same new name are one class.
+    `sources` has the TFDS split or slice of each split. For the other attributes, see
+    `open_dataset`.
     """
 
     name: str
-    label_names: tuple[str, ...]
+    label_names: tuple[str, ...]  # in the order of their numbers
     builder: tfds.core.DatasetBuilder
     text_columns: tuple[str, ...]
     label_column: str
@@ -70,10 +62,7 @@ class NamedDataset:
         return self.builder.info.splits[self.sources[split]].num_examples
 
     def read(self, split: str) -> tf.data.Dataset:
-        """Reads a split in the order of its files.
-
-        Args:
-            split: `train`, `validation`, `test`, or `unsupervised`, where all labels are -1.
+        """Reads `train`, `validation`, `test` or `unsupervised` in the order of its files.
 
         Returns:
             Batches of (texts <string>[N], labels <int64>[N]), N ≤ READ_BATCH. The label is -1 if it
@@ -151,11 +140,8 @@ def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndar
     The choice depends only on the hash of the text. It needs no list of examples, is the same in
     every run, and puts all copies of a text in one split. The hash has no salt, so that the
     published results keep their validation split of imdb_reviews. Test splits
-    (`pipeline.file_dataset.splitting`) use another hash.
-
-    Args:
-        buckets: <int64>[N], from `hash_buckets`.
-        validation_fraction: Fraction of the train split.
+    (`pipeline.file_dataset.splitting`) use another hash. The `buckets` <int64>[N] are those of
+    `hash_buckets`.
     """
     return buckets < round(validation_fraction * HASH_BUCKETS)
 
@@ -180,15 +166,10 @@ def open_dataset(
         download: Whether a missing data set may be downloaded and prepared.
         text_columns: The features that make up the text; see `find_columns`.
         label_column: The feature that is the label; see `find_columns`.
-        splits: The TFDS split or slice of `train`, `validation` and `test`; those that are missing
-            or empty are chosen by `find_splits`.
-        label_map: New names of labels; labels with the same new name become one class.
-        positive_label: Of two labels, the one that becomes the second; empty: the ClassLabel's own
-            order, or that of `order_labels`.
-        label_names: The labels in the order of an existing run; None for a new run.
-
-    Returns:
-        The prepared data set.
+        splits: The TFDS split or slice of `train`, `validation` and `test`; see `find_splits`.
+        label_map: New names of labels; see `choose_labels`.
+        positive_label: The label to put last; see `choose_labels`.
+        label_names: The labels of an existing run; see `choose_labels`.
 
     Raises:
         RunError: The data set cannot be downloaded, prepared or read; the message says what to do.
@@ -228,9 +209,4 @@ def _stored_labels(builder: tfds.core.DatasetBuilder, column: str, train: str) -
         found |= {value.decode() for value in label_strings(batch[column]).numpy().tolist()} - {""}
         if len(found) > MAX_LABELS:
             break
-    if feature.tf_dtype.is_floating and any(not re.fullmatch(r"-?\d+", label) for label in found):
-        raise UserError(
-            f"the label {column} of {builder.name} has fractions, such as {max(found, key=len)}, "
-            "and classes are whole numbers; name another feature: --label_column=NAME"
-        )
     return sorted(found)

@@ -54,22 +54,14 @@ class NumberFile:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled examples, either as bytes of text or as token ids.
+    """Labelled examples, either as bytes of text or as token ids."""
 
-    Attributes:
-        values: The bytes or token ids of all examples, concatenated.
-        starts: <int64>[N], the position of the first value of each example.
-        lengths: <int32>[N], the number of values of each example.
-        labels: Class numbers <int32>[N], -1 for no label; or soft labels <float32>[N, L], which are
-            targets of `model.labels`.
-        hash_buckets: <uint16>[N], hashes of the original texts, from `datasets.hash_buckets`.
-    """
-
-    values: Values
-    starts: np.ndarray
-    lengths: np.ndarray
+    values: Values  # the bytes or token ids of all examples, concatenated
+    starts: np.ndarray  # <int64>[N], the position of the first value of each example
+    lengths: np.ndarray  # <int32>[N], the number of values of each example
+    # Class numbers <int32>[N], -1 for none; or soft labels <float32>[N, L] for model.labels.
     labels: np.ndarray
-    hash_buckets: np.ndarray
+    hash_buckets: np.ndarray  # <uint16>[N], of the original texts, from `datasets.hash_buckets`
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -71,14 +71,10 @@ def choose_labels(
 ) -> tuple[str, ...]:
     """Returns the labels of a data set, after renaming, in the order of their numbers.
 
-    Args:
-        name: The name of the data set.
-        found: Its labels.
-        label_map: New names of labels; labels with the same new name become one.
-        declared: The order of the data set's authors, if there is one.
-        positive: The label to put last, if there are two; empty: none.
-        expected: The labels of an existing run, which are returned; None for a new run.
-        question: For messages: a question about the settings that choose the labels.
+    `label_map` has new names of the labels that were found; labels with the same new name become
+    one. If there are labels of an existing run, they are `expected` and returned; otherwise see
+    `order_labels`. Messages have the name of the data set, and a question about the settings that
+    choose the labels.
 
     Raises:
         UserError: There are not 2 to 1,000 labels, a label is not expected, or the label map or
@@ -112,12 +108,8 @@ def order_labels(
     """Sorts labels: in their declared order, or numbers by value and others alphabetically.
 
     For example, -1 comes before 0 and +1. With 0 and 1, neg and pos, no and yes, or false and true,
-    the second label is the positive one.
-
-    Args:
-        labels: Distinct labels.
-        positive: The label to put last, if there are two; empty: none.
-        declared: The order of the data set's authors; ignored if it lacks a label.
+    the second label is the positive one; a label named as `positive` is put last. The `declared`
+    order, of the data set's authors, is ignored if it lacks a label.
 
     Raises:
         UserError: `positive` is not one of the labels, or there are more than two.

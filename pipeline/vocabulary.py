@@ -23,11 +23,8 @@ _OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts ha
 class Vectorizer:
     """Converts texts to token ids, in the same way in training, prediction and export.
 
-    Args:
-        tokens: The vocabulary.
-        sequence_length: Tokens that are kept of each text.
-        truncate: Which tokens of a longer text are kept: `head` or `tail`.
-        punctuation: `drop` or `keep`; see `standardize`.
+    Of each text, `sequence_length` tokens are kept, at its `head` or `tail`. For `punctuation`, see
+    `standardize`.
 
     Attributes:
         tokens: The vocabulary; `tokens[i]` has id `i + FIRST_TOKEN_ID`.
@@ -93,14 +90,9 @@ class Vectorizer:
 def most_frequent_tokens(chunks: Iterable[Sequence[bytes]], *, vocab_size: int) -> list[str]:
     """Returns the vocabulary that TextVectorization.adapt would find, in a tenth of its time.
 
-    Like `adapt`, puts the alphabetically later one of two equally frequent tokens first.
-
-    Args:
-        chunks: Standardized texts, in chunks.
-        vocab_size: The largest number of token ids, with padding and out-of-vocabulary.
-
-    Returns:
-        At most `vocab_size - FIRST_TOKEN_ID` tokens, the most frequent first.
+    Like `adapt`, puts the alphabetically later one of two equally frequent tokens first. The chunks
+    are of standardized texts. There are at most `vocab_size` token ids, with padding and
+    out-of-vocabulary.
     """
     counts: collections.Counter[bytes] = collections.Counter()
     for chunk in chunks:
@@ -128,15 +120,9 @@ def load(path: Path) -> list[str]:
     try:
         tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        reason = f"{error.reason} at byte {error.start}"
-        raise RunError(f"{path} is not UTF-8 text ({reason})") from error
-    if not all(tokens):
-        raise RunError(f"{path} has an empty line ({tokens.index('') + 1}); it is damaged")
-    if _OOV_TOKEN in tokens:
-        raise RunError(f"{path} has {_OOV_TOKEN!r}, which is not a token of a text; it is damaged")
-    if len(set(tokens)) < len(tokens):
-        token, _ = collections.Counter(tokens).most_common(1)[0]
-        raise RunError(f"{path} has {token!r} twice; it is damaged")
+        raise RunError(f"{path} is damaged: {error}") from error
+    if len({*tokens, "", _OOV_TOKEN}) < len(tokens) + 2:
+        raise RunError(f"{path} is damaged: it has an empty line, {_OOV_TOKEN} or a line twice")
     return tokens
 
 

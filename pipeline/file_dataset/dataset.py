@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from pipeline.cache import Cache
 from pipeline.datasets import READ_BATCH
-from pipeline.file_dataset.checks import check_rows, check_train_split, log_findings
+from pipeline.errors import UserError
+from pipeline.file_dataset.checks import check_rows, log_findings
 from pipeline.file_dataset.parsed_rows import (
     SPLIT_NAMES,
     ParsedRows,
@@ -36,7 +37,7 @@ class RowDataset:
         settings: The settings for the rows.
         split_settings: The settings for the splits that the rows lack.
         cache: Stores the rows; None: a temporary cache.
-        label_names: The labels in the order of an existing run; None: sorted by `order_labels`.
+        label_names: The labels of an existing run; see `choose_labels`.
         with_progress: Wraps the rows while they are read, to show progress.
 
     Attributes:
@@ -72,7 +73,7 @@ class RowDataset:
         check_rows(source, rows, skip=settings.skip_bad_rows)
         self.label_names = choose_labels(
             self.name,
-            [label for label, *_ in rows.statistics["labels"]],
+            rows.statistics["labels"],
             settings.label_map,
             declared=rows.statistics["class_names"],
             positive=settings.positive_label,
@@ -81,9 +82,12 @@ class RowDataset:
         )
         self._rows = _number_labels(rows, settings.label_map, self.label_names)
         self._splits = make_splits(self._rows, split_settings)
-        if not split_settings.is_test_data:
-            check_train_split(source, rows, self._splits)
         self._positions = {split: self._splits.positions(split) for split in SPLIT_NAMES}
+        if not split_settings.is_test_data and not self.size("train"):
+            raise UserError(
+                f"{self.name} has no row in the train split; add rows, or try "
+                "--splits_from_names=false, or check --split_column and --drop_duplicates"
+            )
         self.derived_splits = self._splits.derived_splits
         self.fingerprint = rows.statistics["sha256"]
         if settings.label_map:
@@ -109,7 +113,7 @@ class RowDataset:
     def class_counts(self, split: str) -> list[int]:
         """Returns the number of examples of each label in a split, ordered as `label_names`."""
         labels = self._rows.examples.labels[self._positions[split]]
-        return [int((labels == number).sum()) for number in range(len(self.label_names))]
+        return np.bincount(labels, minlength=len(self.label_names)).tolist()
 
     def read(self, split: str) -> tf.data.Dataset:
         """Reads a split in the order of its rows; see `NamedDataset.read`."""
@@ -126,7 +130,7 @@ class RowDataset:
         """Logs the splits, and warnings about rows and labels."""
         if isinstance(self.source, FileSource):
             self.source.log()
-        log_findings(self.source, self._rows, self.label_names, self._splits)
+        log_findings(self.name, self._rows, self.label_names, self._splits)
 
     def _batches(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields texts <object>[N] and labels <int64>[N] of a split."""
@@ -138,7 +142,7 @@ def _number_labels(
     rows: ParsedRows, label_map: Mapping[str, str], label_names: Sequence[str]
 ) -> ParsedRows:
     """Replaces labels by their positions in `label_names`; -1 stays."""
-    found = [label_map.get(label, label) for label, *_ in rows.statistics["labels"]]
+    found = [label_map.get(label, label) for label in rows.statistics["labels"]]
     numbers = np.array([*map(label_names.index, found), -1])
     labels = numbers[rows.examples.labels.astype(np.int64)].astype(rows.examples.labels.dtype)
     return dataclasses.replace(rows, examples=dataclasses.replace(rows.examples, labels=labels))

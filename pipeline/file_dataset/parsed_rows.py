@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -22,10 +23,10 @@ SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
 _SHOWN_ROWS = 5
 
 
-class Statistics(TypedDict):
+class Statistics(TypedDict, total=False):
     """Statistics of rows, in JSON types."""
 
-    labels: list[tuple[str, int, int]]  # with the file number and the line of its first row
+    labels: list[str]  # in the order of their first rows
     bad_rows: int  # that cannot be used
     first_bad_rows: list[tuple[int, int, str]]  # file number, line and problem of the first few
     empty_texts: int
@@ -36,19 +37,12 @@ class Statistics(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class ParsedRows:
-    """The usable rows of files.
+    """The usable rows of files."""
 
-    Attributes:
-        examples: The texts as bytes. A label is an index into `statistics["labels"]`; -1 for none.
-        splits: <uint8>[N], an index into SPLIT_NAMES, from the file name or the split column.
-        hashes: <uint64>[N], of the texts.
-        statistics: Statistics of all rows.
-    """
-
-    examples: Examples
-    splits: np.ndarray
-    hashes: np.ndarray
-    statistics: Statistics
+    examples: Examples  # texts as bytes; a label is an index into `statistics["labels"]`, or -1
+    splits: np.ndarray  # <uint8>[N], an index into SPLIT_NAMES
+    hashes: np.ndarray  # <uint64>[N], of the texts
+    statistics: Statistics  # of all rows
 
 
 def save_parsed_rows(folder: Path, rows: Iterable[Row], class_names: Iterable[str] = ()) -> None:
@@ -59,17 +53,24 @@ def save_parsed_rows(folder: Path, rows: Iterable[Row], class_names: Iterable[st
     Raises:
         UserError: There are too many distinct labels.
     """
-    collector = _Collector()
-    collector.statistics["class_names"] = list(class_names)
+    statistics = Statistics(labels=[], bad_rows=0, first_bad_rows=[], empty_texts=0, sha256="")
+    numbers: dict[str | None, int] = {None: -1}  # of the labels
+    counts: collections.Counter[str] = collections.Counter()  # of rows, by their split columns
     splits, hashes = [np.empty(0, np.uint8)], [np.empty(0, np.uint64)]
 
     def chunks() -> Iterator[Chunk]:
-        usable = collector.usable(rows)
+        usable = _usable(rows, statistics)
         while chunk := list(itertools.islice(usable, READ_BATCH)):
             texts = [row.text for row in chunk]
             splits.append(np.array([SPLIT_NAMES.index(row.split) for row in chunk], np.uint8))
             hashes.append(np.array([_hash(text) for text in texts], np.uint64))
-            labels = np.array([collector.numbers[row.label] for row in chunk])
+            labels = np.array([numbers.setdefault(row.label, len(numbers) - 1) for row in chunk])
+            if len(numbers) - 1 > MAX_LABELS:
+                raise UserError(
+                    f"there are more than {MAX_LABELS} different labels, such as "
+                    f"{quote(chunk[-1].label)}; is --label_column right?"
+                )
+            counts.update(itertools.chain.from_iterable(row.split_columns for row in chunk))
             lengths = np.array([len(text) for text in texts])
             buckets = hash_buckets(np.array(texts, object)).numpy()
             yield np.frombuffer(b"".join(texts), np.uint8), lengths, labels, buckets
@@ -77,8 +78,11 @@ def save_parsed_rows(folder: Path, rows: Iterable[Row], class_names: Iterable[st
     write_examples(folder, chunks())
     np.save(folder / "splits.npy", np.concatenate(splits), allow_pickle=False)
     np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
-    content = json.dumps(collector.statistics)
-    (folder / "statistics.json").write_text(content, encoding="utf-8")
+    statistics["labels"] = [label for label in numbers if label is not None]
+    statistics["class_names"] = list(class_names)
+    total = sum(map(len, splits))
+    statistics["split_columns"] = [name for name in counts if counts[name] == total]
+    (folder / "statistics.json").write_text(json.dumps(statistics), encoding="utf-8")
 
 
 def load_parsed_rows(folder: Path) -> ParsedRows:
@@ -96,52 +100,19 @@ def load_parsed_rows(folder: Path) -> ParsedRows:
     return ParsedRows(examples, splits, hashes, statistics)
 
 
-class _Collector:
-    """Numbers the labels of rows and collects the statistics while the rows are read."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str | None, int] = {None: -1}
-        self.statistics: Statistics = {
-            "labels": [],
-            "bad_rows": 0,
-            "first_bad_rows": [],
-            "empty_texts": 0,
-            "class_names": [],
-            "split_columns": [],
-            "sha256": "",
-        }
-
-    def usable(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Yields the rows that can be used, and adds all rows to the statistics."""
-        statistics, content = self.statistics, hashlib.sha256()
-        split_columns: set[str] = set()
-        other_columns: set[str] = set()
-        for row in rows:
-            if row.problem:
-                statistics["bad_rows"] += 1
-                if statistics["bad_rows"] <= _SHOWN_ROWS:
-                    statistics["first_bad_rows"].append((row.file, row.line, row.problem))
-                continue
-            self._number_label(row)
-            statistics["empty_texts"] += not row.text.strip()
-            for name, is_split in row.unused_columns.items():
-                (split_columns if is_split else other_columns).add(name)
-            content.update(row.content())
-            yield row
-        statistics["split_columns"] = sorted(split_columns - other_columns)
-        statistics["sha256"] = content.hexdigest()
-
-    def _number_label(self, row: Row) -> None:
-        if row.label is None or row.label in self.numbers:
-            return
-        labels = self.statistics["labels"]
-        self.numbers[row.label] = len(labels)
-        labels.append((row.label, row.file, row.line))
-        if len(labels) > MAX_LABELS:
-            raise UserError(
-                f"there are more than {MAX_LABELS} different labels, such as {quote(row.label)}; "
-                "choose labels with fewer different values: is --label_column right?"
-            )
+def _usable(rows: Iterable[Row], statistics: Statistics) -> Iterator[Row]:
+    """Yields the rows that can be used, and adds all rows to the statistics."""
+    content = hashlib.sha256()
+    for row in rows:
+        if row.problem:
+            statistics["bad_rows"] += 1
+            if statistics["bad_rows"] <= _SHOWN_ROWS:
+                statistics["first_bad_rows"].append((row.file, row.line, row.problem))
+            continue
+        statistics["empty_texts"] += not row.text.strip()
+        content.update(row.content())
+        yield row
+    statistics["sha256"] = content.hexdigest()
 
 
 def _hash(text: bytes) -> int:

@@ -15,25 +15,14 @@ from pipeline.labels import label_text
 
 @dataclasses.dataclass(frozen=True)
 class RowSettings:
-    """The settings for reading rows; data in memory has no columns and no format.
+    """The settings for reading rows; data in memory has no columns and no format."""
 
-    Attributes:
-        text_columns: The columns with the text, which are joined by a space.
-        label_column: The column with the label.
-        split_column: The column with train, validation, test or unsupervised; empty for none.
-        skip_bad_rows: Whether to skip, and count, rows that cannot be used.
-        splits_from_names: Whether a word such as test in the name of a file determines its split.
-        positive_label: The label that becomes the second; empty: sorted by `order_labels`.
-        label_map: The new names of labels; labels that it lacks keep their names.
-        file_format: The format of the files.
-    """
-
-    text_columns: tuple[str, ...]
+    text_columns: tuple[str, ...]  # are joined by a space
     label_column: str
-    split_column: str
-    skip_bad_rows: bool = False
-    splits_from_names: bool = True
-    positive_label: str = ""
+    split_column: str  # with train, validation, test or unsupervised; empty for none
+    skip_bad_rows: bool = False  # whether to skip, and count, rows that cannot be used
+    splits_from_names: bool = True  # whether a word in the name of a file determines its split
+    positive_label: str = ""  # as in `choose_labels`
     label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     file_format: FileFormat = AUTO
 
@@ -48,8 +37,7 @@ class Row:
     label: str | None = None  # None in the unsupervised split
     split: str = "train"  # from the split column or the file name
     problem: str = ""  # why the row cannot be used; empty if it can
-    # Unused columns with a name such as `split`, and whether they contain a split here.
-    unused_columns: dict[str, bool] = dataclasses.field(default_factory=dict)
+    split_columns: tuple[str, ...] = ()  # unused columns such as `fold` that contain a split here
 
     def content(self) -> bytes:
         """Returns bytes that determine text, label and split, for a hash of several rows."""
@@ -85,16 +73,21 @@ def _make_file_row(
     file: int, line: int, record: Record | None, settings: RowSettings, split: str
 ) -> Row:
     """Converts a record to a row."""
-    if record is None:
-        return Row(file, line, problem="not a JSON object")
-    if None in record:
-        return Row(file, line, problem="more fields than the header has")
-    names = ",".join(settings.text_columns), settings.label_column, settings.split_column
+    try:
+        text, record = text_of(record, settings.text_columns), record or {}
+    except ValueError as error:
+        return Row(file, line, problem=str(error))
     word = record.get(settings.split_column) if settings.split_column else split
     label = record.get(settings.label_column)
-    row = make_row(file, line, text_of(record, settings.text_columns), label, word, names)
-    unused = {} if settings.split_column else _unused_columns(record, settings)
-    return dataclasses.replace(row, unused_columns=unused) if unused else row
+    row = make_row(file, line, text, label, word, (settings.label_column, settings.split_column))
+    used = (*settings.text_columns, settings.label_column)
+    unused = tuple(
+        name
+        for name, value in record.items()
+        if name and name.lower() in SPLIT_COLUMNS and name not in used
+        if isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
+    )
+    return row if settings.split_column else dataclasses.replace(row, split_columns=unused)
 
 
 def make_row(
@@ -102,30 +95,20 @@ def make_row(
 ) -> Row:
     """Checks the values of a row; `problem` of the row says why it cannot be used.
 
-    The `word` is that of the split. The `names` are those of the three columns, for messages.
+    The `word` is that of the split. The `names` are the columns of label and split, for messages.
     """
-    places = [f" in {quote(name)}" for name in names] or ["", "", ""]
+    label_place, split_place = [f" in {quote(name)}" for name in names] or ["", ""]
     if not isinstance(text, str | bytes):
-        return Row(file, line, problem=f"no text{places[0]}")
+        return Row(file, line, problem="no text")
     word = str(word or "").strip().lower()
     if word not in SPLIT_WORDS:
-        return Row(file, line, problem=f"{quote(word)}{places[2]} is not a split")
+        return Row(file, line, problem=f"{quote(word)}{split_place} is not a split")
     split = SPLIT_WORDS[word]
     try:
         name = "" if split == "unsupervised" else (label_text(label) or "").strip()
     except ValueError as error:
-        return Row(file, line, problem=f"{error}{places[1]} is not a label")
+        return Row(file, line, problem=f"{error}{label_place} is not a label")
     if not name and split != "unsupervised":
-        return Row(file, line, problem=f"no label{places[1]}")
+        return Row(file, line, problem=f"no label{label_place}")
     text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return Row(file, line, text, name or None, split)
-
-
-def _unused_columns(record: Record, settings: RowSettings) -> dict[str, bool]:
-    """Returns `Row.unused_columns` of a record."""
-    return {
-        name: isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
-        for name, value in record.items()
-        if name is not None and name.lower() in SPLIT_COLUMNS
-        if name not in (*settings.text_columns, settings.label_column)
-    }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.errors import RunError, UserError
 from pipeline.file_dataset.rows import Row, RowSettings, make_row, read_rows
-from pipeline.file_dataset.split_names import FileSplit, log_file_splits, split_of_file
+from pipeline.file_dataset.split_names import log_file_splits, split_of_file
 from pipeline.files.parquet import read_class_names
 from pipeline.files.records import PARQUET, data_suffix, find_files, translate_read_errors
 
@@ -29,7 +29,6 @@ class FileSource:
         kind: The key of the data's fingerprint.
         name: The name as the user typed it.
         files: The files, in the order of their numbers.
-        has_named_splits: Whether the name of a file assigns it to a split other than train.
         key: A cache key of the rows.
         question: For messages: a question about the settings that choose texts and labels.
 
@@ -43,15 +42,16 @@ class FileSource:
     def __init__(self, name: str, settings: RowSettings) -> None:
         self.name = name
         self._settings = settings
-        self._splits = _find_file_splits(name, settings)
+        paths = find_files(name)
+        root = Path(os.path.commonpath([path.parent for path in paths]))
+        by_name = settings.splits_from_names
+        self._splits = {path: split_of_file(path, root) if by_name else "train" for path in paths}
         self._versions = _versions(self._splits)
         self.files = list(self._splits)
-        is_named = any(found.split != "train" for found in self._splits.values())
-        self.has_named_splits = is_named and not settings.split_column
         # The key has the splits of the file names, but not the names: files that were copied, moved
         # or touched are the same data. It lacks the label map, which changes no row.
         self.key = {
-            "files": [[_sha256(path), found.split] for path, found in self._splits.items()],
+            "files": [[_sha256(path), split] for path, split in self._splits.items()],
             "columns": [*settings.text_columns, settings.label_column, settings.split_column],
             "format": dataclasses.astuple(settings.file_format),
         }
@@ -65,8 +65,7 @@ class FileSource:
             UserError: A file lacks a column.
             RunError: A file cannot be read, or changed in the meantime.
         """
-        splits_of = {path: found.split for path, found in self._splits.items()}
-        yield from read_rows(splits_of, self._settings)
+        yield from read_rows(self._splits, self._settings)
         if _versions(self.files) != self._versions:
             raise RunError(f"{self.name} changed while it was read; run the command again")
 
@@ -82,7 +81,8 @@ class FileSource:
 
     def log(self) -> None:
         """Logs the split of each file if the files are several, or if a name assigns a split."""
-        if (len(self.files) > 1 or self.has_named_splits) and not self._settings.split_column:
+        has_several = len(self.files) > 1 or set(self._splits.values()) != {"train"}
+        if has_several and not self._settings.split_column:
             log_file_splits(self._splits)
 
 
@@ -101,7 +101,6 @@ class ArrayData:
 
     kind = "arrays"
     class_names = ()
-    has_named_splits = False
     question = "are the texts and labels right?"
 
     def __post_init__(self) -> None:
@@ -127,15 +126,6 @@ class ArrayData:
         """Yields all rows, including those that cannot be used."""
         for position, values in enumerate(zip(self.texts, self.labels, self.splits, strict=True)):
             yield make_row(0, position, *values)
-
-
-def _find_file_splits(name: str, settings: RowSettings) -> dict[Path, FileSplit]:
-    """Finds the files of a data set, and the split of each."""
-    paths = find_files(name)
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    if settings.splits_from_names:
-        return {path: split_of_file(path, root) for path in paths}
-    return {path: FileSplit("train", "--splits_from_names=false") for path in paths}
 
 
 def _sha256(path: Path) -> str:

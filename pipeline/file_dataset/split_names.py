@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline.files.decoding import COMPRESSED
 
@@ -29,14 +28,7 @@ SPLIT_WORDS = {
 _SHOWN = 5  # files that a log line names
 
 
-class FileSplit(NamedTuple):
-    """The split of a file, and the reason for the log."""
-
-    split: str
-    reason: str
-
-
-def split_of_file(path: Path, root: Path) -> FileSplit:
+def split_of_file(path: Path, root: Path) -> str:
     """Finds the split of a file in its name, or in the name of a folder between it and `root`.
 
     Only the first and the last word of a name count: `test_2.csv` and `reviews-val.csv` name a
@@ -45,22 +37,19 @@ def split_of_file(path: Path, root: Path) -> FileSplit:
     """
     file = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     folders = [folder.name for folder in path.relative_to(root).parents]
-    for name, place in [(file.stem, "name"), *((name, f"folder {name}") for name in folders)]:
+    for name in (file.stem, *folders):
         words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
-        ends = {SPLIT_WORDS[word]: word for word in (words[-1:] + words[:1]) if word in SPLIT_WORDS}
-        if len(ends) == 1:
-            split, word = ends.popitem()
-            return FileSplit(split, f"its {place} has the word {word!r}")
+        ends = {SPLIT_WORDS[word] for word in (words[-1:] + words[:1]) if word in SPLIT_WORDS}
         if ends:
-            return FileSplit("train", f"its name has words for two splits: {', '.join(ends)}")
-    return FileSplit("train", "its name has no word for a split")
+            return ends.pop() if len(ends) == 1 else "train"
+    return "train"
 
 
-def log_file_splits(splits: Mapping[Path, FileSplit]) -> None:
-    """Logs the files of each split and why they are in it, one line per split."""
+def log_file_splits(splits: Mapping[Path, str]) -> None:
+    """Logs the files of each split, one line per split."""
     by_split: dict[str, list[str]] = {}
-    for path, found in splits.items():
-        by_split.setdefault(found.split, []).append(f"{path.name} ({found.reason})")
+    for path, split in splits.items():
+        by_split.setdefault(split, []).append(f"{path.parent.name}/{path.name}")
     for split, files in by_split.items():
         more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
         _log.info("split %s: %s%s", split, ", ".join(files[:_SHOWN]), more)

@@ -16,20 +16,13 @@ _DROPPED = len(SPLIT_NAMES)
 
 @dataclasses.dataclass(frozen=True)
 class SplitSettings:
-    """Settings for the splits that the files lack.
+    """Settings for the splits that the files lack."""
 
-    Attributes:
-        validation_fraction: Fraction of the train split, after the test split was taken from it.
-        test_fraction: Fraction of the train split.
-        drop_duplicates: Whether to drop train examples whose text is also in validation or test,
-            and validation examples whose text is also in test.
-        is_test_data: Whether nothing is trained on the rows: no split is taken from another, and
-            without a test split, the train split is the test split.
-    """
-
-    validation_fraction: float
-    test_fraction: float
-    drop_duplicates: bool = False
+    validation_fraction: float  # of the train split, after the test split was taken from it
+    test_fraction: float  # of the train split
+    drop_duplicates: bool = False  # see `_drop_copies`
+    # Whether nothing is trained on the rows: no split is taken from another, and without a test
+    # split, the train split is the test split.
     is_test_data: bool = False
 
 
@@ -87,12 +80,8 @@ def take_from_train(
 ) -> None:
     """Moves train examples to the missing splits `test` and `validation`; see `make_splits`.
 
-    Args:
-        missing: The names of the missing splits.
-        numbers: The split <uint8>[N] of each example, an index into SPLIT_NAMES; is changed.
-        hashes: <uint64>[N], of the texts.
-        examples: The examples, with labels and hash buckets.
-        settings: The fractions to move.
+    Changes `numbers` <uint8>[N], the split of each example as an index into SPLIT_NAMES. The
+    `hashes` <uint64>[N] are those of the texts.
     """
     for number in (_TEST, _VALIDATION):
         if SPLIT_NAMES[number] not in missing:

@@ -29,17 +29,10 @@ _OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     rb"BZh[1-9]1AY&SY": bz2.BZ2File,
     rb"\xfd7zXZ\x00": lzma.LZMAFile,
 }
-# The first bytes of files that are not text, and a description of such files.
-_BINARY_FORMATS = (
-    (b"PK\x03\x04", "a zip archive, as .zip and .xlsx files are"),
-    (b"\xd0\xcf\x11\xe0", "an old Office document, as .xls files are"),
-    (b"PAR1\x15", "a Parquet file"),
-    (b"ARROW1\0", "an Arrow file"),
-    (b"%PDF-", "a PDF document"),
-    (b"{\\rtf", "an RTF document"),
-    (b"SQLite format 3\0", "a database"),
-    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard"),
-    (b"7z\xbc\xaf", "a 7-Zip archive"),
+# The first bytes of .zip and .xlsx, .xls, Parquet, Arrow, PDF, RTF, SQLite, Zstandard and 7-Zip.
+_BINARY_STARTS = (
+    *(b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"PAR1\x15", b"ARROW1\0", b"%PDF-", b"{\\rtf"),
+    *(b"SQLite format 3\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
 )
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 _MAX_CONTROLS = 8  # a text may have this many control characters
@@ -132,24 +125,25 @@ def check_not_binary(start: bytes, name: str) -> None:
     Raises:
         UserError: They are those of a known binary format, or are compressed.
     """
-    found = (description for magic, description in _BINARY_FORMATS if start.startswith(magic))
-    if description := "still compressed" if _find_opener(start) else next(found, ""):
-        raise UserError(
-            f"{name} is {description}, not text; decompress it, or export its rows as CSV or JSON "
-            "Lines"
-        )
+    if start.startswith(_BINARY_STARTS) or _find_opener(start):
+        raise _binary_error(name)
+
+
+def _binary_error(name: str) -> UserError:
+    return UserError(
+        f"{name} is binary or still compressed, not text; decompress it, or export its rows as CSV "
+        "or JSON Lines"
+    )
 
 
 def _not_utf8_error(start: bytes, name: str, *, share: float) -> UserError | None:
     """Returns an error for UTF-16, UTF-32 and binary data: a larger share of control characters."""
     controls = len(start) - len(start.translate(None, _CONTROL_BYTES))
-    has_many = controls > max(share * len(start), _MAX_CONTROLS)
     wide = json.detect_encoding(start)
     if wide != "utf-8" and start.count(0) > share * len(start):
         return UserError(f"{name} looks like {wide.upper()}; if it is, add --encoding={wide}")
-    if has_many:
-        return UserError(f"{name} is binary, not text; export its rows as CSV or JSON Lines")
-    return None
+    has_many = controls > max(share * len(start), _MAX_CONTROLS)
+    return _binary_error(name) if has_many else None
 
 
 def _decode(path: Path, encoding: str) -> FileScan:

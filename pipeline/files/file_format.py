@@ -17,14 +17,19 @@ QUOTING = ("auto", "csv", "none")
 _NAMED_DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 
 
-def text_of(record: Record, columns: Sequence[str]) -> str | None:
+def text_of(record: Record | None, columns: Sequence[str]) -> str:
     """Joins the texts in some columns by a space; leaves out empty and missing ones.
 
-    Returns None if no column has a text, or if a column has another type.
+    Raises:
+        ValueError: The record cannot be used, or a column has another type; the message says why.
     """
+    if record is None:
+        raise ValueError("not a JSON object")
+    if None in record:
+        raise ValueError("more fields than the header has")
     found = [value for value in map(record.get, columns) if value is not None]
     if not found or not all(isinstance(value, str) for value in found):
-        return None
+        raise ValueError(f"no text in {quote(','.join(columns))}, which --text_column names")
     return " ".join(filter(None, found))
 
 
@@ -32,18 +37,13 @@ def text_of(record: Record, columns: Sequence[str]) -> str | None:
 class FileFormat:
     """The format of the user's files; `auto` is detected from the content of each file.
 
-    Attributes:
-        encoding: A Python codec such as utf-8, cp1252 or utf-16-le, or auto.
-        delimiter: The character between columns in CSV and TSV, a name such as `tab`, or auto.
-        quoting: `csv` if quotes enclose fields, `none` if they belong to the text, or auto.
-
     Raises:
         UserError: A value is invalid.
     """
 
-    encoding: str = "auto"
-    delimiter: str = "auto"
-    quoting: str = "auto"
+    encoding: str = "auto"  # or a Python codec such as utf-8, cp1252 or utf-16-le
+    delimiter: str = "auto"  # or the character between columns, or a name such as tab
+    quoting: str = "auto"  # or csv if quotes enclose fields, none if they belong to the text
 
     def __post_init__(self) -> None:
         if self.encoding != "auto" and not _is_encoding(self.encoding):

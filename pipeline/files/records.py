@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import glob
 import itertools
 import json
@@ -178,16 +177,12 @@ def _expand(pattern: str) -> list[Path]:
     # Path.glob accepts no absolute pattern. glob skips hidden names.
     found = (Path(file) for file in glob.glob(pattern, recursive=True))  # noqa: PTH207
     files = [file for file in found if not file.is_dir()]
-    is_run = functools.cache(_is_run)
-    runs = {
-        file: folder
-        for file in files
-        for folder in file.parents
-        if folder != fixed and folder.is_relative_to(fixed) and is_run(folder)
-    }
-    for folder in sorted(set(runs.values())):
+    folders = {folder for file in files for folder in file.parents}
+    below = (folder for folder in folders if folder != fixed and folder.is_relative_to(fixed))
+    runs = set(filter(_is_run, below))
+    for folder in sorted(runs):
         _log_run(folder)
-    return [file for file in files if file not in runs]
+    return [file for file in files if runs.isdisjoint(file.parents)]
 
 
 def _files_below(root: Path) -> Iterator[Path]:

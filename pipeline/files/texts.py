@@ -39,14 +39,10 @@ _START = 10_000  # characters; a header is shorter
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text to score.
+    """A text to score."""
 
-    Attributes:
-        text: The text in UTF-8; any bytes if it was typed or piped.
-        kept: The values of other columns to copy to the output, by name.
-    """
-
-    text: bytes
+    text: bytes  # in UTF-8; any bytes if it was typed or piped
+    # The values of other columns to copy to the output, by name.
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -155,32 +151,24 @@ def _read_rows(
 ) -> Iterator[Text]:
     count, first_problem = 0, ""
     for line, record in records:
-        text = text_of(record or {}, columns)
-        problem = _problem(record, text, columns, keep)
-        if record is not None and text is not None and not problem:
-            yield Text(text.encode(), {name: record[name] for name in keep})
-        elif skip_bad_rows:
-            count += 1
-            first_problem = first_problem or f"{path}:{line}: {problem}"
-        else:
-            raise UserError(f"{path}:{line}: {problem}; to skip such rows: --skip_bad_rows")
+        try:
+            text, kept = text_of(record, columns), _values(record or {}, keep)
+        except ValueError as error:
+            problem = f"{path}:{line}: {error}"
+            if not skip_bad_rows:
+                raise UserError(f"{problem}; to skip such rows: --skip_bad_rows") from error
+            count, first_problem = count + 1, first_problem or problem
+            continue
+        yield Text(text.encode(), kept)
     if count:
         _log.warning("skipped %d rows of %s, first: %s", count, path, first_problem)
 
 
-def _problem(
-    record: Record | None, text: str | None, columns: Sequence[str], keep: Sequence[str]
-) -> str:
-    """Returns why a record cannot be used; an empty string if it can."""
-    if record is None:
-        return "not a JSON object"
-    if None in record:
-        return "more fields than the header has"
-    if text is None:
-        names = ",".join(columns)
-        return f"no text in {quote(names)}; is --text_column={names} right?"
-    missing = [name for name in keep if name not in record]
-    return f"no {quote(missing[0])}, which --keep_columns names" if missing else ""
+def _values(record: Record, keep: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of the columns to copy; raises a ValueError if one is missing."""
+    if missing := [name for name in keep if name not in record]:
+        raise ValueError(f"no {quote(missing[0])}, which --keep_columns names")
+    return {name: record[name] for name in keep}
 
 
 def read_lines(file: IO[bytes], file_format: FileFormat, name: str) -> Iterator[Text]:

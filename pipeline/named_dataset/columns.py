@@ -34,13 +34,14 @@ def find_columns(
 
 
 def _scalar_types(features: tfds.features.FeatureConnector) -> dict[str, str]:
-    """Returns the type of each feature that has one value: ClassLabel, string, int32, bool, …."""
+    """Returns the type of each feature that can be a text or label: string, int32, …."""
     if not isinstance(features, tfds.features.FeaturesDict):
         return {}
     return {
         name: "ClassLabel" if has_names(feature) else feature.tf_dtype.name
         for name, feature in features.items()
         if isinstance(feature, tfds.features.Tensor) and feature.shape == ()
+        if not feature.tf_dtype.is_floating
     }
 
 
@@ -65,7 +66,7 @@ def _choose(
     features = builder.info.features
     parts = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     listed = [f"{name} ({type(part).__name__})" for name, part in parts.items()]
-    rule = "a single value per example" if kind == "label" else "texts, joined by a space"
+    rule = "a single value per example, no float" if kind == "label" else "texts, joined by a space"
     example = ",".join(list(obvious or usable)[: 1 if kind == "label" else 2]) or "NAME"
     raise UserError(
         f"{builder.name}: which feature is the {kind}? Name it, --{kind}_column={example} "
@@ -74,13 +75,5 @@ def _choose(
 
 
 def label_strings(labels: tf.Tensor) -> tf.Tensor:
-    """Returns labels [N] without names as strings <string>[N]: `4` for 4 and 4.0, `true`."""
-    if labels.dtype == tf.string:
-        return labels
-    if labels.dtype == tf.bool:
-        return tf.where(labels, "true", "false")
-    if not labels.dtype.is_floating:
-        return tf.strings.as_string(labels)
-    is_whole = labels == tf.round(labels)
-    whole = tf.strings.as_string(tf.cast(labels, tf.int64))
-    return tf.where(is_whole, whole, tf.strings.as_string(labels, shortest=True))
+    """Returns labels [N] without names as strings <string>[N], such as `4` or `true`."""
+    return labels if labels.dtype == tf.string else tf.strings.as_string(labels)

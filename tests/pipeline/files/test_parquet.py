@@ -109,7 +109,7 @@ def test_bad_rows_have_the_number_of_their_row(tmp_path):
     rows = list(FileSource(str(path), SETTINGS).rows())
     assert [(row.line, row.problem) for row in rows if row.problem] == [
         (4, "no label in 'label'"),
-        (5, "no text in 'text'"),
+        (5, "no text in 'text', which --text_column names"),
     ]
 
 
@@ -137,7 +137,7 @@ def test_a_column_of_splits_is_found_but_others_are_not_read(tmp_path):
     table = pa.table({"text": ["a"], "label": ["x"], "Split": ["test"], "image": [b"\xff"]})
     parquet.write_table(table, tmp_path / "a.parquet")
     (row,) = FileSource(str(tmp_path / "a.parquet"), SETTINGS).rows()
-    assert row.unused_columns == {"Split": True}
+    assert row.split_columns == ("Split",)
     ((_, record),) = read_records(tmp_path / "a.parquet", ["text"])
     assert set(record) == {"text", "Split"}
 

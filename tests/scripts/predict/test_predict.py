@@ -43,5 +43,5 @@ def test_predict_writes_no_partial_output(trained, run, tmp_path):
     path.write_text('{"text": "fine"}\n{"body": "no text"}\n')
     done = run("predict", f"--model_dir={trained}", f"--input={path}", f"--output={output}")
     assert done.returncode == 1
-    assert f"{path}:2: no text in 'text'; is --text_column=text right?" in done.stderr.decode()
+    assert f"{path}:2: no text in 'text', which --text_column names" in done.stderr.decode()
     assert not output.exists()
