@@ -61,15 +61,13 @@ class Metrics:
         """
         is_empty = math.isnan(mean(self._loss))
         results = {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
-        return results | ({} if self._has_both_labels() else {"auc": math.nan})
-
-    def _has_both_labels(self) -> bool:
-        """Returns whether examples of both labels were added; true for more than two classes."""
-        if self._auc is None:
-            return True
-        auc = self._auc  # its counts at each threshold cover all examples
-        positive = float(auc.true_positives[0] + auc.false_negatives[0])
-        return 0 < positive < positive + float(auc.true_negatives[0] + auc.false_positives[0])
+        if (auc := self._auc) is not None:
+            # Its counts at each threshold cover all examples.
+            positive = float(auc.true_positives[0] + auc.false_negatives[0])
+            negative = float(auc.true_negatives[0] + auc.false_positives[0])
+            if not positive or not negative:
+                results["auc"] = math.nan
+        return results
 
     def reset(self) -> None:
         """Resets all metrics."""
