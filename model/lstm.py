@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -60,12 +60,8 @@ def _cudnn_lstm(
     Returns:
         Outputs [T, B, U].
     """
-    steps, batch_size, units = (
-        tf.shape(sequences)[0],
-        tf.shape(sequences)[1],
-        recurrent_kernel.shape[0],
-    )
-    state = tf.zeros([1, batch_size, units], sequences.dtype)
+    steps, batch_size = tf.shape(sequences)[0], tf.shape(sequences)[1]
+    state = tf.zeros([1, batch_size, recurrent_kernel.shape[0]], sequences.dtype)
     weights = [tf.reshape(tf.transpose(weight), [-1]) for weight in (kernel, recurrent_kernel)]
     no_bias = tf.zeros_like(bias)  # cuDNN has a second bias
     return tf.raw_ops.CudnnRNNV3(
@@ -78,16 +74,10 @@ def _cudnn_lstm(
     ).output
 
 
-class _Activations(NamedTuple):
-    """The outputs of TensorFlow's BlockLSTMV2, each <float32>[T, B, U], in its order."""
-
-    input_gates: tf.Tensor
-    cells: tf.Tensor
-    forget_gates: tf.Tensor
-    output_gates: tf.Tensor
-    candidates: tf.Tensor
-    tanh_cells: tf.Tensor
-    outputs: tf.Tensor
+# The outputs of TensorFlow's BlockLSTMV2, each <float32>[T, B, U], in its order.
+_Activations = collections.namedtuple(
+    "_Activations", "input_gates cells forget_gates output_gates candidates tanh_cells outputs"
+)
 
 
 @tf.custom_gradient
@@ -132,12 +122,8 @@ def _fused_lstm(
         previous_outputs = tf.cast(activations.outputs[:-1], dtype)
         recurrent_gradient = _sum_of_products(previous_outputs, gate_gradients[1:])
         bias_gradient = tf.reduce_sum(tf.cast(gate_gradients, tf.float32), axis=[0, 1])
-        return (
-            sequence_gradients,
-            kernel_gradient,
-            recurrent_gradient,
-            tf.cast(bias_gradient, dtype),
-        )
+        bias_gradient = tf.cast(bias_gradient, dtype)
+        return sequence_gradients, kernel_gradient, recurrent_gradient, bias_gradient
 
     return tf.cast(activations.outputs, dtype), gradients
 
@@ -156,13 +142,8 @@ def _backpropagate(
 ) -> tf.Tensor:
     """Backpropagates through time, with as few operations per time step as possible.
 
-    Args:
-        activations: The outputs of the fused LSTM.
-        output_gradients: The gradients of the outputs, [T, B, U].
-        recurrent_kernel: [U, 4U].
-
-    Returns:
-        The gradients of the gates before their activation functions, [T, B, 4U].
+    From the gradients of the outputs [T, B, U] and the recurrent kernel [U, 4U], it computes the
+    gradients of the gates before their activation functions, [T, B, 4U].
     """
     sigmoid_gradient, tanh_gradient = tf.raw_ops.SigmoidGrad, tf.raw_ops.TanhGrad
     previous_cells = tf.pad(activations.cells[:-1], [[1, 0], [0, 0], [0, 0]])

@@ -100,14 +100,9 @@ class NeuralScorer(keras.layers.Layer):
         (Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, ICML 2017, eq. 1), by
         Gauss-Legendre quadrature.
 
-        Args:
-            token_ids: <int32>[T], without padding.
-            direction: <float32>[L]; the product of logits and direction is attributed.
-
-        Returns:
-            The contribution of each token <float32>[T], 0 for tokens that are not read, and the
-            baseline <float32>[], that of zero vectors. Their sum is the product of logits and
-            direction, up to the error of the quadrature.
+        The arguments and results are those of `TextClassifier.contributions`. The baseline is the
+        product for zero vectors. Tokens that are not read contribute 0. The sum has the error of
+        the quadrature.
         """
         vectors, lengths = self._embed(self.crop(token_ids[tf.newaxis], training=False))
         points, weights = np.polynomial.legendre.leggauss(_QUADRATURE_POINTS)  # between -1 and 1

@@ -140,13 +140,8 @@ class NgramScorer(keras.layers.Layer):
         Lee, A Unified Approach to Interpreting Model Predictions, NeurIPS 2017). If an n-gram
         occurs several times, its score is first divided among the occurrences.
 
-        Args:
-            token_ids: <int32>[T], without padding.
-            direction: <float32>[L]; the product of logits and direction is attributed.
-
-        Returns:
-            The contribution of each token <float32>[T], and the baseline <float32>[], that of the
-            bias. Their sum is the product of logits and direction.
+        The arguments and results are those of `TextClassifier.contributions`. The baseline is the
+        product for the bias.
         """
         hashes = _ngram_hashes(token_ids[tf.newaxis], self._max_tokens)[0]  # [T, max_tokens]
         features, indices, counts = tf.unique_with_counts(tf.reshape(hashes, [-1]))

@@ -69,7 +69,7 @@ def build_optimizer(
         RunError: The installed version of Keras sums the gradients of replicas differently.
     """
     _check_no_second_sum()
-    optimizer = _PresummedAdam(
+    optimizer = PresummedAdam(
         _learning_rate(config, steps),
         global_clipnorm=config.clip_norm or None,
         weight_decay=config.weight_decay or None,
@@ -92,8 +92,8 @@ def _learning_rate(
     return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
 
 
-class _PresummedGradients:
-    """A mixin for optimizers whose gradients are already summed over all replicas.
+class PresummedAdam(keras.optimizers.Adam):
+    """Adam with gradients that are already summed over all replicas.
 
     Keras clips the gradients of each replica before it sums them. Here clipping must apply to the
     sum, so that several replicas take the same steps as one. The overridden method is not public,
@@ -106,27 +106,20 @@ class _PresummedGradients:
         return grads_and_vars
 
 
-class _PresummedAdam(_PresummedGradients, keras.optimizers.Adam):
-    """Adam with gradients that are already summed over all replicas."""
-
-
-class PresummedSGD(_PresummedGradients, keras.optimizers.SGD):
-    """Unlike Adam, its step is proportional to the gradient, which a check needs."""
-
-
 def _check_no_second_sum() -> None:
     """Checks with a step of known length that Keras does not sum gradients over replicas.
 
-    A version of Keras that does not call the method of `_PresummedGradients` would sum the
-    gradients a second time: without an error, they would be multiplied by the number of replicas.
+    A version of Keras that does not call the overridden method would sum the gradients a second
+    time: without an error, they would be multiplied by the number of replicas.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return
-    variable, optimizer = keras.Variable(1.0), PresummedSGD(learning_rate=1.0)
+    # With these arguments, the first step for a gradient g is 2 * g / (g + 1).
+    variable, optimizer = keras.Variable(1.0), PresummedAdam(2.0, beta_2=0.0, epsilon=1.0)
     optimizer.build([variable])
     strategy.run(tf.function(lambda: optimizer.apply([tf.ones([])], [variable])))
-    if variable.numpy() != 0.0:
+    if abs(variable.numpy()) > 0.1:
         raise RunError(
             f"Keras {keras.__version__} sums the gradients of replicas differently than this "
             "program expects; install the version that setup.cfg requires, or use --distribute=none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from pipeline.file_dataset.dataset import RowDataset, RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.paths import expand_home, names_files
-from pipeline.text.standardization import standardize
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
 from trainer.monitoring.progress import with_progress
@@ -156,7 +155,7 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
     _check_classes(corpus, counts, config)
     _check_sizes(corpus, counts, config)
     _warn_of_rare_classes(corpus.dataset.label_names, counts["train"], config)
-    _check_texts(corpus.texts("train"), corpus.dataset, config)
+    _check_texts(corpus.texts("train"), config)
 
 
 def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
@@ -170,17 +169,19 @@ def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainCo
                 f"{config.dataset} has too few examples with label {quote(missing[0])}: "
                 f"{_describe(names, counts)}; each split needs examples of two labels, so give at "
                 f"least {1 + len(corpus.derived_splits)} different texts of each; or "
-                f"{_advise(split, corpus, config)}"
+                f"{_advise(split, corpus)}"
             )
         if missing:
             effect = ", so it is never predicted" if split == "train" else ""
-            _log.warning("the %s split has no example with %s%s", split, _list(missing), effect)
+            shown = _join(map(quote, missing), " and {} more labels")
+            _log.warning("the %s split has no example with label %s%s", split, shown, effect)
 
 
-def _list(names: Sequence[str]) -> str:
-    """Lists some labels for a message."""
-    more = f" and {len(names) - _SHOWN} more labels" if len(names) > _SHOWN else ""
-    return "label " * (len(names) == 1) + ", ".join(map(quote, names[:_SHOWN])) + more
+def _join(items: Iterable[str], more: str) -> str:
+    """Joins the first items for a message, with the number of the others in `more`."""
+    items = list(items)
+    others = len(items) - _SHOWN
+    return ", ".join(items[:_SHOWN]) + (more.format(others) if others > 0 else "")
 
 
 def _describe(names: Sequence[str], counts: dict[str, list[int]]) -> str:
@@ -198,25 +199,20 @@ def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConf
     sizes = {split: sum(class_counts) for split, class_counts in counts.items()}
     if "test" not in sizes:
         sizes["test"] = corpus.dataset.size("test")
-    minimum = {"validation": _MIN_VALIDATION_SIZE, "test": 1, "train": 1}
-    for split in minimum:
-        if sizes[split] < minimum[split]:
-            more = ", or add examples" if split in corpus.derived_splits else ""
+    for split, minimum in (("validation", _MIN_VALIDATION_SIZE), ("test", 1), ("train", 1)):
+        if sizes[split] < minimum:
             raise UserError(
-                f"{config.dataset} leaves {_count(sizes[split], 'example')} for the {split} split, "
-                f"of {_count(sum(sizes.values()), 'example')}; "
-                f"{_advise(split, corpus, config)}{more}"
+                f"{config.dataset} has too few examples: {sizes[split]} of {sum(sizes.values())} "
+                f"in the {split} split; {_advise(split, corpus)}, or add examples"
             )
 
 
-def _advise(split: str, corpus: Corpus, config: TrainConfig) -> str:
+def _advise(split: str, corpus: Corpus) -> str:
     """Suggests how to get more examples into a split."""
-    if split == "train":
-        flags = [f"--{derived}_fraction" for derived in sorted(corpus.derived_splits)]
-        return f"reduce {' or '.join(flags)}" if flags else "add training examples"
-    if split not in corpus.derived_splits:
-        return f"add examples to the {split} split"
-    return f"increase --{split}_fraction ({getattr(config, f'{split}_fraction')} now)"
+    if split in corpus.derived_splits:
+        return f"increase --{split}_fraction"
+    flags = [f"--{name}_fraction" for name in sorted(corpus.derived_splits) if split == "train"]
+    return f"reduce {' or '.join(flags)}" if flags else f"add examples to the {split} split"
 
 
 def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: TrainConfig) -> None:
@@ -228,77 +224,42 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
         if count < _FEW_EXAMPLES or count < fraction * total
     ]
     if rare:
-        more = f" and {len(rare) - _SHOWN} more such labels" if len(rare) > _SHOWN else ""
         _log.warning(
-            "%s: only %s%s of %d training examples: accuracy hardly measures such labels; see "
+            "%s: only %s of %d training examples: accuracy hardly measures such labels; see "
             "macro_f1 and confusion_matrix, and consider --class_weights=balanced",
-            config.dataset,
-            ", ".join(rare[:_SHOWN]),
-            more,
-            total,
+            *(config.dataset, _join(rare, " and {} more such labels"), total),
         )
 
 
-def _check_texts(texts: Examples, dataset: Dataset, config: TrainConfig) -> None:
+def _check_texts(texts: Examples, config: TrainConfig) -> None:
     """Checks that the standardized training texts have tokens; warns if some have none."""
-    if not len(texts):
+    empty, total = int(np.count_nonzero(texts.lengths == 0)), len(texts)
+    if empty == total:
+        dropped = ", or keep punctuation: --punctuation=keep" * (config.punctuation == "drop")
         raise UserError(
-            f"--dataset={config.dataset} has no texts to train on; add rows, or reduce "
-            f"--validation_fraction={config.validation_fraction} or "
-            f"--test_fraction={config.test_fraction}"
-        )
-    empty = int(np.count_nonzero(texts.lengths == 0))
-    if empty == len(texts):
-        raise UserError(
-            f"--dataset={config.dataset}: no text in the train split has a token "
-            f"({_count(empty, 'text')}); {_advise_empty(dataset, config)}"
+            f"--dataset={config.dataset}: none of the {total} texts in the train split has a "
+            f"token; name the column of the texts: --text_column (it is {config.text_column} now)"
+            f"{dropped}"
         )
     if empty:
         _log.warning(
-            "%s: %d of %s in the train split have no token; each is read as one "
+            "%s: %d of %d texts in the train split have no token; each is read as one "
             "out-of-vocabulary token",
-            config.dataset,
-            empty,
-            _count(len(texts), "text"),
+            *(config.dataset, empty, total),
         )
-
-
-def _advise_empty(dataset: Dataset, config: TrainConfig) -> str:
-    if config.punctuation == "drop" and _has_punctuation(dataset):
-        return "they contain only punctuation, which is dropped; add --punctuation=keep"
-    return f"name the column of the texts: --text_column (it is {config.text_column} now)"
-
-
-def _has_punctuation(dataset: Dataset) -> bool:
-    """Returns whether the train split has tokens if punctuation is kept."""
-    batches = dataset.read("train").as_numpy_iterator()
-    return any(standardize(texts, punctuation="keep").numpy().any() for texts, _ in batches)
 
 
 def warn_of_single_tokens(training: Examples, config: TrainConfig) -> None:
     """Warns if most texts of the train split, given as token ids, have only one token."""
-    single = int(np.count_nonzero(training.lengths == 1))
-    if 2 * single <= len(training):
-        return
-    if config.sequence_length == 1:
-        advice = "--sequence_length=1 keeps one token of each text; increase it"
-    else:
-        advice = (
-            "the model can only memorize such texts; check --text_column="
-            f"{config.text_column}, and that words are separated by spaces"
+    single, total = int(np.count_nonzero(training.lengths == 1)), len(training)
+    if 2 * single > total:
+        _log.warning(
+            "%s: %d of %d texts in the train split (%.0f%%) have one token, and the model can only "
+            "memorize them; check --text_column=%s and --sequence_length=%d, and that words are "
+            "separated by spaces",
+            *(config.dataset, single, total, 100 * single / total),
+            *(config.text_column, config.sequence_length),
         )
-    _log.warning(
-        "%s: %d of %s in the train split (%.0f%%) have one token; %s",
-        config.dataset,
-        single,
-        _count(len(training), "text"),
-        100 * single / len(training),
-        advice,
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def check_same_data(
@@ -311,8 +272,6 @@ def check_same_data(
     Raises:
         UserError: The data has changed.
     """
-    if not recorded:  # a run of an early version: computes no fingerprints
-        return
     current = corpus.fingerprints(splits)
     changed = [name for name in current if current[name] != recorded.get(name, current[name])]
     if changed:

@@ -16,14 +16,9 @@ from pipeline.files.paths import expand_home
 from pipeline.vocabulary import Vectorizer, fingerprint, save
 from trainer.agreement import check_same_examples
 from trainer.artifacts.run_record import RunRecord
-from trainer.artifacts.trained_run import TrainedRun, load, load_vocabulary
+from trainer.artifacts.trained_run import load, load_vocabulary
 from trainer.config import TrainConfig
-from trainer.data import (
-    check_data,
-    check_same_data,
-    make_vectorizer,
-    warn_of_single_tokens,
-)
+from trainer.data import check_data, check_same_data, make_vectorizer, warn_of_single_tokens
 from trainer.loop import TrainingLoop, total_steps
 from trainer.objectives.class_weights import class_weights
 from trainer.objectives.distillation import (
@@ -53,14 +48,8 @@ def prepare_run(
 ) -> TrainingLoop:
     """Prepares the training loop of a new or a resumed run.
 
-    For a new run, writes config.json, the vocabulary and the soft labels.
-
-    Args:
-        config: The settings.
-        corpus: The data.
-        model_dir: The folder of the run.
-        record: The record of a resumed run; None for a new run.
-        replicas: The replicas that train; None for one replica.
+    For a new run, which has no record yet, writes config.json, the vocabulary and the soft labels.
+    If `replicas` is None, one replica trains.
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
@@ -80,21 +69,25 @@ def prepare_run(
             record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
             _check_resumed(record, corpus, splits, model_dir)
+        training = splits["train"]
         if "unlabelled" in splits:
-            _apply_soft_labels(splits, model_dir, len(record.label_names))
+            training = _with_soft_labels(training, splits["unlabelled"], model_dir, len(names))
     loop = TrainingLoop(
         dataclasses.replace(record, config=config),
         model_dir,
         vocabulary=vocabulary,
-        training=_training(splits),
+        training=training,
         class_weights=weights,
         validation=splits["validation"],
         replicas=replicas,
     )
     if config.teacher and int(loop.state.step) == 0:
-        _copy_teacher_scorers(loop)
+        copy_scorers(loop.state.model, load(expand_home(config.teacher)).evaluator.model)
     if not loop.is_finished():
-        _record_changes(loop, record, model_dir)
+        if int(loop.state.step):
+            record.warn_of_changes(model_dir)
+        if record.config != config:
+            dataclasses.replace(record, config=config).write(model_dir)
     return loop
 
 
@@ -109,19 +102,14 @@ def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) ->
     return splits
 
 
-def _training(splits: _Splits) -> Examples:
-    """Returns all examples to train on."""
-    labelled, unlabelled = splits["train"], splits.get("unlabelled")
-    return labelled.concatenate(unlabelled) if unlabelled else labelled
-
-
-def _apply_soft_labels(splits: _Splits, model_dir: Path, class_count: int) -> None:
-    """Replaces the labels of all examples to train on by targets: labels or soft labels."""
+def _with_soft_labels(
+    labelled: Examples, unlabelled: Examples, model_dir: Path, class_count: int
+) -> Examples:
+    """Returns all examples to train on, with targets in place of labels."""
     logit_count = count_logits(class_count)
-    labelled = splits["train"]
     targets = to_targets(tf.constant(labelled.labels), logit_count).numpy()
-    splits["train"] = dataclasses.replace(labelled, labels=targets)
-    splits["unlabelled"] = apply_soft_labels(model_dir, splits["unlabelled"], logit_count)
+    labelled = dataclasses.replace(labelled, labels=targets)
+    return labelled.concatenate(apply_soft_labels(model_dir, unlabelled, logit_count))
 
 
 def _sizes(splits: _Splits) -> dict[str, int]:
@@ -137,16 +125,16 @@ def _create_run(
 ) -> RunRecord:
     """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits["train"], config)
+    training, names = splits["train"], corpus.dataset.label_names
     if "unlabelled" in splits:
-        _compute_soft_labels(
-            config, model_dir, vocabulary, corpus.dataset.label_names, splits["unlabelled"]
-        )
-    check_warmup_steps(config, total_steps(config, _training(splits)))
+        training = training.concatenate(splits["unlabelled"])
+        _compute_soft_labels(config, model_dir, vocabulary, names, splits["unlabelled"])
+    check_warmup_steps(config, total_steps(config, training))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
         config,
         precision=devices.choose_precision(config.precision),
-        label_names=corpus.dataset.label_names,
+        label_names=names,
         fingerprint=fingerprint(vocabulary),
         sizes=_sizes(splits),
         data=corpus.fingerprints(_names_in_corpus(splits)),
@@ -173,7 +161,7 @@ def _compute_soft_labels(
     unlabelled: Examples,
 ) -> None:
     """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
-    teacher = _load_teacher(config)
+    teacher = load(expand_home(config.teacher))
     check_teacher(teacher.config, config)
     if teacher.vectorizer.tokens != vocabulary:
         raise UserError(
@@ -189,10 +177,6 @@ def _compute_soft_labels(
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
     write_soft_labels(model_dir, probabilities[:, -count_logits(len(label_names)) :])
-
-
-def _load_teacher(config: TrainConfig) -> TrainedRun:
-    return load(expand_home(config.teacher))
 
 
 def _write_vocabulary(path: Path, vocabulary: list[str]) -> None:
@@ -216,15 +200,3 @@ def _check_resumed(record: RunRecord, corpus: Corpus, splits: _Splits, model_dir
             "name another --model_dir"
         )
     check_same_data(record.data, corpus, _names_in_corpus(splits), run=f"the run in {model_dir}")
-
-
-def _copy_teacher_scorers(loop: TrainingLoop) -> None:
-    copy_scorers(loop.state.model, _load_teacher(loop.config).evaluator.model)
-
-
-def _record_changes(loop: TrainingLoop, record: RunRecord, model_dir: Path) -> None:
-    """Warns of another environment, and saves changed settings to config.json."""
-    if int(loop.state.step):
-        record.warn_of_changes(model_dir)
-    if record.config != loop.config:
-        dataclasses.replace(record, config=loop.config).write(model_dir)

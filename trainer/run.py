@@ -166,7 +166,7 @@ def _fit_and_evaluate(loop: TrainingLoop, corpus: Corpus, model_dir: Path) -> di
         _log.info("%s is already trained; %s", model_dir, loop.advise_longer())
         return read_json(path)
     else:
-        History.recover(model_dir, epochs=int(loop.state.epoch))
+        History(model_dir, epochs=int(loop.state.epoch))  # adds a missing row
     state = loop.state
     results = load(model_dir).evaluate_split(corpus, "test") | {
         "best_epoch": int(state.best_epoch),

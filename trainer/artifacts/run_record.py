@@ -26,19 +26,6 @@ _EXACT_LIBRARIES = ("tensorflow", "keras")  # exact results depend on their kern
 _LIBRARIES = (*_EXACT_LIBRARIES, "tensorflow-datasets", "tensorboard", "numpy")
 _PROGRAM = "text-sentiment"
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# This version wrote no version to config.json. It chose the best epoch by the calibrated loss,
-# which cannot be compared with the uncalibrated loss of later versions.
-_UNVERSIONED = "0.1.0"
-# Settings that were removed, each with the value that had no effect.
-_REMOVED: dict[str, object] = {
-    "objective": "sentiment",
-    "init_from": "",
-    "adversarial": "none",
-    "perturbation": 0.5,
-    "label_smoothing": 0.0,
-    "gradient_accumulation": 1,
-    "ema": 0.0,
-}
 
 
 def _current_environment() -> dict[str, str]:
@@ -56,10 +43,8 @@ class RunRecord:
         label_names: The names of the labels.
         fingerprint: The SHA-256 of vocabulary.txt.
         sizes: The number of examples of each split that training reads.
-        data: The SHA-256 of each split, from `Corpus.fingerprints`; empty in a run of an early
-            version.
-        branches: The number of branches into which the model splits a batch; None in a run of an
-            early version.
+        data: The SHA-256 of each split, from `Corpus.fingerprints`.
+        branches: The number of branches into which the model splits a batch; None: the default.
         environment: The processor and the versions of libraries and of this program in the process
             that wrote config.json; for a new record, those of this process.
     """
@@ -123,9 +108,10 @@ class RunRecord:
             return None
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            _check_format(content, path)
             config = _read_config(content, path)
             _check_values(content, config)
+            found = {"processor": content.get("processor"), **content.get("versions", {})}
+            found[_PROGRAM] = content.get("program_version")
             return cls(
                 config=config,
                 precision=content["precision"],
@@ -134,7 +120,9 @@ class RunRecord:
                 sizes=content["reviews"],
                 data=content.get("data_sha256", {}),
                 branches=content.get("branches"),
-                environment=_recorded_environment(content),
+                environment={
+                    name: found[name] for name in _current_environment() if found.get(name)
+                },
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} is damaged ({error!r:.80}); restore a good copy") from error
@@ -166,8 +154,6 @@ class RunRecord:
             changes.append(
                 f"{self.branches} branches per batch, which are kept; {usual} would suit the cores"
             )
-        if self.environment.get(_PROGRAM) == _UNVERSIONED != __version__:
-            changes.append("the best validation loss so far is calibrated, the next ones are not")
         if changes:
             _log.warning(
                 "%s was started in another environment (%s): it is resumed, but its results may "
@@ -177,46 +163,20 @@ class RunRecord:
             )
 
 
-def _recorded_environment(content: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the environment in a config.json; an early version recorded only a part of it."""
-    found = {"processor": content.get("processor"), **content.get("versions", {})}
-    known = {name: found[name] for name in ("processor", *_EXACT_LIBRARIES) if found.get(name)}
-    return {**known, _PROGRAM: content.get("program_version", _UNVERSIONED)}
-
-
-def _check_format(content: Mapping[str, Any], path: Path) -> None:
-    found = content.get("format_version", 0)
-    if type(found) is not int:
-        raise ValueError(f"format_version is {str(found)[:50]!r}")
-    if found > _FORMAT:
-        raise RunError(
-            f"{path} has format {found}, but this version of the program, {__version__}, reads "
-            f"formats up to {_FORMAT}; use the version that wrote it: {_writer(content)}"
-        )
-
-
 def _read_config(content: Mapping[str, Any], path: Path) -> TrainConfig:
-    settings = {n: v for n, v in content["settings"].items() if (n, v) not in _REMOVED.items()}
-    unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(TrainConfig)})
-    if unknown:
-        raise RunError(
-            f"{path} has settings that this version of the program, {__version__}, does not have: "
-            f"{', '.join(unknown)!r:.80}; use the version that wrote it: {_writer(content)}"
-        )
-    try:
-        return TrainConfig(**settings)
-    except UserError as error:
-        raise RunError(
-            f"{path} has a setting that this version of the program, {__version__}, refuses "
-            f"({error}); if the file is not damaged, use the version that wrote it: "
-            f"{_writer(content)}"
-        ) from error
-
-
-def _writer(content: Mapping[str, Any]) -> str:
-    """Returns the version and the commit of the program that wrote a config.json."""
-    version = content.get("program_version", "an early version")
-    return f"{version!s:.40} (commit {content.get('commit') or 'unknown'!s:.40})"
+    """Checks the format, and returns the settings."""
+    settings, found = dict(content["settings"]), content.get("format_version", 0)
+    reason = f"format {found}"
+    if found <= _FORMAT:
+        try:
+            return TrainConfig(**settings)
+        except (TypeError, UserError) as error:  # a setting that does not exist, or its value
+            reason = str(error)
+    raise RunError(
+        f"{path} cannot be read by this version of the program, {__version__} ({reason}); if the "
+        "file is not damaged, use the version that wrote it: "
+        f"{content.get('program_version')!s:.40} (commit {content.get('commit')!s:.40})"
+    )
 
 
 def _check_values(content: Mapping[str, Any], config: TrainConfig) -> None:

@@ -1,4 +1,7 @@
-"""Calibration: fits the temperature, and measures the calibration error."""
+"""Calibration: fits the temperature, and measures the calibration error.
+
+The arguments are logits <float32>[N, L] and labels <int32>[N].
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     which count the examples of each label separately and add 1, change T more (Probabilistic
     Outputs for Support Vector Machines, 1999, section 2.2).
 
-    The loss is convex in 1 / T, so bisection finds the minimum.
-
-    Args:
-        logits: <float32>[N, L].
-        labels: <int32>[N]. The model must not be trained on these examples.
+    The loss is convex in 1 / T, so bisection finds the minimum. The model must not be trained on
+    these examples.
 
     Returns:
         T, from 1/100 to 10,000; 1 if all examples have one label, or there are none.
@@ -58,15 +58,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def cross_calibrated(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Divides the logits of each half of a split by the temperature fitted on the other half.
 
-    Metrics of the result are out-of-sample: no temperature is fitted to the labels that it is
-    evaluated on.
-
-    Args:
-        logits: <float32>[N, L].
-        labels: <int32>[N].
-
-    Returns:
-        Logits <float32>[N, L]. Each half has every other example of each label.
+    Metrics of the result <float32>[N, L] are out-of-sample: no temperature is fitted to the labels
+    that it is evaluated on. Each half has every other example of each label.
     """
     is_second = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -84,10 +77,6 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Examples are binned by the probability of the predicted label, into 15 bins of equal width
     from 0 to 1. With two classes it is at least 0.5, so only the upper 8 are used.
-
-    Args:
-        logits: <float32>[N, L].
-        labels: <int32>[N].
 
     Returns:
         The mean over the examples of |accuracy - mean probability| of their bin, 0 to 1; NaN if a

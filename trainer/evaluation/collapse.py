@@ -16,11 +16,8 @@ def warn_of_collapse(
 ) -> None:
     """Warns if accuracy has fallen to that of guessing, within two standard errors.
 
-    Args:
-        accuracy: The validation accuracy after an epoch.
-        before: Those after the epochs before it.
-        labels: The validation labels <int32>[N].
-        best_epoch: The number of the best epoch.
+    It is the accuracy on the validation labels <int32>[N] after an epoch; `before` has those of the
+    epochs before it.
     """
     guessing, error = np.bincount(labels).max() / len(labels), 0.5 / math.sqrt(len(labels))
     best = max(before, default=0.0)

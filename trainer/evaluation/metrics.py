@@ -1,4 +1,7 @@
-"""Metrics of logits and labels, over the batches of training and over a whole split."""
+"""Metrics of logits and labels, over the batches of training and over a whole split.
+
+Those of N examples of a split are labels <int32>[N] and logits <float32>[N, L].
+"""
 
 from __future__ import annotations
 
@@ -58,15 +61,13 @@ class Metrics:
         """
         is_empty = math.isnan(mean(self._loss))
         results = {m.name: math.nan if is_empty else float(m.result()) for m in self._all}
-        return results | ({} if self._has_both_labels() else {"auc": math.nan})
-
-    def _has_both_labels(self) -> bool:
-        """Returns whether examples of both labels were added; true for more than two classes."""
-        if self._auc is None:
-            return True
-        auc = self._auc  # its counts at each threshold cover all examples
-        positive = float(auc.true_positives[0] + auc.false_negatives[0])
-        return 0 < positive < positive + float(auc.true_negatives[0] + auc.false_positives[0])
+        if (auc := self._auc) is not None:
+            # Its counts at each threshold cover all examples.
+            positive = float(auc.true_positives[0] + auc.false_negatives[0])
+            negative = float(auc.true_negatives[0] + auc.false_positives[0])
+            if not positive or not negative:
+                results["auc"] = math.nan
+        return results
 
     def reset(self) -> None:
         """Resets all metrics."""
@@ -85,7 +86,7 @@ def mean(metric: keras.metrics.Mean) -> float:
 
 
 def mean_loss(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Computes the mean cross-entropy, in nats, of labels <int32>[N] and logits <float32>[N, L]."""
+    """Computes the mean cross-entropy of a split, in nats."""
     targets = to_targets(tf.constant(labels), logits.shape[1])
     return float(np.mean(cross_entropies(targets, logits)))
 
@@ -95,11 +96,8 @@ def compute_metrics(
 ) -> dict[str, float]:
     """Computes the metrics of a split.
 
-    Args:
-        labels: <int32>[N].
-        logits: <float32>[N, L].
-        is_fitted: Whether the temperature was fitted on this split. Then the calibration error is
-            out-of-sample; see `cross_calibrated`.
+    If `is_fitted`, the temperature was fitted on this split, and the calibration error is made
+    out-of-sample; see `cross_calibrated`.
 
     Returns:
         loss (nats), accuracy, macro_f1, auc and calibration_error (all 0 to 1); with more than 10
@@ -158,13 +156,7 @@ def _class_aucs(labels: np.ndarray, logits: np.ndarray) -> dict[int, float]:
 def compute_class_metrics(
     logits: np.ndarray, labels: np.ndarray, lengths: np.ndarray, names: Sequence[str]
 ) -> dict[str, object]:
-    """Computes the metrics of the predicted labels.
-
-    Args:
-        logits: <float32>[N, L].
-        labels: <int32>[N].
-        lengths: <int32>[N], the number of tokens of each example.
-        names: The names of the K labels.
+    """Computes the metrics of the predicted labels, for examples with `lengths` <int32>[N] tokens.
 
     Returns:
         For two classes, precision, recall and f1 of the second; for more, `classes` with the
@@ -185,9 +177,7 @@ def compute_class_metrics(
         aucs = _class_aucs(labels, logits)
         metrics = {
             "classes": {
-                name: {"examples": int(sizes[number])}
-                | by_class[number]
-                | {"auc": aucs.get(number)}
+                name: {"examples": int(sizes[number]), **by_class[number], "auc": aucs.get(number)}
                 for number, name in enumerate(names)
             }
         }
@@ -210,12 +200,7 @@ def _accuracy_by_length(is_correct: np.ndarray, lengths: np.ndarray) -> list[dic
 
 
 def errors_by_confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the positions <int64>[M] of misclassified examples, the most confident first.
-
-    Args:
-        logits: <float32>[N, L].
-        labels: <int32>[N].
-    """
+    """Returns the positions <int64>[M] of misclassified examples, the most confident first."""
     wrong = np.flatnonzero(predict_classes(logits) != labels)
     if logits.shape[1] == 1:
         confidence = np.abs(logits[wrong, 0])

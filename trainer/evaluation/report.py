@@ -1,4 +1,4 @@
-"""The report of an evaluation: errors.csv and curves.png."""
+"""The report of an evaluation, errors.csv and curves.png, from logits <float32>[N, L]."""
 
 from __future__ import annotations
 
@@ -48,13 +48,6 @@ def write_errors(
 
     A row has the probability of the second of two labels, or of the predicted one of more, the
     predicted label (`answer`), the label and the text. Bytes that are not UTF-8 are replaced.
-
-    Args:
-        path: The file.
-        texts: The texts of the examples.
-        logits: <float32>[len(texts), L].
-        labels: <int32>[len(texts)].
-        names: The names of the labels.
     """
     with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -73,12 +66,6 @@ def draw_curves(path: Path, logits: np.ndarray, labels: np.ndarray, names: Seque
     With more than two classes, each of the most frequent ones has a ROC and a precision-recall
     curve, and the reliability is that of the predicted label. The charts are empty where the curves
     are undefined; see `has_curves`.
-
-    Args:
-        path: The file.
-        logits: <float32>[N, L].
-        labels: <int32>[N].
-        names: The names of the labels.
     """
     # Imported here because loading a model imports this module, and predict draws nothing.
     from matplotlib.figure import Figure

@@ -22,10 +22,7 @@ def draw_confusion_matrix(
 ) -> np.ndarray:
     """Draws a confusion matrix of `drawn_classes` as a picture <uint8>[1, H, W, 4].
 
-    Args:
-        labels: <int32>[N].
-        predicted: <int64>[N], the predicted labels.
-        names: The names of the labels.
+    Both the labels <int32>[N] and the predicted labels <int64>[N] are numbers of `names`.
     """
     from sklearn.metrics import ConfusionMatrixDisplay  # slow to import
 

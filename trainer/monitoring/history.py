@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 class History:
     """Writes history.csv and curves.png, with a row and a point for each epoch.
 
-    Rows after the `epochs` epochs of the checkpoint are dropped.
+    Rows after the `epochs` epochs of the checkpoint are dropped. The last row is added if the
+    process was stopped between its checkpoint and `append`.
 
     Raises:
         RunError: history.csv is damaged.
@@ -37,11 +38,6 @@ class History:
                 len(self._rows),
                 epochs,
             )
-
-    @classmethod
-    def recover(cls, model_dir: Path, *, epochs: int) -> None:
-        """Adds the last row if the process was stopped after its checkpoint."""
-        cls(model_dir, epochs=epochs)
 
     def accuracies(self) -> list[float]:
         """Returns the validation accuracy of each epoch so far."""
@@ -65,8 +61,7 @@ class History:
     def prepare(self, row: Mapping[str, float]) -> None:
         """Saves an epoch's row next to history.csv until the epoch's checkpoint is saved.
 
-        Thus every row of history.csv has a checkpoint. If the process is killed between saving the
-        checkpoint and calling `append`, the row is added when the run is resumed.
+        Thus every row of history.csv has a checkpoint.
         """
         write_json(_format_row(row), self._next)
 

@@ -98,52 +98,29 @@ def read_cluster() -> Cluster:
             f"{_EXAMPLE}, with a different index for each worker"
         )
     jobs = content["cluster"]
-    _check_jobs(jobs)
-    addresses = tuple(address for job in _JOBS for address in jobs.get(job, ()))
-    for address in addresses:
-        if addresses.count(address) > 1:
-            raise _config_error("cluster has one address more than once:", address)
-    return Cluster(addresses, _worker_index(content.get("task"), jobs))
-
-
-def _check_jobs(jobs: Any) -> None:  # noqa: ANN401 any JSON value
-    """Checks the value of `cluster` in TF_CONFIG: addresses by job."""
-    if not isinstance(jobs, dict) or not jobs:
-        raise _config_error("cluster is empty, or not an object:", jobs)
+    if not isinstance(jobs, dict) or not jobs or not set(jobs) <= set(_JOBS):
+        raise _config_error("cluster is not an object with the jobs chief and worker only:", jobs)
     for job, addresses in jobs.items():
-        if job not in _JOBS:
-            raise _config_error(
-                f"cluster has the job {shorten(escape(str(job)))}, not chief or worker:", addresses
-            )
         if not isinstance(addresses, list) or not addresses or not all(map(_is_address, addresses)):
             raise _config_error(f"cluster.{job} is not a list of addresses, host:port:", addresses)
-    if len(jobs.get("chief", ())) > 1:
-        raise _config_error("cluster.chief has more than one address:", jobs["chief"])
-
-
-def _worker_index(task: object, jobs: dict[str, list[str]]) -> int:
-    """Returns the index of this worker among all workers, the chief included."""
-    if not isinstance(task, dict):
-        raise _config_error("task is missing, or not an object:", task)
-    job, index = task.get("type"), task.get("index")
-    if job not in list(jobs):  # a list, because `job` may not be hashable
-        raise _config_error(f"task.type is not one of {', '.join(jobs)}:", job)
-    if isinstance(index, str) and re.fullmatch("[0-9]{1,9}", index):  # TensorFlow accepts it too
-        index = int(index)
-    if type(index) is not int or not 0 <= index < len(jobs[job]):
-        raise _config_error(f"task.index is not from 0 to {len(jobs[job]) - 1}:", index)
-    return index + (len(jobs.get("chief", ())) if job == "worker" else 0)
+    addresses = [address for job in _JOBS for address in jobs.get(job, [])]
+    if len(set(addresses)) < len(addresses) or len(jobs.get("chief", [])) > 1:
+        raise _config_error("cluster has one address more than once, or several chiefs:", jobs)
+    try:
+        workers = jobs[content["task"]["type"]]
+        index = int(str(content["task"]["index"]))  # TensorFlow accepts a string too
+        own_address = dict(enumerate(workers))[index]
+    except (TypeError, LookupError, ValueError) as error:
+        problem = "task is not the type and the index of a worker in cluster:"
+        raise _config_error(problem, content.get("task")) from error
+    return Cluster(tuple(addresses), addresses.index(own_address))
 
 
 def _read_config() -> dict[str, Any]:
-    text = os.environ.get("TF_CONFIG", "")
     try:
-        content = json.loads(text or "{}")
+        content = json.loads(os.environ.get("TF_CONFIG") or "{}")
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"the environment variable TF_CONFIG is not JSON ({shorten(escape(str(error)))}); "
-            f"write, for example, {_EXAMPLE}, or unset it"
-        ) from error
+        raise _config_error("it is not JSON:", str(error)) from error
     if not isinstance(content, dict):
         raise _config_error("it is not an object:", content)
     return content
@@ -159,11 +136,8 @@ def _config_error(problem: str, value: object) -> UserError:
 
 def _is_address(value: object) -> bool:
     """Returns whether a value is an address, `host:port`."""
-    if not isinstance(value, str):
-        return False
-    host, _, port = value.rpartition(":")
-    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) < 2**16
-    return is_port and re.fullmatch(r"[^\s:/]+|\[[0-9a-fA-F:.%\w]+\]", host) is not None
+    match = re.fullmatch(r"([^\s:/]+|\[[0-9a-fA-F:.%\w]+\]):([0-9]{1,5})", str(value))
+    return isinstance(value, str) and match is not None and 0 < int(match[2]) < 2**16
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -44,7 +44,7 @@ def test_a_config_of_a_newer_version_is_refused_by_its_version(small_config, tmp
 
     edited(small_config, tmp_path, change)
     with pytest.raises(
-        RunError, match=rf"{__version__}, does not have: 'anvil, zipper'; .*9\.8\.7"
+        RunError, match=rf"program, {__version__} \(.*'zipper'\); .* wrote it: 9\.8\.7"
     ):
         RunRecord.read(tmp_path)
 
@@ -54,7 +54,7 @@ def test_a_config_of_a_newer_format_is_refused_by_its_version(small_config, tmp_
         content |= {"format_version": 99, "program_version": "9.8.7"}
 
     edited(small_config, tmp_path, change)
-    with pytest.raises(RunError, match=r"has format 99, .* wrote it: 9\.8\.7"):
+    with pytest.raises(RunError, match=r"\(format 99\); .* wrote it: 9\.8\.7"):
         RunRecord.read(tmp_path)
 
 
@@ -77,15 +77,3 @@ def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path
 
     edited(small_config, tmp_path, change)
     assert RunRecord.read(tmp_path).config == small_config
-
-
-def test_removed_settings_are_accepted_only_if_they_had_no_effect(small_config, tmp_path):
-    """A run of version 0.2.0 loads, unless it was trained in a way that no longer exists."""
-    neutral = {"objective": "sentiment", "adversarial": "none", "init_from": "", "ema": 0.0}
-    edited(small_config, tmp_path, lambda content: content["settings"].update(neutral))
-    assert RunRecord.read(tmp_path).config == small_config
-    for name, value in {"objective": "next_words", "adversarial": "virtual", "ema": 0.9}.items():
-        changed = neutral | {name: value}
-        edited(small_config, tmp_path, lambda content, new=changed: content["settings"].update(new))
-        with pytest.raises(RunError, match=f"does not have: '{name}'"):
-            RunRecord.read(tmp_path)

@@ -43,29 +43,23 @@ def test_the_chief_is_the_first_of_all_workers(monkeypatch, jobs, task, number):
     assert read_cluster() == Cluster(addresses, number)
 
 
+JOBS_ONLY = "cluster is not an object with the jobs chief and worker only: "
+NO_TASK = "task is not the type and the index of a worker in cluster: "
+TASKS = [
+    *(None, 1, {"type": "worker"}, {"type": "chief", "index": 0}, {"type": [], "index": 0}),
+    *({"type": "worker", "index": index} for index in (2, -1, True, 0.5, "one", None)),
+]
 WRONG = [
     ("5", "it is not an object: 5"),
     ("[]", "it is not an object"),
-    ("{cluster", "TF_CONFIG is not JSON"),
-    ("[" * 100_000, "TF_CONFIG is not JSON"),
-    ({"cluster": 5}, "cluster is empty, or not an object: 5"),
-    ({"cluster": {}}, "cluster is empty, or not an object: {}"),
-    ({"cluster": {"worker": TWO}}, "task is missing"),
-    ({"cluster": {"worker": TWO}, "task": 1}, "task is missing, or not an object: 1"),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker"}}, "index is not from 0 to 1: null"),
-    (
-        {"cluster": {"worker": TWO}, "task": {"type": "worker", "index": 2}},
-        "task.index is not from 0 to 1: 2",
-    ),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": -1}}, "not from 0 to 1: -1"),
-    ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": True}}, "not from 0 to 1"),
-    (
-        {"cluster": {"worker": TWO}, "task": {"type": "chief", "index": 0}},
-        "type is not one of worker",
-    ),
-    ({"cluster": {"worker": TWO}, "task": {"type": [], "index": 0}}, "type is not one of worker"),
-    ({"cluster": {"worker": TWO, "ps": ["a:1"]}, "task": WORKER_0}, "ps, not chief or worker"),
-    ({"cluster": {"worker": TWO, "chief": TWO}, "task": WORKER_0}, "more than one address"),
+    ("{cluster", "it is not JSON"),
+    ("[" * 100_000, "it is not JSON"),
+    ({"cluster": 5}, f"{JOBS_ONLY}5"),
+    ({"cluster": {}}, f"{JOBS_ONLY}{{}}"),
+    ({"cluster": {"worker": TWO, "ps": ["a:1"]}, "task": WORKER_0}, JOBS_ONLY),
+    ({"cluster": {"worker": TWO}}, f"{NO_TASK}null"),
+    *[({"cluster": {"worker": TWO}, "task": task}, NO_TASK + json.dumps(task)) for task in TASKS],
+    ({"cluster": {"worker": TWO, "chief": TWO}, "task": WORKER_0}, "several chiefs"),
     ({"cluster": {"worker": ["a:1", "a:1"]}, "task": WORKER_0}, "address more than once"),
     ({"cluster": {"worker": ["a:1", "a"]}, "task": WORKER_0}, "not a list of addresses"),
     ({"cluster": {"worker": ["a:99999"]}, "task": WORKER_0}, "not a list of addresses"),

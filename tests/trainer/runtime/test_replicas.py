@@ -175,5 +175,5 @@ def test_missing_devices_and_invalid_tf_config_are_user_errors(monkeypatch):
         open_replicas("multi_worker")
     assert open_replicas("auto").count == 1
     monkeypatch.setenv("TF_CONFIG", "{cluster")
-    with pytest.raises(UserError, match="TF_CONFIG is not JSON"):
+    with pytest.raises(UserError, match="TF_CONFIG is wrong: it is not JSON"):
         open_replicas("auto")
