@@ -37,6 +37,11 @@ _RUN_FILES = (
     "validation/projector_config.pbtxt",
 )
 _NOT_COPIED = shutil.ignore_patterns("lock", "export", "evaluation", "*tfevents*")
+# Settings that data in memory does not need.
+_FILE_SETTINGS = (
+    *("dataset", "text_column", "label_column", "split_column"),
+    *("encoding", "delimiter", "quoting"),
+)
 _MIN_UNFINISHED_AGE = 24 * 3600  # seconds; scripts.predict may be writing to the same folder
 
 
@@ -115,8 +120,10 @@ def _name_data(config: TrainConfig, data: ArrayData | None) -> TrainConfig:
     """Returns the settings with the name of the data in memory, if there is some."""
     if data is None:
         return config
-    if config.dataset not in (TrainConfig.dataset, data.name):
-        raise UserError(f"the data is in memory, so leave out dataset={config.dataset}")
+    for name in _FILE_SETTINGS:
+        value = getattr(config, name)
+        if value != getattr(TrainConfig, name) and (name, value) != ("dataset", data.name):
+            raise UserError(f"the data is in memory, so leave out {name}={value}")
     return dataclasses.replace(config, dataset=data.name)
 
 

@@ -41,7 +41,6 @@ def _scalar_types(features: tfds.features.FeatureConnector) -> dict[str, str]:
         name: "ClassLabel" if has_names(feature) else feature.tf_dtype.name
         for name, feature in features.items()
         if isinstance(feature, tfds.features.Tensor) and feature.shape == ()
-        if not feature.tf_dtype.is_floating
     }
 
 
@@ -66,7 +65,7 @@ def _choose(
     features = builder.info.features
     parts = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     listed = [f"{name} ({type(part).__name__})" for name, part in parts.items()]
-    rule = "a single value per example, no float" if kind == "label" else "texts, joined by a space"
+    rule = "a single value per example" if kind == "label" else "texts, joined by a space"
     example = ",".join(list(obvious or usable)[: 1 if kind == "label" else 2]) or "NAME"
     raise UserError(
         f"{builder.name}: which feature is the {kind}? Name it, --{kind}_column={example} "
@@ -75,5 +74,8 @@ def _choose(
 
 
 def label_strings(labels: tf.Tensor) -> tf.Tensor:
-    """Returns labels [N] without names as strings <string>[N], such as `4` or `true`."""
-    return labels if labels.dtype == tf.string else tf.strings.as_string(labels)
+    """Returns labels [N] without names as strings <string>[N]: `4` for 4 and 4.0, `true`."""
+    if labels.dtype == tf.string:
+        return labels
+    names = tf.strings.as_string(labels, shortest=labels.dtype.is_floating)
+    return tf.strings.regex_replace(names, r"\.0+$", "")

@@ -132,6 +132,8 @@ def test_data_in_memory_is_trained_on_in_any_thread_and_resumed(config, data, tm
         trainer.train(longer, tmp_path / "run", data=other)
     with pytest.raises(trainer.UserError, match=r"in memory, so leave out dataset=a\.csv"):
         trainer.train(dataclasses.replace(config, dataset="a.csv"), tmp_path / "new", data=data)
+    with pytest.raises(trainer.UserError, match="in memory, so leave out split_column=part"):
+        trainer.train(dataclasses.replace(config, split_column="part"), tmp_path / "n", data=data)
 
 
 @pytest.mark.usefixtures("small_ngram_tables")

@@ -63,6 +63,7 @@ def test_texts_are_joined_by_a_space(open_form):
         (THREE, [2, 0, -1], ("world", "sports", "business"), [2, 0, -1]),
         (np.int32, [4, 0, 0], ("0", "4"), [1, 0, 0]),
         (np.int64, [-1, 1, 10], ("-1", "1", "10"), [0, 1, 2]),
+        (np.float32, [5.0, 1.0, 2.5], ("1", "2.5", "5"), [2, 0, 1]),
         (np.bool_, [True, False, True], ("false", "true"), [1, 0, 1]),
         (TEXT, ["spam", "", "ham"], ("ham", "spam"), [1, -1, 0]),
     ],
@@ -87,7 +88,7 @@ def test_a_label_that_train_does_not_have_is_dropped_and_counted(open_form, proj
 @pytest.mark.parametrize(
     ("feature", "stored", "message"),
     [
-        (np.float32, [0.25, 1.0], "which feature is the label"),
+        (np.float32, np.arange(1001) / 7, "has more than 1000 labels"),
         (np.int32, range(1001), "has more than 1000 labels"),
         (TEXT, ["a", "a"], r"has 1 label.*'a'"),
         (tfds.features.ClassLabel(num_classes=1001), [0], "more than 1000 labels"),
