@@ -40,12 +40,10 @@ def from_arrays(
 
     Raises:
         UserError: There is not one label, and one split, per text.
-        TypeError: `texts` is a single string.
+        TypeError: An argument is not a list.
     """
-    from pipeline.file_dataset.sources import ArrayData
+    from pipeline.file_dataset.sources import ArrayData, to_tuple
 
-    if isinstance(texts, str | bytes):
-        raise TypeError("from_arrays takes a list of texts; for one text, write [text]")
-    texts = tuple(texts)
-    splits = ("train",) * len(texts) if splits is None else tuple(splits)
-    return ArrayData(texts, tuple(labels), splits, name)
+    texts = to_tuple(texts, "texts")
+    splits = ("train",) * len(texts) if splits is None else to_tuple(splits, "splits")
+    return ArrayData(texts, to_tuple(labels, "labels"), splits, name)

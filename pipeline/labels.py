@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from pipeline.errors import UserError, quote
 
 MAX_LABELS = 1000  # a column with more distinct values probably has texts or row numbers
@@ -21,8 +23,10 @@ def label_text(value: object) -> str | None:
     Raises:
         ValueError: The value has another type, or is not valid Unicode; the message names it.
     """
-    if hasattr(value, "item"):  # a NumPy scalar
-        value = value.item()
+    if getattr(value, "size", 1) != 1:
+        raise ValueError("an array")
+    if hasattr(value, "item"):  # a NumPy scalar; float32 keeps its shortest form, such as 0.1
+        value = float(str(value)) if isinstance(value, np.floating) else value.item()
     if isinstance(value, bytes):
         value = value.decode(errors="surrogateescape")
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -83,10 +87,11 @@ def choose_labels(
     labels = list(dict.fromkeys(label_map.get(label, label) for label in found))
     if expected is not None:
         if new := [label for label in labels if label not in expected]:
+            pairs = ",".join(map(":".join, [*label_map.items(), (new[0], expected[0])]))
             raise UserError(
                 f"{name} has the labels {join_labels(order_labels(labels))}, but the run was "
-                f"trained on {join_labels(expected)}; rename them, such as --label_map={new[0]}:"
-                f"{expected[0]}, or train another run on them: --model_dir=FOLDER"
+                f"trained on {join_labels(expected)}; rename them, such as --label_map={pairs}, or "
+                "train another run on them: --model_dir=FOLDER"
             )
         return tuple(expected)
     if unknown := [label for label in label_map if label not in found]:
@@ -97,6 +102,7 @@ def choose_labels(
     if not 2 <= len(labels) <= MAX_LABELS:
         count = f"more than {MAX_LABELS} labels" if labels[1:] else f"{len(labels)} label"
         listed = f" ({join_labels(labels)})" if labels else ""
+        question = "is --label_map right?" if len(found) > len(labels) == 1 else question
         raise UserError(f"{name} has {count}{listed}; it needs 2 to {MAX_LABELS}; {question}")
     renamed = dict.fromkeys(label_map.get(label, label) for label in declared)
     return order_labels(labels, positive=positive, declared=tuple(renamed))
@@ -150,7 +156,7 @@ def lookalikes(labels: Iterable[str]) -> list[tuple[str, ...]]:
     groups: dict[str | float, list[str]] = {}
     for label in labels:
         skeleton = _skeleton(label)
-        number = _number(skeleton)
+        number = {"false": 0.0, "true": 1.0}.get(skeleton, _number(skeleton))
         groups.setdefault(skeleton if number is None else number, []).append(label)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 

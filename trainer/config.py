@@ -248,12 +248,14 @@ class TrainConfig:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        if not self.dataset:
+            raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
         _ = self.file_format, self.label_mapping  # checks their values
         columns = (*self.text_columns, self.label_column)
         if "" in columns or len(set(columns)) < len(columns):
             raise UserError(
                 f"--text_column={shorten(self.text_column)} and --label_column="
-                f"{shorten(self.label_column)} must name different columns"
+                f"{shorten(self.label_column)} must name different columns, each once"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(

@@ -137,9 +137,12 @@ def _check_record(
     record.check_data_kind(is_in_memory, model_dir)
     differences = record.config.differences(config)
     if differences:
+        found = {difference.partition(" ")[0] for difference in differences}
+        may_change = ", ".join(name for name in changeable() if name not in found)
         raise UserError(
             f"{model_dir} contains a run with other settings: {', '.join(differences)}; use those "
-            f"settings, or name another --model_dir (only {', '.join(changeable())} may change)"
+            f"settings, or name another --model_dir (only {may_change} may change, and without "
+            "--decay, --max_steps may grow)"
         )
 
 

@@ -36,7 +36,8 @@ def check_rows(source: _Source, rows: ParsedRows, *, skip: bool) -> None:
     if bad:
         _log.warning("skipped %d rows of %s: %s", bad, name, listed)
     if not count:
-        raise UserError(f"{name} has no rows with a text and a label; {source.question}")
+        found = f" ({listed})" if bad else ""
+        raise UserError(f"{name} has no rows with a text and a label{found}; {source.question}")
     if rows.statistics["empty_texts"] == count:
         raise UserError(f"all {count} texts of {name} are empty; {source.question}")
 

@@ -99,13 +99,20 @@ def make_row(
     """
     label_place, split_place = [f" in {quote(name)}" for name in names] or ["", ""]
     if not isinstance(text, str | bytes):
-        return Row(file, line, problem="no text")
-    word = str(word or "").strip().lower()
-    if word not in SPLIT_WORDS:
-        return Row(file, line, problem=f"{quote(word)}{split_place} is not a split")
-    split = SPLIT_WORDS[word]
+        is_missing = text is None or str(text) in ("nan", "<NA>")  # as pandas writes them
+        problem = "no text" if is_missing else f"no text but {quote(str(text))}"
+        return Row(file, line, problem=problem)
+    word = word.decode(errors="replace") if isinstance(word, bytes) else str(word)
+    split = SPLIT_WORDS.get(word.strip().lower(), "")
+    if not split:
+        problem = f"{quote(word)}{split_place} is not a split, such as train or test"
+        return Row(file, line, problem=problem)
     try:
+        if isinstance(text, bytes):
+            text.decode()
         name = "" if split == "unsupervised" else (label_text(label) or "").strip()
+    except UnicodeDecodeError:
+        return Row(file, line, problem="the text is not UTF-8")
     except ValueError as error:
         return Row(file, line, problem=f"{error}{label_place} is not a label")
     if not name and split != "unsupervised":

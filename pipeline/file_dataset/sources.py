@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.errors import RunError, UserError
 from pipeline.file_dataset.rows import Row, RowSettings, make_row, read_rows
 from pipeline.file_dataset.split_names import log_file_splits, split_of_file
@@ -38,6 +40,7 @@ class FileSource:
     """
 
     kind = "files"
+    split_advice = "try --splits_from_names=false, or check --split_column"
 
     def __init__(self, name: str, settings: RowSettings) -> None:
         self.name = name
@@ -102,6 +105,7 @@ class ArrayData:
     kind = "arrays"
     class_names = ()
     question = "are the texts and labels right?"
+    split_advice = "check splits"
 
     def __post_init__(self) -> None:
         count = len(self.texts)
@@ -126,6 +130,24 @@ class ArrayData:
         """Yields all rows, including those that cannot be used."""
         for position, values in enumerate(zip(self.texts, self.labels, self.splits, strict=True)):
             yield make_row(0, position, *values)
+
+
+def to_tuple(values: Iterable[object], kind: str) -> tuple[object, ...]:
+    """Returns the values of a list, an array or a column; `kind` is their name in messages.
+
+    Raises:
+        TypeError: They are a single string, a table, or no list.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"the {kind} are one string; give a list, such as [text]")
+    if getattr(values, "shape", ())[1:] == (1,):  # a table with one column
+        values = np.asarray(values).ravel()
+    if not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise TypeError(
+            f"the {kind} are a {type(values).__name__} that is no list; give a list, an array of "
+            "one dimension, or one column of pandas"
+        )
+    return tuple(values)
 
 
 def _sha256(path: Path) -> str:

@@ -132,7 +132,7 @@ def check_not_binary(start: bytes, name: str) -> None:
 def _binary_error(name: str) -> UserError:
     return UserError(
         f"{name} is binary or still compressed, not text; decompress it, or export its rows as CSV "
-        "or JSON Lines"
+        "or JSON Lines (rename a Parquet file to .parquet)"
     )
 
 

@@ -28,8 +28,10 @@ def text_of(record: Record | None, columns: Sequence[str]) -> str:
     if None in record:
         raise ValueError("more fields than the header has")
     found = [value for value in map(record.get, columns) if value is not None]
-    if not found or not all(isinstance(value, str) for value in found):
-        raise ValueError(f"no text in {quote(','.join(columns))}, which --text_column names")
+    other = [f" but {quote(str(value))}" for value in found if not isinstance(value, str)]
+    if not found or other:
+        place = f"in {quote(','.join(columns))}, which --text_column names"
+        raise ValueError(f"no text{''.join(other[:1])} {place}")
     return " ".join(filter(None, found))
 
 

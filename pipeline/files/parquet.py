@@ -34,9 +34,11 @@ def read_parquet(
     for name in needed:
         if (count := columns.count(name)) != 1:
             found = shorten(", ".join(map(quote, columns[:20])), 200)
+            if count:
+                raise UserError(f"{path} has {count} columns {quote(name)}; rename the others")
             raise UserError(
-                f"{path} has {count or 'no'} column{'s' if count else ''} {quote(name)}, but "
-                f"{found}; name one with --text_column or --label_column (no commas in names)"
+                f"{path} has no column {quote(name)}, but {found}; name one with --text_column or "
+                "--label_column (no commas in names)"
             )
     encoding = "utf-8" if file_format.encoding == "auto" else file_format.encoding
     names = _names_of_integers(file)

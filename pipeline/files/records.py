@@ -123,7 +123,8 @@ def translate_read_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, csv.Error, zlib.error, lzma.LZMAError, *_PARSE_ERRORS) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise RunError(f"{path} cannot be read: {shorten(reason, 200)}") from error
+        kind = " as Parquet, which its name says" if data_suffix(path) == PARQUET else ""
+        raise RunError(f"{path} cannot be read{kind}: {shorten(reason, 200)}") from error
 
 
 def data_suffix(path: Path) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from absl import flags
 
-from pipeline import DATASETS
 from pipeline.errors import UserError, shorten
 from pipeline.files.paths import expand_home, names_files
 from scripts.cli import streams
@@ -54,9 +53,7 @@ def get_settings(model_dir: Path | None = None) -> TrainConfig:
     """
     names = [field.name for field in dataclasses.fields(TrainConfig)]
     values = {name: getattr(FLAGS, name) for name in names if FLAGS[name].present}
-    if values.get("dataset") == "":
-        raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
-    if "dataset" in values and names_files(FLAGS.dataset):
+    if values.get("dataset") and names_files(FLAGS.dataset):
         # Absolute, because later commands may run in another folder.
         values["dataset"] = str(get_local_path("dataset").absolute())
     for name in ("cache_dir", "teacher"):

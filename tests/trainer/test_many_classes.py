@@ -152,7 +152,7 @@ def test_the_best_epoch_has_the_best_value_of_best_metric(make_config, name, tmp
 
 
 def test_wrong_class_weights_create_no_run(make_config, tmp_path):
-    with pytest.raises(UserError, match="'neg' is not a label; write balanced"):
+    with pytest.raises(UserError, match="'neg' is not a label, or is there twice; write"):
         train(make_config(3, class_weights="neg:2"), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
 

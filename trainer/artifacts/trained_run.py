@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline import vocabulary
 from pipeline.corpus import Corpus
 from pipeline.errors import RunError, UserError, quote
 from pipeline.examples import Examples, unlabelled_examples
+from pipeline.file_dataset.sources import to_tuple
 from pipeline.labels import label_text
 from pipeline.vocabulary import Vectorizer
 from trainer.artifacts.checkpoints import restore_best
@@ -78,24 +79,22 @@ class TrainedRun:
     best_value: float
     data: dict[str, str]
 
-    def predict(self, texts: Sequence[bytes | str]) -> np.ndarray:
+    def predict(self, texts: Iterable[bytes | str]) -> np.ndarray:
         """Returns the probabilities of the K labels, <float32>[len(texts), K], in order.
 
         The texts are strings or UTF-8 bytes. Invalid UTF-8 is allowed.
 
         Raises:
-            TypeError: `texts` is a single string, or contains a value that is not a string.
+            TypeError: `texts` is not a list, or contains a value that is not a string.
         """
         return self.evaluator.predict(self._examples(texts))
 
-    def classify(self, texts: Sequence[bytes | str]) -> list[str]:
+    def classify(self, texts: Iterable[bytes | str]) -> list[str]:
         """Returns the most probable label of each text; see `predict`."""
         return [self.label_names[number] for number in self.predict(texts).argmax(axis=1)]
 
-    def _examples(self, texts: Sequence[bytes | str]) -> Examples:
-        if isinstance(texts, str | bytes):
-            raise TypeError("predict takes a list of texts; for one text, write predict([text])")
-        encoded = tf.constant([_to_bytes(text) for text in texts], tf.string)
+    def _examples(self, texts: Iterable[bytes | str]) -> Examples:
+        encoded = tf.constant([_to_bytes(text) for text in to_tuple(texts, "texts")], tf.string)
         return unlabelled_examples(self.vectorizer(encoded))
 
     def explain(self, text: bytes | str, label: str | None = None) -> Explanation:
@@ -133,7 +132,7 @@ class TrainedRun:
             float(baseline),
         )
 
-    def evaluate(self, texts: Sequence[bytes | str], labels: Sequence[object]) -> dict[str, object]:
+    def evaluate(self, texts: Iterable[bytes | str], labels: Iterable[object]) -> dict[str, object]:
         """Evaluates the model on labelled texts in memory.
 
         Args:
@@ -148,17 +147,12 @@ class TrainedRun:
             UserError: There is not one label per text, or a label is not one of the run.
             TypeError: As `predict`.
         """
-        if len(texts) != len(labels) or not len(texts):
-            raise UserError(f"there are {len(texts)} texts and {len(labels)} labels; give one each")
-        try:
-            names = [label_text(label) for label in labels]
-        except ValueError as error:
-            raise UserError(f"{error} is not a label") from error
-        names = [self.config.label_mapping.get(name or "", name) for name in names]
-        if unknown := [name for name in names if name not in self.label_names]:
-            raise self._unknown_label(unknown[0])
-        numbers = np.array([self.label_names.index(name) for name in names], np.int32)
-        examples = dataclasses.replace(self._examples(texts), labels=numbers)
+        examples = self._examples(texts)
+        numbers = np.array([self._number(name) for name in to_tuple(labels, "labels")], np.int32)
+        if len(examples) != len(numbers) or not len(numbers):
+            count = len(examples)
+            raise UserError(f"there are {count} texts and {len(numbers)} labels; give one each")
+        examples = dataclasses.replace(examples, labels=numbers)
         logits = self.evaluator.logits(examples, description="scoring")
         return {"dataset": "in memory"} | self._compute_metrics(examples, logits)
 
@@ -218,6 +212,16 @@ class TrainedRun:
             | compute_class_metrics(logits, examples.labels, examples.lengths, self.label_names)
         )
 
+    def _number(self, label: object) -> int:
+        try:
+            name = (label_text(label) or "").strip()
+        except ValueError as error:
+            raise UserError(f"{error} is not a label") from error
+        name = self.config.label_mapping.get(name, name)
+        if name not in self.label_names:
+            raise self._unknown_label(name)
+        return self.label_names.index(name)
+
     def _unknown_label(self, name: str | None) -> UserError:
         known = ", ".join(map(quote, self.label_names))
         return UserError(f"{quote(name)} is not a label of the run; choose one of {known}")
@@ -238,7 +242,7 @@ class TrainedRun:
             _log.warning("the report could not be written, but the metrics are valid: %s", reason)
 
 
-def _to_bytes(text: bytes | str) -> bytes:
+def _to_bytes(text: object) -> bytes:
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):

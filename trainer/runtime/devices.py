@@ -17,6 +17,9 @@ _MIN_BRANCH_SIZE = 8  # examples; smaller branches cost more time than they save
 _THREADS_VARIABLE = "TF_NUM_INTRAOP_THREADS"  # an environment variable of TensorFlow
 _TENSOR_CORES = (7, 0)  # the first compute capability with tensor cores for float16
 
+# TensorFlow counts the graphs of all runs in a process as one function that is traced too often.
+tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in str(record.msg))
+
 
 def choose_precision(setting: str) -> str:
     """Returns the Keras dtype policy for the setting `precision` on this machine.

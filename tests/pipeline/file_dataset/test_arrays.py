@@ -84,7 +84,11 @@ def test_labels_become_text(labels, expected):
         (["a", "b"], ["x", "\ud800"], ":1: .* is not a label;"),
         (["a", None], ["x", "y"], ":1: no text;"),
         (pd.Series(["a", None]), ["x", "y"], ":1: no text;"),
-        ([3, "a"], ["x", "y"], ":0: no text;"),
+        ([3, "a"], ["x", "y"], ":0: no text but '3';"),
+        ([pd.NA, "a"], ["x", "y"], ":0: no text;"),
+        ([b"\xff", "a"], ["x", "y"], ":0: the text is not UTF-8;"),
+        ([["a"], "b"], ["x", "y"], ":0: no text but"),
+        (["a", "b"], [np.eye(2)[0], "x"], ":0: an array is not a label;"),
     ],
 )
 def test_a_bad_row_is_an_error_with_its_position_or_skipped(texts, labels, problem):
@@ -100,8 +104,18 @@ def test_the_number_of_labels_and_splits_is_checked_at_once():
         pipeline.from_arrays(["a", "b"], ["x"], name="mine")
     with pytest.raises(UserError, match="in memory has 1 texts, but 2 splits"):
         pipeline.from_arrays(["a"], ["x"], splits=["train", "test"])
-    with pytest.raises(TypeError, match="a list of texts"):
+    with pytest.raises(TypeError, match="the texts are one string"):
         pipeline.from_arrays("a b", ["x"] * 3)
+    for table in (np.eye(2), pd.DataFrame({"a": ["b"], "c": ["d"]}), None):
+        with pytest.raises(TypeError, match="is no list; give a list"):
+            pipeline.from_arrays(table, ["x", "y"])
+
+
+def test_labels_keep_the_shortest_form_of_their_type_and_no_spaces():
+    arrays = opened_arrays(TEXTS, np.where(np.arange(len(TEXTS)) % 2, 0.1, 0.7).astype(np.float32))
+    assert arrays.label_names == ("0.1", "0.7")
+    spaced, table = [" neg ", "pos"] * (len(TEXTS) // 2), pd.DataFrame({"text": TEXTS})
+    assert opened_arrays(table, spaced).label_names == ("neg", "pos")
 
 
 def test_splits_are_named_by_words():

@@ -167,7 +167,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, data):
     content = bytearray(write(path, write_page_checksum=True).read_bytes())
     if data.draw(st.booleans(), "is cut"):
         path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-        with pytest.raises(RunError, match=r"a\.parquet cannot be read: [^\n]+$"):
+        with pytest.raises(RunError, match=r"a\.parquet cannot be read as Parquet, [^:]*: [^\n]+$"):
             list(FileSource(str(path), SETTINGS).rows())
         return
     for _ in range(3):

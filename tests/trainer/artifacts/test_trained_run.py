@@ -26,7 +26,7 @@ def test_predicting_a_single_string_is_a_type_error(trained):
     run = load(str(trained))
     for text in ("one text", b"one text"):
         with pytest.raises(
-            TypeError, match=r"a list of texts; for one text, write predict\(\[text\]\)"
+            TypeError, match=r"the texts are one string; give a list, such as \[text\]"
         ):
             run.predict(text)
     with pytest.raises(TypeError, match="not int"):
