@@ -109,7 +109,8 @@ def _open_data(run: TrainedRun) -> tuple[Corpus, bool]:
         return open_corpus(config, label_names=names), False
     if has_files and not corpus.dataset.size(FLAGS.split):
         raise UserError(f"{name} has no {FLAGS.split} split; use --split=test")
-    _log.info("%s: other data than that of the run; evaluating its %s split", name, FLAGS.split)
+    size = corpus.dataset.size(FLAGS.split)
+    _log.info("%s: other data than that of the run; evaluating %d texts", name, size)
     return corpus, True
 
 

@@ -257,6 +257,11 @@ class TrainConfig:
                 f"--text_column={shorten(self.text_column)} and --label_column="
                 f"{shorten(self.label_column)} must name different columns, each once"
             )
+        if not re.fullmatch(r"(balanced|.*:.*)?", self.class_weights, re.DOTALL):
+            raise UserError(
+                f"--class_weights={shorten(self.class_weights)} is neither balanced nor weights by "
+                "label, such as neg:1,pos:3"
+            )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
                 f"--encoder={shorten(self.encoder)} is unknown; choose none, or one or "

@@ -115,6 +115,7 @@ class TrainingLoop:
             self._checkpoints.restore_before(int(state.step))
         about = (devices.describe(), state.model.dtype_policy.name, state.model.count_params())
         start = "resuming at" if is_resumed else "starting at"
+        start = "finished at" if self.is_finished() else start
         _log.info("%s, %s, %d parameters; %s step %d", *about, start, int(state.step))
 
     def is_finished(self) -> bool:

@@ -53,6 +53,7 @@ def test_training_prints_nothing_but_its_own_lines(train_process):
     lines = train_process.stderr.splitlines()
     always = [line[10:] for line in lines if not re.search(r"ETA|\d s so far$", line)]
     beginnings = (
+        f"{train_process.model_dir}: a new run on imdb_offline",
         "labels: 0 = neg, 1 = pos (positive)",
         "imdb_offline: source of each split: train: train, validation: taken from train, ",
         "imdb_offline: examples: ",

@@ -44,7 +44,7 @@ def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, value: fl
         f"The data set is `{dataset}`. Numbers of examples: {sizes}.",
         "## Results",
         f"The model is that of epoch {best_epoch}, which has the best validation {metric}: "
-        f"{value:.4f}.",
+        f"{value:.4f} (a loss is that before calibration).",
         _results(model_dir),
         "## Limits",
         _limits(record.config, dataset),

@@ -38,7 +38,8 @@ def test_a_model_card_contains_no_local_path(trained, small_config):
         for field in dataclasses.fields(small_config)
         if type(field.default) is str and not field.metadata["choices"]
     }
-    for name in ("encoder", "profile_steps", "encoding", "delimiter", "label_map"):  # no paths
+    no_paths = ("encoder", "profile_steps", "encoding", "delimiter", "label_map", "class_weights")
+    for name in no_paths:
         del paths[name]
     config = dataclasses.replace(small_config, ngrams=2, **paths)
     record = dataclasses.replace(record, config=config)
