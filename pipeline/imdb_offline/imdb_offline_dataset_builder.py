@@ -59,8 +59,10 @@ def split_of(text: str) -> str:
     return "test" if int.from_bytes(digest[:8], "big") % 100 < _TEST_PERCENT else "train"
 
 
-def read_reviews() -> list[tuple[str, str]]:
-    """Returns the (text, label) pairs whose source is `imdb`; a label is `neg` or `pos`.
+def read_reviews(source: str = "imdb") -> list[tuple[str, str]]:
+    """Returns the (text, label) pairs of a source; a label is `neg` or `pos`.
+
+    The source `rotten_tomatoes` has 8,530 sentences.
 
     Raises:
         UserError: The package is not installed, or its file has another SHA-256.
@@ -76,4 +78,4 @@ def read_reviews() -> list[tuple[str, str]]:
             f"--force-reinstall --no-deps {_PACKAGE}"
         )
     rows = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
-    return [(row["text"], _LABELS[row["label"]]) for row in rows if row["source"] == "imdb"]
+    return [(row["text"], _LABELS[row["label"]]) for row in rows if row["source"] == source]

@@ -4,34 +4,48 @@ Trains each method on the train split of --dataset, which the recipes divide int
 validation, and measures accuracy and macro F1 on the test split. The time is measured from texts in
 memory to a fitted model. It includes the vocabulary, tracing, validation, checkpoints and training
 the teacher. It excludes imports, reading the data set and scoring the test split. Methods with
-random numbers run once per seed, each in its own process.
+random numbers run once per seed, each in its own process. With --data_sets, each seed has other
+training examples, so all methods run once per seed.
 Progress goes to stderr, a Markdown table to stdout.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
+from scripts.dev.data_sets import NAMES, write_data_set
 from scripts.dev.measuring import check_names, format_table, measure_in_process
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Results = dict[str, list[dict[str, float]]]  # what `measure` returns for each seed, by method
 
+_COLUMNS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "loss": "loss",
+    "calibration_error": "calibration error",
+}
 _RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-_DETERMINISTIC = ("TF-IDF of words", "TF-IDF of words and pairs", "NB-SVM")  # one seed is enough
 # Each recipe, and the recipe of its teacher.
 _TEACHERS: dict[str, str | None] = {"fast": None, "quick": "fast", "tutorial": None}
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
+    flags.DEFINE_list("data_sets", "", f"in place of --dataset: all, or some of {NAMES}")
     flags.DEFINE_list("methods", "", "methods to compare; empty: all")
     flags.DEFINE_integer("seeds", 3, "number of seeds, from 0", lower_bound=1)
     flags.DEFINE_string("picture", "", "file for a picture of accuracy against time")
@@ -50,7 +64,9 @@ def main() -> None:
         return
     known = [*BASELINES, *_TEACHERS]
     check_names("methods", known)
-    results = _measure_all(FLAGS.methods or known)
+    check_names("data_sets", [*NAMES, "all"])
+    names = NAMES if "all" in FLAGS.data_sets else FLAGS.data_sets or [FLAGS.dataset]
+    results = {name: _measure_all(name, FLAGS.methods or known) for name in names}
     print(_format_table(results))
     if FLAGS.json:
         Path(FLAGS.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -58,23 +74,30 @@ def main() -> None:
         _draw(results, Path(FLAGS.picture))
 
 
-def _measure_all(methods: list[str]) -> Results:
+def _measure_all(data_set: str, methods: list[str]) -> Results:
+    """Measures methods on one of NAMES, or on --dataset."""
+    from scripts.dev.methods import RANDOM
+
     results: Results = {}
     for method in methods:
-        for seed in range(1 if method in _DETERMINISTIC else FLAGS.seeds):
+        is_random = data_set in NAMES or method in RANDOM or method in _TEACHERS
+        for seed in range(FLAGS.seeds if is_random else 1):
             with tempfile.TemporaryDirectory() as folder:
-                result = _measure_in_process(method, seed, Path(folder))
-            streams.print_message(f"{method}, seed {seed}: {result}")
+                result = _measure_in_process(method, seed, Path(folder), data_set)
+            streams.print_message(f"{data_set}: {method}, seed {seed}: {result}")
             results.setdefault(method, []).append(result)
     return results
 
 
-def _measure_in_process(method: str, seed: int, folder: Path) -> dict[str, float]:
+def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> dict[str, float]:
     """Measures a method in its own process; adds the seconds of its teacher, if it has one."""
     arguments, teacher_seconds = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"], 0.0
     if teacher := _TEACHERS.get(method):
-        teacher_seconds = _measure_in_process(teacher, seed, folder)["seconds"]
+        teacher_seconds = _measure_in_process(teacher, seed, folder, data_set)["seconds"]
         arguments.append(f"--teacher={folder / teacher}")
+    if data_set in NAMES:
+        write_data_set(data_set, seed, folder / "data.csv")
+        arguments += [f"--dataset={folder / 'data.csv'}", "--split_column=split"]
     if method in _TEACHERS:
         arguments.insert(0, f"--flagfile={_RECIPES_DIR / method}.flags")
     result = measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
@@ -89,25 +112,37 @@ def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
     return seconds, statistics.mean(accuracies), deviation
 
 
-def _format_table(results: Results) -> str:
+def _format_table(all_results: dict[str, Results]) -> str:
     rows = []
-    for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
-        seconds, accuracy, deviation = _summarize(per_seed)
-        spread = f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
-        name = f"**`{method}.flags`**" if method in _TEACHERS else method
-        macro_f1 = statistics.mean(result["macro_f1"] for result in per_seed)
-        cells = [f"{seconds:.1f}", f"{accuracy:.4f}{spread}", f"{macro_f1:.4f}", len(per_seed)]
-        rows.append([name, *cells])
-    return format_table(["", "seconds to train", "test accuracy", "macro F1", "seeds"], rows)
+    for data_set, results in all_results.items():
+        for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
+            seconds, _, deviation = _summarize(per_seed)
+            name = f"**`{method}.flags`**" if method in _TEACHERS else method
+            means = [statistics.mean(result[key] for result in per_seed) for key in _COLUMNS]
+            cells = ["-" if math.isnan(mean) else f"{mean:.4f}" for mean in means]
+            cells[0] += f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
+            rows.append([data_set, name, f"{seconds:.1f}", *cells, len(per_seed)])
+    return format_table(["", "", "seconds to train", *_COLUMNS.values(), "seeds"], rows)
 
 
-def _draw(results: Results, path: Path) -> None:
-    """Draws accuracy against seconds, with one standard deviation as error bars."""
+def _draw(all_results: dict[str, Results], path: Path) -> None:
+    """Draws accuracy against seconds for each data set."""
     from matplotlib.figure import Figure
+
+    rows = math.ceil(len(all_results) / 2)
+    size = (8, 4.5) if len(all_results) == 1 else (13, 4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    all_axes = figure.subplots(rows, min(2, len(all_results)), squeeze=False).flat
+    for axes, (data_set, results) in zip(all_axes, all_results.items(), strict=False):
+        _draw_axes(axes, results)
+        axes.set_title(data_set)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_axes(axes: Axes, results: Results) -> None:
+    """Draws accuracy against seconds, with one standard deviation as error bars."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
     for method, per_seed in results.items():
         seconds, accuracy, deviation = _summarize(per_seed)
         name, color, weight = method, "tab:gray", "normal"
@@ -122,7 +157,6 @@ def _draw(results: Results, path: Path) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.3, y=0.1)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
