@@ -103,12 +103,12 @@ def _train(
     with replicas.fail_together():
         record = RunRecord.read(model_dir)
         _check_record(record, config, model_dir, is_in_memory=data is not None)
-        if record is None:
-            _log.info("%s: a new run on %s", model_dir, config.dataset)
-        else:
+        if record is not None:
             remove_unfinished(model_dir, older_than=_MIN_UNFINISHED_AGE)
         names = record.label_names if record else None
         corpus = open_corpus(config, data=data, label_names=names)
+    if record is None:
+        _log.info("%s: a new run on %s", model_dir, config.dataset)
     loop = prepare_run(config, corpus, model_dir, record=record, replicas=replicas)
     check_same_state(replicas, loop.state)
     # From here on, all workers check for signals at the same steps.
