@@ -18,7 +18,7 @@ _SHOWN = 5  # labels that a message names
 def label_text(value: object) -> str | None:
     """Returns a string, UTF-8 bytes, a bool or a number as the name of a label: 4.0 is 4.
 
-    Returns None for None and NaN. The value may be a NumPy scalar.
+    Spaces around it are left out. Returns None for None and NaN. The value may be a NumPy scalar.
 
     Raises:
         ValueError: The value has another type, or is not valid Unicode; the message names it.
@@ -35,7 +35,7 @@ def label_text(value: object) -> str | None:
         raise ValueError(f"a {type(value).__name__}")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if re.search("[\ud800-\udfff]", text := str(value)):
+    if re.search("[\ud800-\udfff]", text := str(value).strip()):
         raise ValueError("invalid Unicode")
     return text
 

@@ -91,7 +91,7 @@ def most_frequent_tokens(chunks: Iterable[Sequence[bytes]], *, vocab_size: int) 
     """Returns the vocabulary that TextVectorization.adapt would find, in a tenth of its time.
 
     Like `adapt`, puts the alphabetically later one of two equally frequent tokens first. The chunks
-    are of standardized texts. There are at most `vocab_size` token ids, with padding and
+    are standardized texts. There are at most `vocab_size` token ids, with padding and
     out-of-vocabulary.
     """
     counts: collections.Counter[bytes] = collections.Counter()

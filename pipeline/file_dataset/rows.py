@@ -110,7 +110,7 @@ def make_row(
     try:
         if isinstance(text, bytes):
             text.decode()
-        name = "" if split == "unsupervised" else (label_text(label) or "").strip()
+        name = "" if split == "unsupervised" else label_text(label)
     except UnicodeDecodeError:
         return Row(file, line, problem="the text is not UTF-8")
     except ValueError as error:

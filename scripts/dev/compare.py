@@ -118,11 +118,14 @@ def _format_table(all_results: dict[str, Results]) -> str:
         for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
             seconds, _, deviation = _summarize(per_seed)
             name = f"**`{method}.flags`**" if method in _TEACHERS else method
-            means = [statistics.mean(result[key] for result in per_seed) for key in _COLUMNS]
-            cells = ["-" if math.isnan(mean) else f"{mean:.4f}" for mean in means]
+            cells = [_format_mean([r[key] for r in per_seed if key in r]) for key in _COLUMNS]
             cells[0] += f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
             rows.append([data_set, name, f"{seconds:.1f}", *cells, len(per_seed)])
     return format_table(["", "", "seconds to train", *_COLUMNS.values(), "seeds"], rows)
+
+
+def _format_mean(values: list[float]) -> str:
+    return f"{statistics.mean(values):.4f}" if values else "-"
 
 
 def _draw(all_results: dict[str, Results], path: Path) -> None:

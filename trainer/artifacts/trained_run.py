@@ -214,7 +214,7 @@ class TrainedRun:
 
     def _number(self, label: object) -> int:
         try:
-            name = (label_text(label) or "").strip()
+            name = label_text(label) or ""
         except ValueError as error:
             raise UserError(f"{error} is not a label") from error
         name = self.config.label_mapping.get(name, name)
