@@ -15,8 +15,7 @@ from model.ngrams import NgramScorer
 class TextClassifier(keras.Model):
     """An ensemble of scorers. Its logits are the means of their logits.
 
-    Each scorer has a separate loss. With a single loss of the mean logits, the n-gram scorer would
-    fit the labels within an epoch, and the neural scorers would learn nothing.
+    Each neural scorer has a separate loss. The n-gram scorer is not trained by gradients.
 
     Args:
         scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
@@ -28,7 +27,8 @@ class TextClassifier(keras.Model):
 
     Attributes:
         scorers: All scorers.
-        trained_scorers: The scorers that are not frozen.
+        own_scorers: The scorers that are not a teacher's.
+        trained_scorers: Those of them that are neural; the training steps change only these.
         temperature: The divisor of the logits outside training, which calibrates the probabilities.
     """
 
@@ -46,7 +46,8 @@ class TextClassifier(keras.Model):
             shape=(), initializer="ones", trainable=False, name="temperature", dtype="float32"
         )
         self.scorers = list(scorers)
-        self.trained_scorers = self.scorers[-1:] if is_student else self.scorers
+        self.own_scorers = self.scorers[-1:] if is_student else self.scorers
+        self.trained_scorers = [s for s in self.own_scorers if isinstance(s, NeuralScorer)]
         for scorer in self.scorers:
             scorer.trainable = scorer in self.trained_scorers
 
@@ -78,9 +79,7 @@ class TextClassifier(keras.Model):
             branch = token_ids[start:end]
             # Without this scope, TensorBoard's graph shows a separate model for each branch.
             with tf.name_scope(f"branch_{number}"):
-                logits.append(
-                    tf.stack([scorer(branch, training=training) for scorer in scorers], axis=1)
-                )
+                logits.append(tf.stack([s(branch, training=training) for s in scorers], axis=1))
         return tf.concat(logits, axis=0)
 
     def contributions(

@@ -105,6 +105,8 @@ class Corpus:
             UserError: The split is empty.
             RunError: The data set is damaged.
         """
+        if split == "validation" and not self.has_validation:
+            raise self._no_examples(split)
         source = self._token_ids(self._source(split), vectorizer)
         dropped = int((source.labels < 0).sum())
         if dropped and split == self._source(split):
@@ -114,12 +116,23 @@ class Corpus:
             )
         examples = source[self._mask(split, source)]
         if not len(examples):
-            raise UserError(
-                f"{self.dataset.name} has no examples in its {split} split with "
-                f"--validation_fraction={self.split_settings.validation_fraction}; try another "
-                "value"
-            )
+            raise self._no_examples(split)
         return examples
+
+    def _no_examples(self, split: str) -> UserError:
+        return UserError(
+            f"{self.dataset.name} has no examples in its {split} split with "
+            f"--validation_fraction={self.split_settings.validation_fraction}; try another value"
+        )
+
+    @property
+    def has_validation(self) -> bool:
+        """Returns whether there is a validation split: in the data set, or taken from train."""
+        if self.split_settings.validation_fraction:
+            return True
+        if isinstance(self.dataset, RowDataset):
+            return self.dataset.size("validation") > 0
+        return "validation" in self.dataset.splits
 
     @property
     def derived_splits(self) -> frozenset[str]:
@@ -134,9 +147,11 @@ class Corpus:
         The test split is included only for a RowDataset, which has its counts already, and if it
         is taken from the train split.
         """
+        validation = ["validation"] if self.has_validation else []
         if isinstance(self.dataset, RowDataset):
-            return {split: self.dataset.class_counts(split) for split in SPLIT_NAMES[:3]}
-        splits = ("train", "validation", *(self._missing & {"test"}))
+            splits = ("train", *validation, "test")
+            return {split: self.dataset.class_counts(split) for split in splits}
+        splits = ("train", *validation, *(self._missing & {"test"}))
         classes = len(self.dataset.label_names)
         return {s: np.bincount(self.texts(s).labels, minlength=classes).tolist() for s in splits}
 
@@ -146,7 +161,7 @@ class Corpus:
             self.dataset.log_findings()
             return
         sources = {**dict.fromkeys(self._missing, "taken from train"), **self.dataset.sources}
-        listed = ", ".join(f"{split}: {sources[split]}" for split in SPLIT_NAMES[:3])
+        listed = ", ".join(f"{s}: {sources[s]}" for s in SPLIT_NAMES[:3] if s in sources)
         _log.info("%s: source of each split: %s", self.dataset.name, listed)
 
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
@@ -192,8 +207,9 @@ class Corpus:
 
     @property
     def _missing(self) -> frozenset[str]:
-        """Returns the names of the splits that the data set lacks."""
-        return frozenset({"validation", "test"} - self.dataset.splits)
+        """Returns the names of the splits that are taken from the train split."""
+        wanted = {"validation", "test"} if self.split_settings.validation_fraction else {"test"}
+        return frozenset(wanted - self.dataset.splits)
 
     @functools.cached_property
     def _split_numbers(self) -> np.ndarray:

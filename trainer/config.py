@@ -43,6 +43,9 @@ def _setting(
     return dataclasses.field(default=default, metadata=metadata | {"may_change": may_change})
 
 
+_MIN_FRACTION = 0.001  # of a split
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The settings of a run. Each field is also a flag of scripts.train.
@@ -73,13 +76,14 @@ class TrainConfig:
     )
     validation_fraction: float = _setting(
         0.2,
-        "fraction of the train split that becomes the validation split, if the data has none",
-        between=(0.001, 0.9),
+        "fraction of the train split that becomes the validation split, if the data has none; 0: "
+        "none, only with --encoder=none, which is validated by cross-fitting",
+        between=(0.0, 0.9),
     )
     test_fraction: float = _setting(
         0.2,
         "fraction of the train split that becomes the test split, if the data has none",
-        between=(0.001, 0.9),
+        between=(_MIN_FRACTION, 0.9),
     )
     skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")
     splits_from_names: bool = _setting(
@@ -269,6 +273,12 @@ class TrainConfig:
             )
         if not self.encoders and not self.ngrams:
             raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
+        if self.validation_fraction < _MIN_FRACTION * bool(self.validation_fraction or self.encoders):
+            raise UserError(
+                f"--validation_fraction={self.validation_fraction} is out of range; it must be at "
+                f"least {_MIN_FRACTION}, or 0 with --encoder=none (an encoder needs a validation "
+                "split: it decides which epoch is best)"
+            )
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
             raise UserError(
                 "--teacher needs a model with a scorer besides the last encoder; add --ngrams or "

@@ -200,7 +200,7 @@ def _check_sizes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConf
     if "test" not in sizes:
         sizes["test"] = corpus.dataset.size("test")
     for split, minimum in (("validation", _MIN_VALIDATION_SIZE), ("test", 1), ("train", 1)):
-        if sizes[split] < minimum:
+        if split in sizes and sizes[split] < minimum:
             raise UserError(
                 f"{config.dataset} has too few examples: {sizes[split]} of {sum(sizes.values())} "
                 f"in the {split} split; {_advise(split, corpus)}, or add examples"

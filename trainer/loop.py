@@ -45,7 +45,9 @@ _PROGRESS_VALUES = ("loss", "accuracy", "examples_per_second")  # beside the pro
 
 
 def total_steps(config: TrainConfig, training: Examples) -> int:
-    """Returns the number of steps of a run."""
+    """Returns the number of steps of a run; 0 for n-grams alone, which need no steps."""
+    if not config.encoders:
+        return 0
     steps = config.epochs * batches_per_epoch(training, config.batch_size)
     return min(steps, config.max_steps) if config.max_steps else steps
 
@@ -90,7 +92,8 @@ class TrainingLoop:
         self._vocabulary, self._label_names = vocabulary, record.label_names
         self._steps_per_epoch = batches_per_epoch(training, config.batch_size)
         self._total_steps = total_steps(config, training)
-        self._epochs = math.ceil(self._total_steps / self._steps_per_epoch)
+        # Without steps, an epoch is only the fit of the n-grams and its validation.
+        self._epochs = math.ceil(self._total_steps / self._steps_per_epoch) or 1
         self._is_compiled = False
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         with replicas.strategy.scope():
@@ -127,6 +130,8 @@ class TrainingLoop:
 
     def advise_longer(self) -> str:
         """Returns the advice for training a finished run longer."""
+        if not self._total_steps:
+            return "n-grams alone are not trained for longer"
         needed = ["--early_stopping_patience"] if self._is_stale() else []
         if int(self.state.epoch) >= self._epochs:
             if self.config.decay != "none":
@@ -149,11 +154,12 @@ class TrainingLoop:
         try:
             with self._translate_errors():
                 if not int(self.state.step):
-                    self._objective.adapt(self._training)
+                    self._adapt()
                     self._summaries.write_graph(self._objective.graph())
                     self._save()  # from now on, a missing checkpoint is an error
                 while not self.is_finished():
-                    self._train_epoch()
+                    if self._total_steps:
+                        self._train_epoch()
                     self._validate_epoch()
                 self._log_end()
         except Interrupted:
@@ -162,6 +168,13 @@ class TrainingLoop:
         finally:
             for report in (self._progress, self._profile, self._summaries):
                 report.close()
+
+    def _adapt(self) -> None:
+        """Fits the n-grams. Without training steps, they are the training metrics' only source."""
+        outputs = self._objective.adapt(self._training)
+        if not self._total_steps:
+            self.state.epoch_metrics.reset()  # an earlier process may have been stopped after this
+            self.state.epoch_metrics.update(outputs)
 
     def _open_reports(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
@@ -284,7 +297,8 @@ class TrainingLoop:
             labels=self._validation.labels,
             best_epoch=int(self.state.best_epoch),
         )
-        self._report_interval(step, end_time)
+        if self._total_steps:
+            self._report_interval(step, end_time)
         self._end_epoch(metrics, step=step, is_best=is_best)
 
     def _keep_best(self, metrics: dict[str, float]) -> bool:

@@ -78,7 +78,7 @@ def prepare_run(
         vocabulary=vocabulary,
         training=training,
         class_weights=weights,
-        validation=splits["validation"],
+        validation=splits.get("validation", training),
         replicas=replicas,
     )
     if config.teacher and int(loop.state.step) == 0:
@@ -92,7 +92,8 @@ def prepare_run(
 
 
 def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) -> _Splits:
-    splits = {name: corpus.examples(name, vectorizer) for name in ("train", "validation")}
+    names = ("train", "validation") if corpus.has_validation else ("train",)
+    splits = {name: corpus.examples(name, vectorizer) for name in names}
     if config.teacher:
         unlabelled = corpus.unlabelled(vectorizer)
         if len(unlabelled):

@@ -18,7 +18,8 @@ _DROPPED = len(SPLIT_NAMES)
 class SplitSettings:
     """Settings for the splits that the files lack."""
 
-    validation_fraction: float  # of the train split, after the test split was taken from it
+    # Of the train split, after the test split was taken from it; 0: no validation split.
+    validation_fraction: float
     test_fraction: float  # of the train split
     drop_duplicates: bool = False  # see `_drop_copies`
     # Whether nothing is trained on the rows: no split is taken from another, and without a test
@@ -52,6 +53,8 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
     missing = [number for number in (_TEST, _VALIDATION) if not (numbers == number).any()]
+    if not settings.validation_fraction and _VALIDATION in missing:
+        missing.remove(_VALIDATION)
     if settings.is_test_data:
         if _TEST in missing:
             numbers[numbers == _TRAIN] = _TEST

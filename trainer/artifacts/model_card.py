@@ -90,6 +90,8 @@ def _results(model_dir: Path) -> str:
 
 def _limits(config: TrainConfig, dataset: str) -> str:
     end = "first" if config.truncate == "head" else "last"
+    by_fit = "by cross-fitting on the train split"
+    calibration = "on the validation split" if config.encoders else by_fit
     removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
     return "\n".join(
         [
@@ -98,8 +100,8 @@ def _limits(config: TrainConfig, dataset: str) -> str:
             f"- The model reads at most the {end} {config.sequence_length} tokens of a text, in "
             f"lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
             "tokens of its training texts; all other tokens are treated alike.",
-            "- Probabilities are calibrated on the validation split. For other kinds of text, the "
-            "model may be too confident.",
+            f"- Probabilities are calibrated {calibration}. For other kinds of text, the model may "
+            "be too confident.",
             "- There is no other label. A text of no label, or of several, still gets one.",
         ]
     )

@@ -177,8 +177,8 @@ class TrainedRun:
         Returns:
             dataset, split, examples, and the metrics of `compute_metrics` and
             `compute_class_metrics`. `loss` is computed from the calibrated logits. The temperature
-            was fitted on `validation`, so the calibration error there is cross-fitted. An undefined
-            metric, such as the AUC of a split with one class, is None.
+            of a model with an encoder was fitted on `validation`, so the calibration error there is
+            cross-fitted. An undefined metric, such as the AUC of a split with one class, is None.
 
         Raises:
             UserError: The labels or the data are not those of the run, or report_dir contains other
@@ -198,7 +198,7 @@ class TrainedRun:
         logits = self.evaluator.logits(examples, description="scoring")
         if report_dir:
             self._write_report(corpus, split, logits, examples.labels, report_dir)
-        is_fitted = split == "validation" and not is_other_data
+        is_fitted = split == "validation" and not is_other_data and bool(self.config.encoders)
         metrics = self._compute_metrics(examples, logits, is_fitted=is_fitted)
         return {"dataset": corpus.dataset.name, "split": split} | metrics
 

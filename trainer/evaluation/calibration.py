@@ -1,4 +1,4 @@
-"""Calibration: fits the temperature, and measures the calibration error.
+"""Calibration: fits a temperature, or a factor and biases; measures the calibration error.
 
 The arguments are logits <float32>[N, L] and labels <int32>[N].
 """
@@ -6,6 +6,7 @@ The arguments are logits <float32>[N, L] and labels <int32>[N].
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,14 +38,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     if len(np.unique(labels)) < 2:
         return 1.0
-    count, logit_count = len(labels), logits.shape[1]
-    right, wrong = (count + 0.5) / (count + 1), 0.5 / (count + 1)
+    logit_count, targets = logits.shape[1], _smooth_targets(labels, logits.shape[1])
     logits = logits.astype(np.float64)
-    if logit_count == 1:
-        targets = np.where(labels[:, np.newaxis] == 1, right, wrong)
-    else:
-        targets = np.full(logits.shape, wrong / (logit_count - 1))
-        targets[np.arange(count), labels] = right
     low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE  # bounds of 1 / T
     for _ in range(_BISECTIONS):
         # geometric mean: the bounds span six orders of magnitude
@@ -53,6 +48,64 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         slope = np.mean(np.sum((probabilities - targets) * logits, axis=1))
         low, high = (middle, high) if slope < 0 else (low, middle)
     return 1 / low
+
+
+def _smooth_targets(labels: np.ndarray, logit_count: int) -> np.ndarray:
+    """Returns the targets <float64>[N, L] of `fit_temperature`."""
+    count = len(labels)
+    right, wrong = (count + 0.5) / (count + 1), 0.5 / (count + 1)
+    if logit_count == 1:
+        return np.where(labels[:, np.newaxis] == 1, right, wrong)
+    targets = np.full([count, logit_count], wrong / (logit_count - 1))
+    targets[np.arange(count), labels] = right
+    return targets
+
+
+class FactorAndBias(NamedTuple):
+    """The calibrated logits are factor * logits + bias."""
+
+    factor: float
+    bias: np.ndarray  # <float64>[L]
+    loss: float  # the minimum, in nats
+
+
+def fit_factor_and_bias(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> FactorAndBias:
+    """Finds the factor and the biases that minimize the loss of out-of-sample logits.
+
+    With one logit, this is Platt's method (Probabilistic Outputs for Support Vector Machines, 1999);
+    with more, it is vector scaling with one factor (Guo et al., 2017). The targets are those of
+    `fit_temperature`. The `weights` <float>[N] multiply the losses.
+    """
+    from scipy.optimize import minimize  # slow to import, and predict does not need it
+
+    logits, logit_count = logits.astype(np.float64), logits.shape[1]
+    targets = _smooth_targets(labels, logit_count)
+    shares = (weights / weights.sum())[:, np.newaxis]
+
+    def loss_and_gradient(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        calibrated = parameters[0] * logits + parameters[1:]
+        if logit_count == 1:
+            losses = np.logaddexp(0, calibrated) - targets * calibrated
+        else:
+            highest = calibrated.max(axis=1, keepdims=True)
+            sums = highest + np.log(np.exp(calibrated - highest).sum(axis=1, keepdims=True))
+            losses = targets * (sums - calibrated)
+        errors = shares * (exact_probabilities(calibrated)[:, -logit_count:] - targets)
+        gradient = np.concatenate([[np.sum(errors * logits)], errors.sum(axis=0)])
+        return float(np.sum(shares * losses)), gradient
+
+    bounds = [(1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE), *[(None, None)] * logit_count]
+    found = minimize(
+        loss_and_gradient,
+        np.eye(1, 1 + logit_count)[0],  # factor 1, biases 0
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
+        options={"gtol": 1e-7, "ftol": 1e-12},
+    )
+    return FactorAndBias(float(found.x[0]), found.x[1:], float(found.fun))
 
 
 def cross_calibrated(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

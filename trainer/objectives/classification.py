@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -12,23 +11,20 @@ from model.classifier import TextClassifier
 from model.labels import cross_entropies, from_targets, to_targets
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
-from pipeline.batches import evaluation_batches, first_column
+from pipeline.batches import first_column
 from pipeline.examples import Examples
 from trainer.evaluation.metrics import compute_metrics, errors_by_confidence, mean_loss
 from trainer.evaluation.scoring import Evaluator
-from trainer.monitoring.progress import with_progress
+from trainer.objectives.ngram_fit import fit_scorer
 from trainer.runtime.replicas import Replicas
 
-_log = logging.getLogger(__name__)
-
 _SHOWN_ERRORS = 10  # examples per epoch in TensorBoard
-_ADAPT_BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Classification:
-    """Computes one loss per scorer of a built classifier, and validates the classifier.
+    """Computes one loss per neural scorer of a built classifier, and validates the classifier.
 
     Args:
         model: The classifier, built.
@@ -48,25 +44,28 @@ class Classification:
     ) -> None:
         self._model, self._loss, self._class_weights = model, loss, class_weights
         self._evaluator = Evaluator(model, replicas)
+        # The examples that the n-gram scorer is fitted to, and their cross-fitted logits.
+        self._cross_fitted: tuple[Examples, np.ndarray] | None = None
 
-    def adapt(self, training: Examples) -> None:
-        """Adapts the n-gram scorer to the labelled training examples, before the first step.
+    def adapt(self, training: Examples) -> tf.Tensor | None:
+        """Fits the n-gram scorer, if there is one, to the training examples.
+
+        That of a student is fitted already: it is the teacher's.
+
+        Returns:
+            The argument of `Metrics.update` for the cross-fitted logits; None without n-grams.
 
         Raises:
             Interrupted: A signal arrived.
         """
-        for scorer in self._model.trained_scorers:
+        for scorer in self._model.own_scorers:
             if isinstance(scorer, NgramScorer):
-                # Scorers that learn soft labels are adapted already: they are a teacher's.
-                labelled = training[training.labels >= 0]
-                _log.info("counting n-grams in %d texts", len(labelled))
-                batches = with_progress(
-                    evaluation_batches(labelled, batch_size=_ADAPT_BATCH),
-                    description="counting n-grams",
-                    total=len(labelled),
-                    chunk_size=_ADAPT_BATCH,
-                )
-                scorer.adapt(batches, self._class_weights)
+                logits = fit_scorer(scorer, training, self._class_weights)
+                self._cross_fitted = training, logits
+                labels = tf.constant(training.labels)
+                targets = to_targets(labels, logits.shape[1])
+                return _metrics_update(labels, targets, tf.constant(logits))
+        return None
 
     def graph(self) -> tf.Graph:
         """Returns the graph that computes the logits of validation."""
@@ -100,16 +99,16 @@ class Classification:
         if self._class_weights is not None:
             losses *= tf.gather(tf.constant(self._class_weights), numbers)[:, tf.newaxis]
         mean_logits = tf.reduce_mean(logits, axis=1)
-        shown = (tf.where(has_label, numbers, -1), cross_entropies(targets, mean_logits))
-        columns = [tf.cast(values, tf.float32)[:, tf.newaxis] for values in shown]
-        return tf.reshape(losses, [-1]), tf.concat([*columns, mean_logits], axis=1)
+        shown = tf.where(has_label, numbers, -1)
+        return tf.reshape(losses, [-1]), _metrics_update(shown, targets, mean_logits)
 
     def validate(self, validation: Examples) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Fits the temperature on the validation split and computes the metrics.
+        """Computes the metrics of the validation split, after it fitted the temperature on it.
 
         `loss` is computed from the uncalibrated logits, as in training: a temperature that was
         fitted on the same split would make an overconfident model look better than it is. The other
-        metrics are computed from the calibrated logits.
+        metrics are computed from the calibrated logits. N-grams alone are calibrated already, by
+        cross-fitting. Their cross-fitted logits are used if the examples are those of training.
 
         Returns:
             1. The metrics by name.
@@ -119,9 +118,24 @@ class Classification:
         Raises:
             Interrupted: A signal arrived.
         """
-        logits = self._evaluator.calibrate(validation)
+        is_fitted = bool(self._model.trained_scorers)
+        if is_fitted:
+            logits = self._evaluator.calibrate(validation)
+        elif self._cross_fitted and validation is self._cross_fitted[0]:
+            logits = self._cross_fitted[1]
+        else:
+            logits = self._evaluator.logits(validation, description="scoring")
         calibrated = logits / self._model.temperature.numpy()
-        metrics = compute_metrics(validation.labels, calibrated, is_fitted=True)
+        metrics = compute_metrics(validation.labels, calibrated, is_fitted=is_fitted)
         metrics["loss"] = mean_loss(validation.labels, logits)
         errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return metrics, calibrated, errors
+
+
+def _metrics_update(labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the argument of `Metrics.update` <float32>[B, 2 + L]."""
+    columns = [
+        tf.cast(values, tf.float32)[:, tf.newaxis]
+        for values in (labels, cross_entropies(targets, logits))
+    ]
+    return tf.concat([*columns, logits], axis=1)
