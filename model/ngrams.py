@@ -22,10 +22,10 @@ class NgramScorer(keras.layers.Layer):
 
         bias + sum(w * s) / sqrt(sum(s ** 2)),
 
-    where both sums are over the distinct n-grams of the text. This is a linear model of binary
-    features that are scaled, and then divided by their Euclidean norm, as TF-IDF is. The gradient of
-    a training step does not change it: `adapt` sets the table, see `trainer.objectives.ngram_fit`.
-    An n-gram that is not in the table has the score and the scale 0.
+    where both sums are over the distinct n-grams of the text. So it is a linear model of binary
+    features that are scaled and then divided by their Euclidean norm, as in TF-IDF. Training steps
+    do not change it; `trainer.objectives.ngram_fit` fits it before them. N-grams that it does not
+    know have the score and the scale 0.
 
     N-grams are hashed, so they need not be stored (Weinberger et al., Feature Hashing, ICML 2009).
 
@@ -122,9 +122,7 @@ class NgramScorer(keras.layers.Layer):
         return total, tf.reduce_sum(self.bias * direction)
 
 
-def find_ngrams(
-    token_ids: tf.Tensor, max_tokens: int, bits: int
-) -> tuple[tf.Tensor, tf.Tensor]:
+def find_ngrams(token_ids: tf.Tensor, max_tokens: int, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the distinct n-grams of each text, as hashes.
 
     Args:
@@ -133,8 +131,8 @@ def find_ngrams(
         bits: Number of bits of a hash.
 
     Returns:
-        The number of a text <int32>[M], in ascending order, and a hash that the text has <int32>[M].
-        No text has a hash twice, and padding has none.
+        Numbers of texts <int32>[M], in ascending order, and hashes <int32>[M]: text numbers[i] has
+        hashes[i]. No text has a hash twice, and padding has none.
     """
     hashes = _hash_ngrams(token_ids, max_tokens, bits)
     row = tf.range(tf.shape(token_ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]

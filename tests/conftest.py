@@ -276,9 +276,7 @@ def uninterrupted(shared, small_config, splits, tmp_path_factory):
 def small_ngram_tables():
     """Makes the tables of n-grams small, for tests of something else than the tables."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.ngrams._HASH_BITS", 18)
-        patch.setattr("model.ngrams.RATIO_BUCKETS", 2**18)
-        patch.setattr("model.ngrams._WEIGHT_BUCKETS", 2**15)
+        patch.setattr("model.ngrams._MAX_BITS", 18)
         yield
 
 

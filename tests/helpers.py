@@ -62,13 +62,19 @@ def random_token_ids(count, longest, seed=0):
 
 
 def make_adapted_classifier(longest, token_ids, *encoders):
-    """Builds an n-gram classifier that has counted these 40 rows, with random weights."""
+    """Builds an n-gram classifier that knows the n-grams of these rows, with random scores."""
     model = make_classifier(*encoders, ngrams=longest)
-    chunks = (slice(16), slice(16, None))
-    scorer = model.scorers[0]
-    scorer.adapt([(token_ids[chunk].to_tensor(), NGRAM_LABELS[chunk]) for chunk in chunks])
-    scorer.importance.assign(np.random.default_rng(0).normal(size=scorer.importance.shape))
+    adapt_randomly(model.scorers[0], token_ids)
     return model
+
+
+def adapt_randomly(scorer, token_ids):
+    """Gives random scores and scales to all n-grams of these rows."""
+    rows = np.unique(scorer.find_rows(token_ids.to_tensor())[1])
+    random = np.random.default_rng(0)
+    shape = (len(rows), *scorer.bias.shape)
+    scores, scales = random.normal(scale=3, size=shape), random.uniform(0.5, 2, shape)
+    scorer.adapt(rows, scores, scales, random.normal(size=shape[1]))
 
 
 def make_small_loop(

@@ -273,11 +273,12 @@ class TrainConfig:
             )
         if not self.encoders and not self.ngrams:
             raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
-        if self.validation_fraction < _MIN_FRACTION * bool(self.validation_fraction or self.encoders):
+        is_needed = bool(self.validation_fraction or self.encoders)
+        if is_needed and self.validation_fraction < _MIN_FRACTION:
             raise UserError(
                 f"--validation_fraction={self.validation_fraction} is out of range; it must be at "
-                f"least {_MIN_FRACTION}, or 0 with --encoder=none (an encoder needs a validation "
-                "split: it decides which epoch is best)"
+                f"least {_MIN_FRACTION}, or 0 with --encoder=none: an encoder needs a validation "
+                "split, which decides which epoch is best"
             )
         if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
             raise UserError(

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from model import ENCODERS
-from tests.helpers import make_adapted_classifier, make_classifier, random_token_ids
+from tests.helpers import adapt_randomly, make_adapted_classifier, make_classifier, random_token_ids
 from trainer.building import build_model
 from trainer.config import TrainConfig
 
@@ -38,7 +38,6 @@ def test_weights_of_a_network_add_up_to_its_logit(encoder):
 def test_weights_of_ngrams_add_up_to_their_logit(longest):
     counted = random_token_ids(40, 30)
     model = make_adapted_classifier(longest, counted)
-    model.scorers[0].bias.assign(0.3)
     for token_ids in counted[:10]:
         assert check_complete(model, token_ids, tolerance=3e-5) > 0.01
     for few in ([7], [7, 7, 7], [3, 3]):
@@ -54,9 +53,17 @@ def test_contributions_of_an_ensemble_are_the_mean_of_its_scorers():
 
 
 def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
-    """The reference averages what a token adds over all orders of the tokens."""
-    model = make_adapted_classifier(3, random_token_ids(40, 30))
-    (scorer,), token_ids = model.scorers, [5, 9, 4, 11]
+    """The reference averages what a token adds over all orders of the tokens.
+
+    The norm of the text is that of all its tokens.
+    """
+    token_ids = [5, 9, 4, 11]
+    model = make_adapted_classifier(3, tf.ragged.constant([token_ids], tf.int32))
+    (scorer,) = model.scorers
+
+    def norm(ids):
+        _, scales = scorer._look_up(scorer.find_rows(tf.constant([ids]))[1])
+        return float(tf.norm(scales))
 
     def score(present):  # of the n-grams whose tokens are all present
         ngrams = [
@@ -69,7 +76,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
 
     @functools.cache
     def alone(ngram):  # its score without the scores of the shorter n-grams in it
-        whole = float(scorer(tf.constant([ngram]))[0, 0] - scorer.bias)
+        whole = float(scorer(tf.constant([ngram]))[0, 0] - scorer.bias[0]) * norm(ngram)
         shorter = {ngram[i:j] for i, j in itertools.combinations(range(len(ngram) + 1), 2)}
         return whole - sum(map(alone, shorter - {ngram}))
 
@@ -78,7 +85,8 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
         for number, token in enumerate(order):
             shares[token] += score(order[: number + 1]) - score(order[:number])
     weights, _ = scorer.contributions(tf.constant(token_ids), tf.constant([1.0]))
-    np.testing.assert_allclose(weights, shares / math.factorial(4), atol=1e-4)
+    expected = shares / math.factorial(4) / norm(token_ids)
+    np.testing.assert_allclose(weights, expected, atol=1e-4)
 
 
 def test_tokens_outside_the_window_have_no_weight():
@@ -91,11 +99,9 @@ def test_tokens_outside_the_window_have_no_weight():
 @pytest.mark.parametrize("direction", [(0.0, 1.0, -1.0, 0.0), (1.0, 0.0, 0.0, 0.0)])
 @pytest.mark.parametrize("encoders", [(), ("pooled_lstm",)])
 def test_contributions_of_many_classes_add_up(encoders, direction):
-    counted, labels = random_token_ids(40, 30), np.arange(40, dtype=np.int32) % 4
+    counted = random_token_ids(40, 30)
     config = TrainConfig(encoder=",".join(encoders) or "none", ngrams=2, embedding_dim=12)
     model = build_model(config, 50, 4, "float32")
-    model.scorers[0].adapt([(counted.to_tensor(), labels)])
-    weights = model.scorers[0].importance
-    weights.assign(np.random.default_rng(0).normal(size=weights.shape))
+    adapt_randomly(model.scorers[0], counted)
     for token_ids in counted[:5]:
         assert check_complete(model, token_ids, tolerance=1e-3, direction=direction) > 0.01

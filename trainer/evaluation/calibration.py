@@ -74,8 +74,8 @@ def fit_factor_and_bias(
 ) -> FactorAndBias:
     """Finds the factor and the biases that minimize the loss of out-of-sample logits.
 
-    With one logit, this is Platt's method (Probabilistic Outputs for Support Vector Machines, 1999);
-    with more, it is vector scaling with one factor (Guo et al., 2017). The targets are those of
+    With one logit, this is Platt scaling (Probabilistic Outputs for Support Vector Machines, 1999);
+    with more, it is temperature scaling (Guo et al., 2017) with biases. The targets are those of
     `fit_temperature`. The `weights` <float>[N] multiply the losses.
     """
     from scipy.optimize import minimize  # slow to import, and predict does not need it

@@ -1,15 +1,15 @@
 """Fits the n-gram scorer: logistic regression, with settings and calibration by cross-fitting.
 
-A text is a row of a sparse matrix, with a 1 for each of its n-grams. Each n-gram is multiplied by its
-scale, and then each row is divided by its Euclidean norm. The scale s of an n-gram that n of N texts
-have is the root of r^2 + (c * idf)^2. Here r is the Naive-Bayes log-ratio, because n-grams that
-differ between the classes matter more (Wang & Manning, Baselines and Bigrams, ACL 2012), and idf is
-1 + log((1 + N) / (1 + n)), because rare n-grams say more.
+A text is a row of a sparse matrix, with a 1 for each of its n-grams. Each n-gram is multiplied by
+its scale, and then each row is divided by its Euclidean norm. The scale s of an n-gram that n of N
+texts have is the root of r^2 + (c * idf)^2. Here r is the Naive-Bayes log-ratio, because n-grams
+that differ between the classes matter more (Wang & Manning, Baselines and Bigrams, ACL 2012), and
+idf is 1 + log((1 + N) / (1 + n)), because rare n-grams say more.
 
-Cross-fitting divides the texts into folds. The logits of each fold are those of a model of the other
-folds, so all of them are out-of-sample (Chernozhukov et al., Double/Debiased Machine Learning, 2018).
-They choose the settings of the fit. They also calibrate it: a factor, and a bias for each logit,
-because the penalty shrinks the logits of rare classes too much.
+Cross-fitting divides the texts into folds. The logits of each fold are those of a model of the
+other folds, so all of them are out-of-sample (Chernozhukov et al., Double/Debiased Machine
+Learning, 2018). They choose the settings of the fit. They also calibrate it: a factor, and a bias
+for each logit, because the penalty shrinks the logits of rare classes too much.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         scaling, penalty = _choose(data)
-        folds = assign_folds(data.labels, _FOLDS if len(data) < _LARGE else _LARGE_FOLDS)
+        folds = assign_folds(data, _FOLDS if len(data) < _LARGE else _LARGE_FOLDS)
         (logits,) = _cross_fit(data, folds, scaling, [penalty])
         (fit,) = _fit(data, scaling, [penalty])
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
@@ -169,7 +169,7 @@ def _choose(data: NgramTexts) -> tuple[_Scaling, float]:
         return _IMDB_SCALING, _IMDB_PENALTY
     if len(data) > _SELECTION_TEXTS:
         data = data[np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]]
-    folds = assign_folds(data.labels, _FOLDS)
+    folds = assign_folds(data, _FOLDS)
 
     def losses(scaling: _Scaling, penalties: Sequence[float]) -> list[float]:
         all_logits = _cross_fit(data, folds, scaling, penalties)
@@ -184,13 +184,19 @@ def _choose(data: NgramTexts) -> tuple[_Scaling, float]:
     return scaling, penalty
 
 
-def assign_folds(labels: np.ndarray, count: int) -> np.ndarray:
-    """Assigns examples to `count` folds <int64>[N]; each fold has an equal share of every class."""
-    shuffled = np.random.default_rng(0).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    folds = np.empty(len(labels), np.int64)
-    folds[by_class] = np.arange(len(labels)) % count
-    return folds
+def assign_folds(data: NgramTexts, count: int) -> np.ndarray:
+    """Assigns the texts to `count` folds <int64>[N] of equal size.
+
+    Each fold has an equal share of every class. Copies of a text are in one fold.
+    """
+    random = np.random.default_rng(0)
+    keys = data.texts @ random.random(data.texts.shape[1])  # equal only for equal texts
+    _, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    shuffled = random.permutation(first)
+    by_class = shuffled[np.argsort(data.labels[shuffled], kind="stable")]
+    folds = np.empty(len(data), np.int64)
+    folds[by_class] = np.arange(len(by_class)) % count
+    return folds[first][copies]
 
 
 def _cross_fit(

@@ -26,13 +26,11 @@ def test_scorers_are_numbered_from_one_in_each_model():
     second_model = "sentiment_classifier_1"
     assert short_names(
         [
-            f"{second_model}/ngram_scorer_1/importance",
             f"{second_model}/neural_scorer_4/embedding_4/embeddings",
             f"{second_model}/neural_scorer_5/embedding_5/embeddings",
             f"{second_model}/neural_scorer_5/pooled_lstm_2/lstm_7/lstm_cell/kernel",
         ]
     ) == [
-        "ngram_scorer/importance",
         "neural_scorer/embedding/embeddings",
         "neural_scorer_2/embedding/embeddings",
         "neural_scorer_2/lstm/kernel",

@@ -105,7 +105,7 @@ def test_the_teachers_scorers_do_not_change(config, teacher, student, tmp_path):
         (old != new).any() for old, new in zip(before, deep.trainable_variables, strict=True)
     )
     (theirs,) = load(teacher).evaluator.model.scorers
-    assert theirs.importance.numpy().any()
+    assert theirs.table.numpy().any()
     for ours, their in zip(wide.variables, theirs.variables, strict=True):
         np.testing.assert_array_equal(ours, their)
 
