@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -13,73 +13,84 @@ from model.ngrams import NgramScorer
 
 
 class TextClassifier(keras.Model):
-    """An ensemble of scorers. Its logits are the means of their logits.
+    """An n-gram scorer, neural scorers, or both.
 
-    Each neural scorer has a separate loss. The n-gram scorer is not trained by gradients.
+    The logits are the mean of those of the neural scorers plus those of the n-gram scorer, times
+    its weight. Each neural scorer learns what the n-grams leave to explain: its loss is that of this
+    sum, with cross-fitted logits of the n-grams. Alone, the n-gram scorer has the weight 1.
 
     Args:
-        scorers: The n-gram scorer, if there is one, then the neural scorers. Each maps token_ids
-            <int32>[B, T] to logits <float32>[B, L]; see `model.labels`.
-        is_student: Whether all scorers except the last are frozen copies of a teacher's scorers.
+        ngram_scorer: The n-gram scorer, if there is one.
+        neural_scorers: The neural scorers. All scorers map token_ids <int32>[B, T] to logits
+            <float32>[B, L]; see `model.labels`.
+        ngram_weight: The weight of the n-gram scorer beside neural scorers. A smaller one leaves
+            them more to explain.
         branches: Number of parallel branches of the graph that share a batch. On a CPU each branch
             keeps one core busy: the matrix products of an LSTM are too small for several cores.
         dtype: Precision policy; logits are float32 under every policy.
 
     Attributes:
-        scorers: All scorers.
-        own_scorers: The scorers that are not a teacher's.
-        trained_scorers: Those of them that are neural; the training steps change only these.
+        ngram_scorer: As above.
+        neural_scorers: As above. Training steps change only these.
         temperature: The divisor of the logits outside training, which calibrates the probabilities.
     """
 
     def __init__(
         self,
-        scorers: Sequence[NgramScorer | NeuralScorer],
+        ngram_scorer: NgramScorer | None,
+        neural_scorers: Sequence[NeuralScorer],
         *,
-        is_student: bool,
+        ngram_weight: float,
         branches: int,
         dtype: keras.DTypePolicy,
     ) -> None:
         super().__init__(dtype=dtype)
         self._branches = branches
+        self._ngram_weight = ngram_weight if neural_scorers else 1.0
         self.temperature = self.add_weight(
             shape=(), initializer="ones", trainable=False, name="temperature", dtype="float32"
         )
-        self.scorers = list(scorers)
-        self.own_scorers = self.scorers[-1:] if is_student else self.scorers
-        self.trained_scorers = [s for s in self.own_scorers if isinstance(s, NeuralScorer)]
-        for scorer in self.scorers:
-            scorer.trainable = scorer in self.trained_scorers
+        self.ngram_scorer, self.neural_scorers = ngram_scorer, list(neural_scorers)
 
-    def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes the logits of a batch.
+    def call(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Computes the calibrated logits of a batch.
 
         Args:
             token_ids: <int32>[B, T]. Each row has at least one token, then padding (0).
-            training: If true, dropout is on, frozen scorers are left out, and the logits are not
-                divided by the temperature.
 
         Returns:
             Logits <float32>[B, L]; see `model.labels.to_probabilities`.
         """
-        logits = tf.reduce_mean(self.scorer_logits(token_ids, training=training), axis=1)
-        return logits if training else logits / self.temperature
+        return self._in_branches(token_ids, self._logits) / self.temperature
 
-    def scorer_logits(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Computes the logits of each scorer, without the temperature; see `call`.
-
-        Returns:
-            Logits <float32>[B, S, L] of all S scorers; in training, of the trained scorers.
-        """
-        scorers = self.trained_scorers if training else self.scorers
+    def _logits(self, token_ids: tf.Tensor) -> tf.Tensor:
         logits = []
-        size = tf.shape(token_ids)[0]
+        if self.ngram_scorer:
+            logits.append(self._ngram_weight * self.ngram_scorer(token_ids))
+        if self.neural_scorers:
+            neural = self._neural_logits(token_ids, training=False)
+            logits.append(tf.reduce_mean(neural, axis=1))
+        return tf.add_n(logits)
+
+    def neural_logits(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Computes the logits <float32>[B, S, L] of the S neural scorers in a training step."""
+        return self._in_branches(
+            token_ids, lambda branch: self._neural_logits(branch, training=True)
+        )
+
+    def _neural_logits(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
+        return tf.stack([s(token_ids, training=training) for s in self.neural_scorers], axis=1)
+
+    def _in_branches(
+        self, token_ids: tf.Tensor, score: Callable[[tf.Tensor], tf.Tensor]
+    ) -> tf.Tensor:
+        """Computes the logits of parts of a batch, which may run in parallel."""
+        size, logits = tf.shape(token_ids)[0], []
         ends = [size * number // self._branches for number in range(self._branches + 1)]
         for number, (start, end) in enumerate(itertools.pairwise(ends)):
-            branch = token_ids[start:end]
             # Without this scope, TensorBoard's graph shows a separate model for each branch.
             with tf.name_scope(f"branch_{number}"):
-                logits.append(tf.stack([s(branch, training=training) for s in scorers], axis=1))
+                logits.append(score(token_ids[start:end]))
         return tf.concat(logits, axis=0)
 
     def contributions(
@@ -87,7 +98,8 @@ class TextClassifier(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Attributes the logits of one example to its tokens.
 
-        The contribution of a token is the mean of its contributions in all scorers.
+        The contribution of a token is the sum of its contributions to the scorers, with their
+        weights.
 
         Args:
             token_ids: <int32>[T], without padding.
@@ -97,8 +109,13 @@ class TextClassifier(keras.Model):
             The contribution of each token <float32>[T], and the baseline <float32>[], the product
             without any contribution. Their sum is the product of logits and direction.
         """
-        per_scorer = [scorer.contributions(token_ids, direction) for scorer in self.scorers]
-        per_token, baseline = (
-            tf.add_n(values) / len(values) for values in zip(*per_scorer, strict=True)
-        )
-        return per_token / self.temperature, baseline / self.temperature
+        weighted: list[tuple[NgramScorer | NeuralScorer, float]] = [
+            (scorer, 1 / len(self.neural_scorers)) for scorer in self.neural_scorers
+        ]
+        if self.ngram_scorer:
+            weighted.append((self.ngram_scorer, self._ngram_weight))
+        total, total_baseline = tf.zeros([tf.size(token_ids)]), tf.zeros([])
+        for scorer, weight in weighted:
+            per_token, baseline = scorer.contributions(token_ids, direction)
+            total, total_baseline = total + weight * per_token, total_baseline + weight * baseline
+        return total / self.temperature, total_baseline / self.temperature

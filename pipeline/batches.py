@@ -18,9 +18,9 @@ _PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple of this, for ten
 PADDING_LABEL = -2  # the label of a row without an example, which only fills up a shard
 
 
-def batches_per_epoch(examples: Examples, batch_size: int) -> int:
+def batches_per_epoch(examples: int, batch_size: int) -> int:
     """Returns the number of batches in an epoch, one of which may be smaller."""
-    return math.ceil(len(examples) / batch_size)
+    return math.ceil(examples / batch_size)
 
 
 def epoch_order(lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -72,7 +72,7 @@ def training_batches(
         local: The indices of the shards that this process reads.
 
     Returns:
-        Batches of (token_ids <int32>[B, T], labels as in `Examples`), padded with PADDING_ID; see
+        Batches of (token_ids <int32>[B, T], labels, offsets), padded with PADDING_ID; see
         `batch_spec`. With more than one shard, all shards of all batches have the same size,
         because gathering across processes requires it. Rows without an example fill up a batch that
         is smaller or does not divide evenly; they have one out-of-vocabulary token and the label
@@ -82,12 +82,24 @@ def training_batches(
     return _gather(examples, order[first_batch:], batch_size, shards, local)
 
 
-def batch_spec(examples: Examples) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-    """Returns the types of the token ids <int32>[B, T] and the labels of the batches."""
-    labels = examples.labels
-    return tf.TensorSpec([None, None], tf.int32), tf.TensorSpec(
-        [None, *labels.shape[1:]], labels.dtype
+def batch_spec(examples: Examples) -> tuple[tf.TensorSpec, tf.TensorSpec, tf.TensorSpec]:
+    """Returns the types of token ids, labels and offsets of the batches.
+
+    The token ids are <int32>[B, T], labels and offsets are as in `Examples`. Without offsets, these
+    are <float32>[B, 0].
+    """
+    labels, offsets = examples.labels, _offsets(examples)
+    return (
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, *labels.shape[1:]], labels.dtype),
+        tf.TensorSpec([None, offsets.shape[1]], tf.float32),
     )
+
+
+def _offsets(examples: Examples) -> np.ndarray:
+    if examples.offsets is None:
+        return np.zeros([len(examples), 0], np.float32)
+    return examples.offsets
 
 
 def first_column(labels: tf.Tensor) -> tf.Tensor:
@@ -129,18 +141,18 @@ def _gather(
 
     specs = batch_spec(examples)
 
-    def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        token_ids, labels = tf.numpy_function(
+    def gather(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        arrays = tf.numpy_function(
             lambda chosen: _pad(examples, chosen), [batch], [spec.dtype for spec in specs]
         )
-        return tf.ensure_shape(token_ids, specs[0].shape), tf.ensure_shape(labels, specs[1].shape)
+        return tuple(tf.ensure_shape(a, s.shape) for a, s in zip(arrays, specs, strict=True))
 
     batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
     return disable_autotune(batches)
 
 
-def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns padded token ids <int32>[B, T] and labels; -1 positions come last."""
+def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns padded token ids <int32>[B, T], labels and offsets; -1 positions come last."""
     chosen = examples[positions[positions >= 0]]
     longest = int(chosen.lengths.max(initial=1))
     padded_length = longest + -longest % _PAD_MULTIPLE
@@ -150,4 +162,6 @@ def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndar
     token_ids[len(chosen) :, 0] = OOV_ID
     shape = (len(positions) - len(chosen), *chosen.labels.shape[1:])
     no_labels = np.full(shape, PADDING_LABEL, chosen.labels.dtype)
-    return token_ids, np.concatenate([chosen.labels, no_labels])
+    offsets = _offsets(chosen)
+    offsets = np.pad(offsets, [(0, len(positions) - len(chosen)), (0, 0)])
+    return token_ids, np.concatenate([chosen.labels, no_labels]), offsets

@@ -62,6 +62,8 @@ class Examples:
     # Class numbers <int32>[N], -1 for none; or soft labels <float32>[N, L] for model.labels.
     labels: np.ndarray
     hash_buckets: np.ndarray  # <uint16>[N], of the original texts, from `datasets.hash_buckets`
+    # Logits <float32>[N, L] that training adds to those of the model; None for 0.
+    offsets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -69,7 +71,10 @@ class Examples:
     def __getitem__(self, chosen: np.ndarray | slice) -> Examples:
         """Selects examples by a slice, a mask or positions, without reading their values."""
         arrays = (self.starts, self.lengths, self.labels, self.hash_buckets)
-        return Examples(self.values, *(array[chosen] for array in arrays))
+        offsets = None if self.offsets is None else self.offsets[chosen]
+        return dataclasses.replace(
+            Examples(self.values, *(a[chosen] for a in arrays)), offsets=offsets
+        )
 
     def row(self, position: int) -> np.ndarray:
         """Reads the values of one example, [lengths[position]]."""
@@ -82,7 +87,7 @@ class Examples:
             yield self[start : start + size]
 
     def concatenate(self, others: Examples) -> Examples:
-        """Returns these examples followed by others, without reading their values."""
+        """Returns these examples followed by others, without reading their values or offsets."""
         end = int((self.starts + self.lengths).max(initial=0))
         return Examples(
             _ConcatenatedValues(self.values, end, others.values),

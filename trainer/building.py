@@ -32,7 +32,7 @@ def build_model(
     # TensorFloat-32 has the range of float32, but the precision of float16.
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
     dtype = keras.DTypePolicy(precision)
-    ngrams = [NgramScorer(config.ngrams, class_count)] if config.ngrams else []
+    ngrams = NgramScorer(config.ngrams, class_count) if config.ngrams else None
     neural = [
         NeuralScorer(
             encoder,
@@ -51,8 +51,9 @@ def build_model(
         for number, encoder in enumerate(config.encoders)
     ]
     model = TextClassifier(
-        [*ngrams, *neural],
-        is_student=bool(config.teacher),
+        ngrams,
+        neural,
+        ngram_weight=config.ngram_weight,
         branches=branches or devices.choose_branches(config.batch_size),
         dtype=dtype,
     )

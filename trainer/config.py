@@ -44,6 +44,7 @@ def _setting(
 
 
 _MIN_FRACTION = 0.001  # of a split
+NGRAM_TEACHER = "ngrams"  # in place of a teacher's model_dir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,10 +169,16 @@ class TrainConfig:
         "maximum length in tokens of the n-grams of the n-gram scorer; 0: no n-gram scorer",
         between=(0, 8),
     )
+    ngram_weight: float = _setting(
+        0.8,
+        "weight of the n-grams' logits beside encoders, which learn what the n-grams leave to "
+        "explain",
+        between=(0.01, 1.0),
+    )
     teacher: str = _setting(
         "",
-        "model_dir of the teacher, a run with all scorers of this run except the last encoder: its "
-        "scorers are copied, and its probabilities label the unlabelled texts; empty: no teacher",
+        "whose probabilities label the unlabelled texts: ngrams for this run's own n-grams, or the "
+        "model_dir of another run on the same data; empty: no teacher",
     )
     units: int = _setting(128, "units of each encoder", between=(1, 8192))
     embedding_dim: int = _setting(128, "dimensions of the embedding of a token", between=(1, 8192))
@@ -280,11 +287,10 @@ class TrainConfig:
                 f"least {_MIN_FRACTION}, or 0 with --encoder=none: an encoder needs a validation "
                 "split, which decides which epoch is best"
             )
-        if self.teacher and len(self.encoders) + bool(self.ngrams) < 2:
-            raise UserError(
-                "--teacher needs a model with a scorer besides the last encoder; add --ngrams or "
-                "another encoder, which the teacher must have too"
-            )
+        if self.teacher and not self.encoders:
+            raise UserError("--teacher needs an encoder, which learns from unlabelled texts")
+        if self.teacher == NGRAM_TEACHER and not self.ngrams:
+            raise UserError("--teacher=ngrams needs an n-gram scorer; add --ngrams=3")
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(

@@ -6,27 +6,21 @@ import dataclasses
 import logging
 from pathlib import Path
 
-import tensorflow as tf
-
-from model.labels import count_logits, to_targets
+from model.labels import count_logits
 from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.examples import Examples
 from pipeline.files.paths import expand_home
 from pipeline.vocabulary import Vectorizer, fingerprint, save
 from trainer.agreement import check_same_examples
+from trainer.artifacts.arrays import SOFT_LABELS, write_array
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load, load_vocabulary
-from trainer.config import TrainConfig
+from trainer.config import NGRAM_TEACHER, TrainConfig
 from trainer.data import check_data, check_same_data, make_vectorizer, warn_of_single_tokens
 from trainer.loop import TrainingLoop, total_steps
 from trainer.objectives.class_weights import class_weights
-from trainer.objectives.distillation import (
-    apply_soft_labels,
-    check_teacher,
-    copy_scorers,
-    write_soft_labels,
-)
+from trainer.objectives.distillation import check_teacher
 from trainer.runtime import devices
 from trainer.runtime.files import replacing
 from trainer.runtime.replicas import Replicas, one_replica
@@ -69,20 +63,16 @@ def prepare_run(
             record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
             _check_resumed(record, corpus, splits, model_dir)
-        training = splits["train"]
-        if "unlabelled" in splits:
-            training = _with_soft_labels(training, splits["unlabelled"], model_dir, len(names))
     loop = TrainingLoop(
         dataclasses.replace(record, config=config),
         model_dir,
         vocabulary=vocabulary,
-        training=training,
+        labelled=splits["train"],
+        unlabelled=splits.get("unlabelled"),
         class_weights=weights,
-        validation=splits.get("validation", training),
+        validation=splits.get("validation", splits["train"]),
         replicas=replicas,
     )
-    if config.teacher and int(loop.state.step) == 0:
-        copy_scorers(loop.state.model, load(expand_home(config.teacher)).evaluator.model)
     if not loop.is_finished():
         if int(loop.state.step):
             record.warn_of_changes(model_dir)
@@ -103,16 +93,6 @@ def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) ->
     return splits
 
 
-def _with_soft_labels(
-    labelled: Examples, unlabelled: Examples, model_dir: Path, class_count: int
-) -> Examples:
-    """Returns all examples to train on, with targets in place of labels."""
-    logit_count = count_logits(class_count)
-    targets = to_targets(tf.constant(labelled.labels), logit_count).numpy()
-    labelled = dataclasses.replace(labelled, labels=targets)
-    return labelled.concatenate(apply_soft_labels(model_dir, unlabelled, logit_count))
-
-
 def _sizes(splits: _Splits) -> dict[str, int]:
     return {name: len(examples) for name, examples in splits.items()}
 
@@ -126,11 +106,11 @@ def _create_run(
 ) -> RunRecord:
     """Checks a new run and writes its files. It writes config.json last, which creates the run."""
     warn_of_single_tokens(splits["train"], config)
-    training, names = splits["train"], corpus.dataset.label_names
-    if "unlabelled" in splits:
-        training = training.concatenate(splits["unlabelled"])
-        _compute_soft_labels(config, model_dir, vocabulary, names, splits["unlabelled"])
-    check_warmup_steps(config, total_steps(config, training))
+    names = corpus.dataset.label_names
+    if "unlabelled" in splits and config.teacher != NGRAM_TEACHER:
+        _compute_soft_labels(config, model_dir, corpus)
+    examples = sum(len(splits[name]) for name in splits if name != "validation")
+    check_warmup_steps(config, total_steps(config, examples))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
         config,
@@ -154,30 +134,19 @@ def check_warmup_steps(config: TrainConfig, steps: int) -> None:
         )
 
 
-def _compute_soft_labels(
-    config: TrainConfig,
-    model_dir: Path,
-    vocabulary: list[str],
-    label_names: tuple[str, ...],
-    unlabelled: Examples,
-) -> None:
-    """Writes the teacher's probabilities of the unlabelled examples to the student's folder."""
-    teacher = load(expand_home(config.teacher))
-    check_teacher(teacher.config, config)
-    if teacher.vectorizer.tokens != vocabulary:
-        raise UserError(
-            f"--teacher={config.teacher} has another vocabulary: it was trained on other examples "
-            f"of the data set {config.dataset}"
-        )
-    if teacher.label_names != label_names:  # its probabilities would teach the wrong label
-        raise UserError(
-            f"--teacher={config.teacher} has the labels {teacher.label_names}, but here they are "
-            f"{label_names}; use its labels"
-            + (f", with --positive_label={teacher.label_names[1]}" if len(label_names) == 2 else "")
-        )
+def _compute_soft_labels(config: TrainConfig, model_dir: Path, corpus: Corpus) -> None:
+    """Writes the teacher's probabilities of the unlabelled examples to the student's folder.
+
+    The student can then be resumed without the teacher.
+    """
+    teacher, names = load(expand_home(config.teacher)), corpus.dataset.label_names
+    check_teacher(teacher.config, config, teacher.label_names, names)
+    if teacher.config.punctuation != corpus.punctuation:
+        corpus = dataclasses.replace(corpus, punctuation=teacher.config.punctuation)
+    unlabelled = corpus.unlabelled(teacher.vectorizer)
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
-    write_soft_labels(model_dir, probabilities[:, -count_logits(len(label_names)) :])
+    write_array(model_dir / SOFT_LABELS, probabilities[:, -count_logits(len(names)) :])
 
 
 def _write_vocabulary(path: Path, vocabulary: list[str]) -> None:

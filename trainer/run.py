@@ -32,7 +32,15 @@ _log = logging.getLogger(__name__)
 # The files that a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it
 # writes before config.json.
 _RUN_FILES = (
-    *("checkpoints", "best", "history.csv", "curves.png", "results.json", "settings.flags"),
+    *(
+        "checkpoints",
+        "best",
+        "offsets.npy",
+        "history.csv",
+        "curves.png",
+        "results.json",
+        "settings.flags",
+    ),
     *("train/*tfevents*", "validation/*tfevents*", "validation/*.bin", "validation/words.tsv"),
     "validation/projector_config.pbtxt",
 )

@@ -35,7 +35,7 @@ class TrainStep:
         state: TrainState,
         objective: Classification,
         replicas: Replicas,
-        batch_spec: tuple[tf.TensorSpec, tf.TensorSpec],
+        batch_spec: tuple[tf.TensorSpec, ...],
     ) -> None:
         self._config, self._state = config, state
         self._objective, self._replicas = objective, replicas
@@ -47,7 +47,7 @@ class TrainStep:
         self.run = tf.function(self._run, input_signature=signature)
 
     def _run(self, batches: tf.data.Iterator, count: tf.Tensor) -> None:
-        """Trains on the next `count` batches: token_ids <int32>[B, T] and labels."""
+        """Trains on the next `count` batches; see `batch_spec`."""
         # Workers in different iterations would wait for each other forever.
         parallel_iterations = 1 if self._replicas.is_cluster else 10  # 10 is TensorFlow's default
         for left in tf.range(count, 0, -1):
@@ -71,7 +71,7 @@ class TrainStep:
             self._state.step.assign_add(1)
 
     def _gradients(
-        self, token_ids: tf.Tensor, labels: tf.Tensor
+        self, token_ids: tf.Tensor, labels: tf.Tensor, offsets: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """Computes the gradients of a replica's shard, and sums them over all replicas.
 
@@ -81,9 +81,9 @@ class TrainStep:
             this shard, the argument of `Metrics.update`.
         """
         model, optimizer = self._state.model, self._state.optimizer
-        token_ids, labels = self._replicas.shard(token_ids), self._replicas.shard(labels)
+        token_ids, labels, offsets = map(self._replicas.shard, (token_ids, labels, offsets))
         with tf.GradientTape() as tape:
-            losses, outputs = self._objective.losses(token_ids, labels)
+            losses, outputs = self._objective.losses(token_ids, labels, offsets)
             # Divided by the full batch size, so that a smaller last batch takes a smaller step.
             loss = tf.reduce_sum(losses) / self._config.batch_size
             scaled_loss = optimizer.scale_loss(loss)

@@ -177,7 +177,7 @@ def _make_loop(
         model_dir,
         vocabulary=vectorizer.tokens,
         replicas=one_replica(),
-        training=examples,
+        labelled=examples,
         validation=validation or examples[: config.batch_size],
     )
 

@@ -128,7 +128,7 @@ def _write_saved_model(run: TrainedRun, folder: Path) -> None:
 
     def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
-        probabilities = to_probabilities(run.evaluator.model(token_ids, training=False))
+        probabilities = to_probabilities(run.evaluator.model(token_ids))
         best = tf.argmax(probabilities, axis=1)
         label = tf.gather(label_names, best)
         if len(run.label_names) == 2:

@@ -67,7 +67,7 @@ class Evaluator:
             batches = with_progress(
                 batches, description=description, total=len(examples), chunk_size=EVALUATION_BATCH
             )
-        per_batch = [self.score_step(token_ids).numpy() for token_ids, _ in batches]
+        per_batch = [self.score_step(token_ids).numpy() for token_ids, *_ in batches]
         # Rows after the last example only pad the last batch to equal shards.
         shape = self.score_step.get_concrete_function().output_shapes[1:]
         by_length = np.concatenate([np.empty([0, *shape], np.float32), *per_batch])
@@ -82,7 +82,7 @@ class Evaluator:
         return self._replicas.gather(self._replicas.run(self._score, token_ids))
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
-        return self.model(self._replicas.shard(token_ids), training=False)
+        return self.model(self._replicas.shard(token_ids))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]

@@ -9,13 +9,11 @@ import tensorflow as tf
 
 from model.classifier import TextClassifier
 from model.labels import cross_entropies, from_targets, to_targets
-from model.neural import NeuralScorer
-from model.ngrams import NgramScorer
 from pipeline.batches import first_column
 from pipeline.examples import Examples
 from trainer.evaluation.metrics import compute_metrics, errors_by_confidence, mean_loss
 from trainer.evaluation.scoring import Evaluator
-from trainer.objectives.ngram_fit import fit_scorer
+from trainer.objectives.ngram_fit import fit_scorer, ngram_logits
 from trainer.runtime.replicas import Replicas
 
 _SHOWN_ERRORS = 10  # examples per epoch in TensorBoard
@@ -47,25 +45,34 @@ class Classification:
         # The examples that the n-gram scorer is fitted to, and their cross-fitted logits.
         self._cross_fitted: tuple[Examples, np.ndarray] | None = None
 
-    def adapt(self, training: Examples) -> tf.Tensor | None:
-        """Fits the n-gram scorer, if there is one, to the training examples.
-
-        That of a student is fitted already: it is the teacher's.
+    def adapt(self, training: Examples) -> np.ndarray | None:
+        """Fits the n-gram scorer, if there is one, to the labelled training examples.
 
         Returns:
-            The argument of `Metrics.update` for the cross-fitted logits; None without n-grams.
+            The cross-fitted logits <float32>[N, L]; None without an n-gram scorer.
 
         Raises:
             Interrupted: A signal arrived.
         """
-        for scorer in self._model.own_scorers:
-            if isinstance(scorer, NgramScorer):
-                logits = fit_scorer(scorer, training, self._class_weights)
-                self._cross_fitted = training, logits
-                labels = tf.constant(training.labels)
-                targets = to_targets(labels, logits.shape[1])
-                return _metrics_update(labels, targets, tf.constant(logits))
-        return None
+        if (scorer := self._model.ngram_scorer) is None:
+            return None
+        logits = fit_scorer(scorer, training, self._class_weights)
+        self._cross_fitted = training, logits
+        return logits
+
+    def ngram_logits(self, examples: Examples) -> np.ndarray:
+        """Computes the logits <float32>[N, L] of the n-gram scorer alone.
+
+        Raises:
+            Interrupted: A signal arrived.
+        """
+        assert self._model.ngram_scorer is not None
+        return ngram_logits(self._model.ngram_scorer, examples)
+
+    def metrics_update(self, examples: Examples, logits: np.ndarray) -> tf.Tensor:
+        """Returns the argument of `Metrics.update` for labelled examples and their logits."""
+        labels = tf.constant(examples.labels)
+        return _metrics_update(labels, to_targets(labels, logits.shape[1]), tf.constant(logits))
 
     def graph(self) -> tf.Graph:
         """Returns the graph that computes the logits of validation."""
@@ -73,23 +80,27 @@ class Classification:
 
     def embeddings(self) -> dict[str, np.ndarray]:
         """Returns the embedding matrix <float32>[V, E] of each neural scorer, by its layer name."""
-        neural = [scorer for scorer in self._model.scorers if isinstance(scorer, NeuralScorer)]
-        return {scorer.name: scorer.embedding.embeddings.numpy() for scorer in neural}
+        return {s.name: s.embedding.embeddings.numpy() for s in self._model.neural_scorers}
 
-    def losses(self, token_ids: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def losses(
+        self, token_ids: tf.Tensor, labels: tf.Tensor, offsets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes the losses of a training batch.
 
         Args:
             token_ids: <int32>[B, T].
             labels: As in `Examples`: class numbers <int32>[B], -1 for an example without a label,
                 or soft labels <float32>[B, L]; PADDING_LABEL for a row that only pads the batch.
+            offsets: <float32>[B, L], added to the logits of each scorer; or <float32>[B, 0].
 
         Returns:
-            1. The losses <float32>[B * S] of the S trained scorers, 0 for rows without a label. The
+            1. The losses <float32>[B * S] of the S neural scorers, 0 for rows without a label. The
                step minimizes their sum divided by the batch size.
             2. The argument of `Metrics.update` for the ensemble, <float32>[B, 2 + L].
         """
-        logits = self._model.scorer_logits(token_ids, training=True)  # [B, S, L]
+        logits = self._model.neural_logits(token_ids)  # [B, S, L]
+        if offsets.shape[1]:
+            logits += offsets[:, tf.newaxis]
         # No loss function sees the negative numbers that stand for missing labels.
         has_label = first_column(labels) >= 0
         targets = to_targets(labels, logits.shape[-1])
@@ -118,7 +129,7 @@ class Classification:
         Raises:
             Interrupted: A signal arrived.
         """
-        is_fitted = bool(self._model.trained_scorers)
+        is_fitted = bool(self._model.neural_scorers)
         if is_fitted:
             logits = self._evaluator.calibrate(validation)
         elif self._cross_fitted and validation is self._cross_fitted[0]:

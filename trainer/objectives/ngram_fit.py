@@ -18,7 +18,7 @@ import dataclasses
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +46,8 @@ _LARGE = 10_000  # texts; a model of half of them is nearly as good as one of al
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
 _TOLERANCE, _MAX_ITERATIONS = 0.01, 100  # of liblinear
 
-_COUNT_BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
+_BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
+_SIGNATURE = [tf.TensorSpec([None, None], tf.int32)]  # of token ids
 
 _Scaling = tuple[int, float]
 
@@ -121,15 +122,9 @@ def _count_ngrams(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_m
 
     Column r of the matrix is row rows[r] of the scorer's table.
     """
-    signature = [tf.TensorSpec([None, None], tf.int32)]
-    find_rows = tf.function(scorer.find_rows, input_signature=signature)
+    find_rows = tf.function(scorer.find_rows, input_signature=_SIGNATURE)
     found, lengths = [], [np.zeros(1, np.int64)]
-    for token_ids, _ in with_progress(
-        evaluation_batches(examples, batch_size=_COUNT_BATCH),
-        description="counting n-grams",
-        total=len(examples),
-        chunk_size=_COUNT_BATCH,
-    ):
+    for token_ids in _batches(examples, "counting n-grams"):
         numbers, rows = find_rows(token_ids)
         found.append(rows.numpy())
         lengths.append(np.bincount(numbers.numpy(), minlength=len(token_ids)))
@@ -142,6 +137,30 @@ def _count_ngrams(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_m
     texts = sparse.csr_matrix((values, columns[all_rows], starts), (len(examples), len(used)))
     texts.sort_indices()  # otherwise scikit-learn sorts them for each fit
     return texts, used
+
+
+def ngram_logits(scorer: NgramScorer, examples: Examples) -> np.ndarray:
+    """Computes the logits <float32>[N, L] of examples, in their order.
+
+    Raises:
+        Interrupted: A signal arrived.
+    """
+    score = tf.function(scorer.call, input_signature=_SIGNATURE)
+    by_length = [score(token_ids).numpy() for token_ids in _batches(examples, "scoring n-grams")]
+    logits = np.empty([len(examples), *scorer.bias.shape], np.float32)
+    logits[evaluation_order(examples.lengths)] = np.concatenate(by_length)
+    return logits
+
+
+def _batches(examples: Examples, description: str) -> Iterator[tf.Tensor]:
+    """Yields the token ids <int32>[B, T] of examples in `evaluation_order`."""
+    for token_ids, *_ in with_progress(
+        evaluation_batches(examples, batch_size=_BATCH),
+        description=description,
+        total=len(examples),
+        chunk_size=_BATCH,
+    ):
+        yield token_ids
 
 
 def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
