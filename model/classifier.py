@@ -16,8 +16,8 @@ class TextClassifier(keras.Model):
     """An n-gram scorer, neural scorers, or both.
 
     The logits are the mean of those of the neural scorers plus those of the n-gram scorer, times
-    its weight. Each neural scorer learns what the n-grams leave to explain: its loss is that of this
-    sum, with cross-fitted logits of the n-grams. Alone, the n-gram scorer has the weight 1.
+    its weight. Each neural scorer learns what the n-grams leave to explain: its loss is that of
+    this sum, with cross-fitted logits of the n-grams. Alone, the n-gram scorer has the weight 1.
 
     Args:
         ngram_scorer: The n-gram scorer, if there is one.

@@ -64,7 +64,7 @@ def random_token_ids(count, longest, seed=0):
 def make_adapted_classifier(longest, token_ids, *encoders):
     """Builds an n-gram classifier that knows the n-grams of these rows, with random scores."""
     model = make_classifier(*encoders, ngrams=longest)
-    adapt_randomly(model.scorers[0], token_ids)
+    adapt_randomly(model.ngram_scorer, token_ids)
     return model
 
 
@@ -94,14 +94,15 @@ def make_small_loop(
         folder,
         vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
-        training=training or train,
+        labelled=training or train,
         validation=validation,
     )
 
 
 def take_step(loop, token_ids, labels):
-    """Takes one training step on a batch."""
-    loop.train_step.run(iter(tf.data.Dataset.from_tensors((token_ids, labels))), 1)
+    """Takes one training step on a batch, without offsets."""
+    batch = (token_ids, labels, tf.zeros([len(labels), 0]))
+    loop.train_step.run(iter(tf.data.Dataset.from_tensors(batch)), 1)
 
 
 class StopAfterChecks(StopSignals):

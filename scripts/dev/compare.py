@@ -1,9 +1,8 @@
 """Compares the recipes with other methods: python -m scripts.dev.compare [flags].
 
-Trains each method on the train split of --dataset, which the recipes divide into train and
-validation, and measures accuracy and macro F1 on the test split. The time is measured from texts in
-memory to a fitted model. It includes the vocabulary, tracing, validation, checkpoints and training
-the teacher. It excludes imports, reading the data set and scoring the test split. Methods with
+Trains each method on the train split of --dataset and measures it on the test split. The time is
+that from texts in memory to a fitted model. It includes the vocabulary, tracing, validation and
+checkpoints. It excludes imports, reading the data set and scoring the test split. Methods with
 random numbers run once per seed, each in its own process. With --data_sets, each seed has other
 training examples, so all methods run once per seed.
 Progress goes to stderr, a Markdown table to stdout.
@@ -39,8 +38,7 @@ _COLUMNS = {
     "calibration_error": "calibration error",
 }
 _RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-# Each recipe, and the recipe of its teacher.
-_TEACHERS: dict[str, str | None] = {"fast": None, "quick": "fast", "tutorial": None}
+_RECIPES = ("fast", "quick", "tutorial")
 
 
 def define_flags() -> None:
@@ -62,7 +60,7 @@ def main() -> None:
     if FLAGS.measure:
         print(json.dumps(measure(FLAGS.measure, get_settings(), Path(FLAGS.folder))))
         return
-    known = [*BASELINES, *_TEACHERS]
+    known = [*BASELINES, *_RECIPES]
     check_names("methods", known)
     check_names("data_sets", [*NAMES, "all"])
     names = NAMES if "all" in FLAGS.data_sets else FLAGS.data_sets or [FLAGS.dataset]
@@ -80,7 +78,7 @@ def _measure_all(data_set: str, methods: list[str]) -> Results:
 
     results: Results = {}
     for method in methods:
-        is_random = data_set in NAMES or method in RANDOM or method in _TEACHERS
+        is_random = data_set in NAMES or method in RANDOM or method in _RECIPES
         for seed in range(FLAGS.seeds if is_random else 1):
             with tempfile.TemporaryDirectory() as folder:
                 result = _measure_in_process(method, seed, Path(folder), data_set)
@@ -90,18 +88,14 @@ def _measure_all(data_set: str, methods: list[str]) -> Results:
 
 
 def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> dict[str, float]:
-    """Measures a method in its own process; adds the seconds of its teacher, if it has one."""
-    arguments, teacher_seconds = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"], 0.0
-    if teacher := _TEACHERS.get(method):
-        teacher_seconds = _measure_in_process(teacher, seed, folder, data_set)["seconds"]
-        arguments.append(f"--teacher={folder / teacher}")
+    """Measures a method in its own process."""
+    arguments = [*sys.argv[1:], f"--seed={seed}", f"--measure={method}"]
     if data_set in NAMES:
         write_data_set(data_set, seed, folder / "data.csv")
         arguments += [f"--dataset={folder / 'data.csv'}", "--split_column=split"]
-    if method in _TEACHERS:
+    if method in _RECIPES:
         arguments.insert(0, f"--flagfile={_RECIPES_DIR / method}.flags")
-    result = measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
-    return result | {"seconds": teacher_seconds + result["seconds"]}
+    return measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
 
 
 def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
@@ -117,7 +111,7 @@ def _format_table(all_results: dict[str, Results]) -> str:
     for data_set, results in all_results.items():
         for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
             seconds, _, deviation = _summarize(per_seed)
-            name = f"**`{method}.flags`**" if method in _TEACHERS else method
+            name = f"**`{method}.flags`**" if method in _RECIPES else method
             cells = [_format_mean([r[key] for r in per_seed if key in r]) for key in _COLUMNS]
             cells[0] += f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
             rows.append([data_set, name, f"{seconds:.1f}", *cells, len(per_seed)])
@@ -149,7 +143,7 @@ def _draw_axes(axes: Axes, results: Results) -> None:
     for method, per_seed in results.items():
         seconds, accuracy, deviation = _summarize(per_seed)
         name, color, weight = method, "tab:gray", "normal"
-        if method in _TEACHERS:
+        if method in _RECIPES:
             name, color, weight = f"{method}.flags", "tab:orange", "bold"
         point = (seconds, accuracy)
         axes.errorbar(*point, yerr=deviation, fmt="o", color=color, capsize=3)

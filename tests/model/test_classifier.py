@@ -12,7 +12,7 @@ from tests.helpers import make_classifier, random_token_ids
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_padding_and_batch_mates_change_no_logit(encoder):
     model, token_ids = make_classifier(encoder), random_token_ids(20, 60)
-    (scorer,) = model.scorers
+    (scorer,) = model.neural_scorers
     for variable in (scorer.embedding.embeddings, scorer.logit.kernel):
         variable.assign(variable * 20)  # as large as in a trained model
     together = model(token_ids.to_tensor(shape=[None, 80])).numpy()

@@ -26,7 +26,7 @@ def check_complete(model, token_ids, *, tolerance, direction=(1.0,)):
 def test_weights_of_a_network_add_up_to_its_logit(encoder):
     """The axiom of completeness, for logits as large as those of a trained network."""
     model = make_classifier(encoder)
-    (scorer,) = model.scorers
+    (scorer,) = model.neural_scorers
     for variable in (scorer.embedding.embeddings, scorer.logit.kernel):
         variable.assign(variable * 20)
     model.temperature.assign(0.7)
@@ -59,7 +59,7 @@ def test_the_weight_of_a_token_among_ngrams_is_its_shapley_value():
     """
     token_ids = [5, 9, 4, 11]
     model = make_adapted_classifier(3, tf.ragged.constant([token_ids], tf.int32))
-    (scorer,) = model.scorers
+    scorer = model.ngram_scorer
 
     def norm(ids):
         _, scales = scorer._look_up(scorer.find_rows(tf.constant([ids]))[1])
@@ -102,6 +102,6 @@ def test_contributions_of_many_classes_add_up(encoders, direction):
     counted = random_token_ids(40, 30)
     config = TrainConfig(encoder=",".join(encoders) or "none", ngrams=2, embedding_dim=12)
     model = build_model(config, 50, 4, "float32")
-    adapt_randomly(model.scorers[0], counted)
+    adapt_randomly(model.ngram_scorer, counted)
     for token_ids in counted[:5]:
         assert check_complete(model, token_ids, tolerance=1e-3, direction=direction) > 0.01

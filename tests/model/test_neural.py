@@ -29,7 +29,7 @@ def test_a_window_starts_at_any_token():
 
 def test_training_reads_another_window_each_time():
     token_ids = random_token_ids(8, 40).to_tensor()
-    (scorer,) = make_classifier("pooled_lstm", window=3).scorers
+    (scorer,) = make_classifier("pooled_lstm", window=3).neural_scorers
     windows = [scorer.crop(token_ids, training=True).numpy() for _ in range(2)]
     assert windows[0].shape == (8, 3)
     assert (windows[0] != windows[1]).any()
@@ -37,7 +37,7 @@ def test_training_reads_another_window_each_time():
 
 
 def test_word_dropout_drops_whole_embeddings():
-    (scorer,) = make_classifier("pooled_lstm", word_dropout=0.5).scorers
+    (scorer,) = make_classifier("pooled_lstm", word_dropout=0.5).neural_scorers
     dropped = scorer.word_dropout(tf.ones([8, 50, 12]), training=True).numpy()
     assert (dropped == dropped[..., :1]).all()
     assert 0.3 < (dropped == 0).mean() < 0.7
@@ -56,15 +56,15 @@ def test_embedding_rate_scales_the_updates_of_the_embedding():
     token_ids = random_token_ids(8, 20).to_tensor()
     slow, fast = make_classifier("pooled_lstm"), make_classifier("pooled_lstm", embedding_rate=5.0)
     for model, size in ((slow, 1.0), (fast, 0.2)):
-        table = model.scorers[0].embedding.embeddings
-        table.assign(size * slow.scorers[0].embedding.embeddings)
+        table = model.neural_scorers[0].embedding.embeddings
+        table.assign(size * slow.neural_scorers[0].embedding.embeddings)
     np.testing.assert_allclose(fast(token_ids), slow(token_ids), atol=1e-6)
     for model in (slow, fast):
-        model.scorers[0].embedding.embeddings.assign_add(
-            0.01 * tf.ones_like(model.scorers[0].embedding.embeddings)
+        model.neural_scorers[0].embedding.embeddings.assign_add(
+            0.01 * tf.ones_like(model.neural_scorers[0].embedding.embeddings)
         )
     moved = make_classifier("pooled_lstm")
-    moved.scorers[0].embedding.embeddings.assign_add(
-        0.05 * tf.ones_like(moved.scorers[0].embedding.embeddings)
+    moved.neural_scorers[0].embedding.embeddings.assign_add(
+        0.05 * tf.ones_like(moved.neural_scorers[0].embedding.embeddings)
     )
     np.testing.assert_allclose(fast(token_ids), moved(token_ids), atol=1e-6)

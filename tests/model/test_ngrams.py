@@ -31,7 +31,7 @@ def test_logits_are_those_of_a_linear_model_of_normalized_ngrams(longest):
     scales[::5] = 0.0  # unknown n-grams
     scores = weights * scales
     model = make_classifier(ngrams=longest)
-    model.scorers[0].adapt(rows, scores[:, None], scales[:, None], np.array([0.3]))
+    model.ngram_scorer.adapt(rows, scores[:, None], scales[:, None], np.array([0.3]))
     values = present * scales
     expected = 0.3 + values @ weights / np.linalg.norm(values, axis=1)
     np.testing.assert_allclose(model(token_ids.to_tensor())[:, 0], expected, atol=2e-3)
@@ -50,7 +50,7 @@ def test_padding_batch_mates_and_branches_change_no_logit(longest):
 
 def test_a_text_without_known_ngrams_has_the_bias_as_its_logit():
     model = make_adapted_classifier(1, tf.ragged.constant([[5], [6]], tf.int32))
-    (bias,) = model.scorers[0].bias.numpy()
+    (bias,) = model.ngram_scorer.bias.numpy()
     logits = model(tf.constant([[7, 0], [5, 8], [1, 1]])).numpy()[:, 0]
     assert logits[0] == logits[2] == bias
     assert logits[1] != bias

@@ -87,11 +87,13 @@ def test_adding_an_encoder_changes_no_other_encoder():
         build_model(TrainConfig(encoder=encoder, ngrams=ngrams, **SMALL), 50, 2, "float32")
         for encoder, ngrams in (("pooled_lstm", 0), ("pooled_lstm,stacked_lstm", 2))
     )
-    first = two.scorers[1]
-    for alone, beside in zip(one.scorers[0].variables, first.variables, strict=True):
+    first = two.neural_scorers[0]
+    for alone, beside in zip(one.neural_scorers[0].variables, first.variables, strict=True):
         np.testing.assert_array_equal(alone.numpy(), beside.numpy())
     token_ids = random_token_ids(8, 20).to_tensor()
-    alone, beside = (scorer(token_ids, training=True).numpy() for scorer in (one.scorers[0], first))
+    alone, beside = (
+        scorer(token_ids, training=True).numpy() for scorer in (one.neural_scorers[0], first)
+    )
     np.testing.assert_array_equal(alone, beside)
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.batches import (
+    PADDING_LABEL,
     batches_per_epoch,
     epoch_order,
     evaluation_batches,
@@ -29,13 +30,13 @@ def examples():
 
 
 def numbers(batches):
-    return [token_ids.numpy()[:, 0] - 1 for token_ids, _ in batches]
+    return [token_ids.numpy()[:, 0] - 1 for token_ids, *_ in batches]
 
 
 def test_an_epoch_has_every_example_once(examples):
     seen = numbers(training_batches(examples, batch_size=64, seed=0, epoch=0))
     assert sorted(np.concatenate(seen)) == list(range(1003))
-    assert len(seen) == batches_per_epoch(examples, 64) == 16
+    assert len(seen) == batches_per_epoch(1003, 64) == 16
     assert sorted(map(len, seen)) == [1003 % 64] + [64] * 15
 
 
@@ -46,11 +47,25 @@ def test_evaluation_batches_have_every_example_once_in_order(examples):
 
 
 def test_rows_are_padded_at_the_end(examples):
-    for token_ids, labels in training_batches(examples, batch_size=64, seed=3, epoch=1):
+    for token_ids, labels, _ in training_batches(examples, batch_size=64, seed=3, epoch=1):
         for row, label in zip(token_ids.numpy(), labels.numpy(), strict=True):
             tokens = examples.row(int(label))
             assert (row[: len(tokens)] == tokens).all()
             assert not row[len(tokens) :].any()
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_offsets_stay_with_their_examples(examples, shards):
+    offsets = np.stack([examples.labels, -examples.labels], axis=1)
+    shifted = dataclasses.replace(examples, offsets=offsets)
+    arguments = {"batch_size": 64, "seed": 3, "epoch": 1, "shards": shards, "local": range(shards)}
+    for _, labels, found in training_batches(shifted, **arguments):
+        expected = np.stack([labels, -labels.numpy()], axis=1)
+        is_padding = labels.numpy() == PADDING_LABEL
+        np.testing.assert_array_equal(found[~is_padding], expected[~is_padding])
+        assert not found[is_padding].numpy().any()
+    for _, _, found in training_batches(examples, **arguments):
+        assert found.shape[1] == 0
 
 
 def test_order_is_a_function_of_seed_and_epoch(examples):
@@ -72,9 +87,9 @@ def test_a_resumed_epoch_has_the_remaining_batches(examples, first_batch):
 
 def test_batches_hold_little_padding_and_still_mix(examples):
     batches = list(training_batches(examples, batch_size=16, seed=0, epoch=0))
-    padded = sum(token_ids.shape[0] * token_ids.shape[1] for token_ids, _ in batches)
+    padded = sum(token_ids.shape[0] * token_ids.shape[1] for token_ids, *_ in batches)
     assert padded <= 1.1 * examples.lengths.sum()
-    lengths = [token_ids.shape[1] for token_ids, _ in batches]
+    lengths = [token_ids.shape[1] for token_ids, *_ in batches]
     assert lengths != sorted(lengths)
 
 
@@ -84,4 +99,4 @@ def test_padding_is_to_a_multiple_of_eight(lengths, padded):
         tf.ragged.constant([[1] * length for length in lengths], tf.int32)
     )
     batches = evaluation_batches(examples, batch_size=4)
-    assert [token_ids.shape for token_ids, _ in batches] == [(len(lengths), padded)]
+    assert [token_ids.shape for token_ids, *_ in batches] == [(len(lengths), padded)]

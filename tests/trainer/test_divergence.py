@@ -37,7 +37,7 @@ def test_overflowing_float16_steps_are_skipped_and_too_many_end_the_run(
 def test_many_nan_losses_in_a_row_end_the_run(small_config, splits, tmp_path, precision):
     config = dataclasses.replace(small_config, batch_size=8, precision=precision)
     loop = make_small_loop(config, splits, tmp_path)
-    loop.state.model.scorers[0].logit.bias.assign([float("nan")])
+    loop.state.model.neural_scorers[0].logit.bias.assign([float("nan")])
     message = r"the loss is nan: all of the last 2\d steps .* try learning_rate=0\.0005"
     with pytest.raises(RunError, match=message):
         loop.fit()
@@ -50,9 +50,9 @@ def test_only_steps_without_a_finite_gradient_are_skipped(
     """The embedding of a rare token is NaN; batches without it are trained on."""
     monkeypatch.setattr(logging.getLogger("trainer"), "propagate", True)
     loop = make_small_loop(small_config, splits, tmp_path)
-    state, table = loop.state, loop.state.model.scorers[0].embedding.embeddings
+    state, table = loop.state, loop.state.model.neural_scorers[0].embedding.embeddings
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
-    ids = [set(np.unique(token_ids)) for token_ids, _ in batches]
+    ids = [set(np.unique(token_ids)) for token_ids, *_ in batches]
     rare = next(i for i in range(table.shape[0]) if 0 < sum(i in batch for batch in ids) < 4)
     lost = sum(rare in batch for batch in ids)
     table.assign(tf.tensor_scatter_nd_update(table.value, [[rare]], [[math.nan] * 8]))
@@ -83,8 +83,8 @@ def test_a_collapse_is_warned_about_and_the_best_model_is_kept(
     best = int(loop.state.best_epoch)
     longer = dataclasses.replace(config, epochs=4)
     loop = make_small_loop(longer, (splits[0], train, train), tmp_path)
-    loop.state.model.scorers[0].logit.kernel.assign(
-        tf.zeros_like(loop.state.model.scorers[0].logit.kernel)
+    loop.state.model.neural_scorers[0].logit.kernel.assign(
+        tf.zeros_like(loop.state.model.neural_scorers[0].logit.kernel)
     )
     loop.state.optimizer.learning_rate.assign(1e-9)
     loop.fit()

@@ -1,34 +1,28 @@
-"""Training of n-gram scorers."""
+"""Runs with n-grams: alone without steps, or with encoders that learn what they leave."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import logit
 
-from model.ngrams import ngram_features
-from pipeline.errors import UserError
-from tests.helpers import StopAfterChecks, all_equal, make_small_loop, state_arrays
+import trainer
+from pipeline.errors import RunError, UserError
+from tests.helpers import (
+    StopAfterChecks,
+    all_equal,
+    make_small_loop,
+    state_arrays,
+    write_csv,
+)
+from trainer.config import TrainConfig
+from trainer.data import open_corpus
+from trainer.objectives import ngram_fit
+from trainer.run import train
 from trainer.runtime.signals import Interrupted, use_stop
 
 pytestmark = pytest.mark.usefixtures("small_ngram_tables")
-
-
-def test_training_on_imbalanced_classes_starts_at_their_log_odds(wide_config, splits, tmp_path):
-    vectorizer, train, validation = splits
-    train = train[unequal(train.labels)]
-    share = float(train.labels.mean())
-    assert share > 0.8
-    loop = make_small_loop(wide_config, (vectorizer, train, validation), tmp_path)
-    loop._objective.adapt(train)
-    logits = loop.state.model.scorer_logits(tf.constant([[5, 6, 7], [8, 9, 0]]), training=True)
-    np.testing.assert_allclose(logits, np.full([2, 1, 1], logit(share)), rtol=1e-5)
-
-
-def unequal(labels):
-    """Chooses all examples of label 1, and one in eight of label 0."""
-    return (labels == 1) | (np.cumsum(labels == 0) % 8 == 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +30,162 @@ def wide_config(small_config):
     return dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1, clip_norm=0.0)
 
 
-def test_ratios_are_counted_only_in_the_train_split(wide_config, splits, tmp_path):
-    _, training, _ = splits
+@pytest.fixture(scope="module")
+def both_config(wide_config):
+    return dataclasses.replace(wide_config, encoder="pooled_lstm")
+
+
+def test_only_the_train_split_is_in_the_table(wide_config, splits, tmp_path):
+    _, training, validation = splits
     loop = make_small_loop(wide_config, splits, tmp_path)
     loop.fit()
-    ratios = loop.state.model.scorers[0].ratios.numpy()
-    seen = np.zeros(len(ratios), bool)
-    for position in range(len(training)):
-        row = tf.constant(training.row(position)[np.newaxis], tf.int32)
-        seen[ngram_features(row, 2)[1].numpy()] = True
-    assert (ratios[~seen] == ratios[~seen][0]).all()  # so no validation text was counted
-    assert np.std(ratios[seen]) > 0
+    scorer = loop.state.model.ngram_scorer
+    known = scorer.table.numpy().any(axis=1)
+    found = [
+        set(scorer.find_rows(tf.constant(part.row(position)[np.newaxis], tf.int32))[1].numpy())
+        for part in (training, validation)
+        for position in range(len(part))
+    ]
+    seen, unseen = set().union(*found[: len(training)]), set().union(*found[len(training) :])
+    assert not known[sorted(unseen - seen)].any()
+    assert known.sum() > 0.1 * len(seen)
 
 
-@pytest.mark.slow
-def test_a_resumed_run_keeps_its_ratios_and_has_the_same_bits(
-    wide_config, splits, tmp_path, monkeypatch
+def test_ngrams_alone_take_no_step_and_report_cross_fitted_metrics(wide_config, splits, tmp_path):
+    loop = make_small_loop(wide_config, splits, tmp_path)
+    loop.fit()
+    assert loop.is_finished()
+    header, row = (tmp_path / "history.csv").read_text().splitlines()
+    values = dict(zip(header.split(","), map(float, row.split(",")), strict=True))
+    assert (values["epoch"], values["step"]) == (1, 0)
+    _, logits = loop._objective._cross_fitted
+    labels = splits[1].labels
+    assert values["train_accuracy"] == pytest.approx(np.mean((logits[:, 0] > 0) == labels))
+    own = ngram_fit.ngram_logits(loop.state.model.ngram_scorer, splits[1])[:, 0]
+    assert np.mean((own > 0) == labels) > values["train_accuracy"]  # they are not in-sample
+    assert values["validation_accuracy"] > 0.6
+    assert float(loop.state.model.temperature) == 1
+
+
+def test_without_a_validation_split_all_examples_train_and_are_cross_fitted(tmp_path, cache_dir):
+    rows = [(f"a {word} film {n}", word) for n in range(30) for word in ("dull", "great")]
+    config = TrainConfig(
+        dataset=str(write_csv(tmp_path / "rows.csv", rows)),
+        cache_dir=str(cache_dir),
+        encoder="none",
+        ngrams=2,
+        validation_fraction=0.0,
+    )
+    run = trainer.train(config, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert set(record["sizes"]) == {"train"}
+    history = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    values = dict(zip(history[0].split(","), history[1].split(","), strict=True))
+    assert float(values["validation_accuracy"]) == float(values["train_accuracy"]) == 1
+    assert run.predict(["a great day"])[0].argmax() == 1
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["accuracy"] == 1
+    assert results["steps"] == 0
+    with pytest.raises(UserError, match="no examples in its validation split with"):
+        run.evaluate_split(open_corpus(run.config, label_names=run.label_names), "validation")
+    assert train(config, tmp_path / "run") == results  # it is finished
+
+
+def test_a_split_of_validation_is_needed_by_encoders(small_config):
+    with pytest.raises(UserError, match="or 0 with encoder=none: an encoder needs a validation"):
+        dataclasses.replace(small_config, validation_fraction=0.0)
+    with pytest.raises(UserError, match=r"at least 0\.001"):
+        dataclasses.replace(small_config, encoder="none", ngrams=1, validation_fraction=0.0005)
+
+
+@pytest.mark.parametrize("checks", [0, 3, 30, 60])
+def test_a_fit_that_was_stopped_is_repeated_with_the_same_bits(
+    wide_config, splits, tmp_path, checks
 ):
     whole = make_small_loop(wide_config, splits, tmp_path / "whole")
     whole.fit()
+    with pytest.raises(Interrupted), use_stop(StopAfterChecks(checks)):
+        make_small_loop(wide_config, splits, tmp_path / "stopped").fit()
+    resumed = make_small_loop(wide_config, splits, tmp_path / "stopped")
+    assert not resumed.is_finished()
+    resumed.fit()
+    assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
+    paths = [tmp_path / name / "history.csv" for name in ("whole", "stopped")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_fits_no_ngrams_and_has_the_same_bits(
+    both_config, splits, tmp_path, monkeypatch
+):
+    whole = make_small_loop(both_config, splits, tmp_path / "whole")
+    whole.fit()
     monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
-    with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        make_small_loop(wide_config, splits, folder).fit()
-    resumed = make_small_loop(wide_config, splits, folder)
+    loop = make_small_loop(both_config, splits, folder)
+    train_epoch = loop._train_epoch
+
+    def stop_in_epoch():
+        with use_stop(StopAfterChecks(3)):
+            train_epoch()
+
+    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch)
+    with pytest.raises(Interrupted):
+        loop.fit()
+    resumed = make_small_loop(both_config, splits, folder)
     assert int(resumed.state.step) > 0
     monkeypatch.setattr(resumed._objective, "adapt", None)  # not to be called again
     resumed.fit()
     assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
 
 
-@pytest.mark.slow
-def test_ngrams_alone_learn(wide_config, splits, tmp_path):
-    longer = dataclasses.replace(wide_config, epochs=3)
-    loop = make_small_loop(longer, splits, tmp_path)
+def test_encoders_learn_from_cross_fitted_offsets(both_config, splits, tmp_path):
+    loop = make_small_loop(both_config, splits, tmp_path)
     loop.fit()
-    (*_, last) = (tmp_path / "history.csv").read_text().splitlines()
-    assert float(last.split(",")[3]) > 0.9, last
+    _, cross_fitted = loop._objective._cross_fitted
+    offsets = np.load(tmp_path / "offsets.npy")
+    np.testing.assert_allclose(offsets, 0.8 * cross_fitted, rtol=1e-6)
+    np.testing.assert_array_equal(loop._training.offsets, offsets)
+    in_sample = ngram_fit.ngram_logits(loop.state.model.ngram_scorer, splits[1])
+    assert np.abs(in_sample - cross_fitted).mean() > 0.5
+
+
+def test_offsets_are_part_of_the_loss_and_of_the_logits(both_config, splits, tmp_path):
+    config = dataclasses.replace(both_config, ngram_weight=0.25, dropout=0.0)
+    loop = make_small_loop(config, splits, tmp_path)
+    loop._adapt()
+    model, token_ids = loop.state.model, tf.constant([[5, 6, 7], [8, 9, 0]])
+    neural = model.neural_logits(token_ids)[:, 0]
+    ngrams = model.ngram_scorer(token_ids)
+    np.testing.assert_allclose(model(token_ids), neural + 0.25 * ngrams, rtol=1e-5)
+    labels, offsets = tf.constant([1, 0]), tf.constant([[2.0], [-3.0]])
+    losses, outputs = loop._objective.losses(token_ids, labels, offsets)
+    logits = (neural + offsets)[:, 0]
+    np.testing.assert_allclose(losses, np.log1p(np.exp([-logits[0], logits[1]])), rtol=1e-5)
+    np.testing.assert_allclose(outputs[:, 2], logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize("damage", [None, b"\x93NUMPY", "short"])
+def test_damaged_offsets_are_an_error(both_config, splits, tmp_path, damage):
+    config = dataclasses.replace(both_config, max_steps=1)
+    make_small_loop(config, splits, tmp_path).fit()
+    path = tmp_path / "offsets.npy"
+    if damage is None:
+        path.unlink()
+    elif damage == "short":
+        np.save(path, np.zeros(3, np.float32))
+    else:
+        path.write_bytes(damage)
+    more = make_small_loop(dataclasses.replace(config, max_steps=2), splits, tmp_path)
+    with pytest.raises(RunError, match=r"offsets\.npy (is missing or damaged|has 3 numbers)"):
+        more.fit()
+
+
+def test_ngrams_alone_learn(wide_config, splits, tmp_path):
+    loop = make_small_loop(wide_config, splits, tmp_path)
+    loop.fit()
+    logits = ngram_fit.ngram_logits(loop.state.model.ngram_scorer, splits[1])[:, 0]
+    assert np.mean((logits > 0) == splits[1].labels) > 0.9
 
 
 def test_a_model_without_scorers_is_refused(small_config):

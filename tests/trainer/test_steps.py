@@ -15,7 +15,7 @@ from trainer.evaluation.scoring import Evaluator
 def test_a_step_is_traced_once_for_all_lengths(small_config, splits, tmp_path):
     loop = make_small_loop(small_config, splits, tmp_path)
     batches = training_batches(splits[1], batch_size=16, seed=0, epoch=0)
-    assert len({token_ids.shape for token_ids, _ in batches}) > 2
+    assert len({token_ids.shape for token_ids, *_ in batches}) > 2
     for count in (1, 2, 5):
         loop.train_step.run(iter(batches), count)
     assert int(loop.state.step) == 8
@@ -59,7 +59,7 @@ def test_a_step_follows_the_clipped_gradient_of_the_mean_loss(small_config, spli
     config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.01)
     loop = make_small_loop(config, splits, tmp_path)
     model = loop.state.model
-    token_ids, labels = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
+    token_ids, labels, _ = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     with tf.GradientTape() as tape:
         targets = to_targets(labels, 1)
         loss = tf.reduce_mean(loop._objective._loss(targets, model(token_ids)))
@@ -80,7 +80,7 @@ def test_a_step_follows_the_clipped_gradient_of_the_mean_loss(small_config, spli
 def test_a_smaller_batch_has_a_proportional_gradient(small_config, splits, tmp_path):
     """Half a batch gives half the gradient of a batch that has each example twice."""
     config = dataclasses.replace(small_config, dropout=0.0)
-    token_ids, labels = next(iter(evaluation_batches(splits[1], batch_size=16)))
+    token_ids, labels, _ = next(iter(evaluation_batches(splits[1], batch_size=16)))
 
     def gradient_norm(*batches):
         loop = make_small_loop(config, splits, tmp_path)
@@ -99,7 +99,7 @@ def test_float16_trains_with_a_loss_scale(small_config, splits, tmp_path):
     for precision in ("float32", "mixed_float16"):
         config = dataclasses.replace(small_config, precision=precision, dropout=0.0)
         loop = make_small_loop(config, splits, tmp_path)
-        take_step(loop, *batch)
+        take_step(loop, *batch[:2])
         norms.append(float(loop.state.gradient_norm.result()))
     assert float(loop.state.optimizer.scale_loss(1.0)) == 2.0**15
     assert norms[1] == pytest.approx(norms[0], rel=0.02)

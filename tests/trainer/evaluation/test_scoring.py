@@ -18,11 +18,11 @@ def test_evaluation_counts_each_example_once(small_config, splits, tmp_path, cou
     examples = splits[1][:count]
     model = make_small_loop(small_config, splits, tmp_path).state.model
     logits = tf.concat(
-        [model(ids) for ids, _ in evaluation_batches(examples, batch_size=64)], axis=0
+        [model(ids) for ids, *_ in evaluation_batches(examples, batch_size=64)], axis=0
     )
     scale = 2 / max(float(tf.math.reduce_std(logits)), 1e-3)  # as confident as a trained model
-    model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
-    model.scorers[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
+    model.neural_scorers[0].logit.kernel.assign(model.neural_scorers[0].logit.kernel * scale)
+    model.neural_scorers[0].logit.bias.assign([-scale * float(tf.reduce_mean(logits))])
     evaluator = Evaluator(model)
     assert len(examples) == count
     labels, probabilities = examples.labels, evaluator.predict(examples)[:, 1]

@@ -24,8 +24,8 @@ def overconfident(small_config, splits, tmp_path):
     examples = splits[2]
     logits = Evaluator(model).logits(examples)
     scale = 5 / logits.std()
-    model.scorers[0].logit.kernel.assign(model.scorers[0].logit.kernel * scale)
-    model.scorers[0].logit.bias.assign([-scale * float(np.median(logits))])
+    model.neural_scorers[0].logit.kernel.assign(model.neural_scorers[0].logit.kernel * scale)
+    model.neural_scorers[0].logit.bias.assign([-scale * float(np.median(logits))])
     return loop
 
 
@@ -62,7 +62,7 @@ def test_less_confident_errors_give_a_lower_validation_loss(overconfident, split
     """Calibration would hide the difference; the loss that chooses the best epoch shows it."""
     examples, model = splits[2], overconfident.state.model
     sure, _ = validate(overconfident, examples)
-    for weight in (model.scorers[0].logit.kernel, model.scorers[0].logit.bias):
+    for weight in (model.neural_scorers[0].logit.kernel, model.neural_scorers[0].logit.bias):
         weight.assign(weight / 4)
     unsure, _ = validate(overconfident, examples)
     assert unsure["accuracy"] == sure["accuracy"]
@@ -83,7 +83,7 @@ def test_nan_logits_end_the_run_at_validation(small_config, splits, tmp_path):
     """The last step of an epoch may leave NaN weights."""
     config = dataclasses.replace(small_config, epochs=1)
     loop = make_small_loop(config, splits, tmp_path)
-    loop.state.model.scorers[0].logit.bias.assign([math.nan])
+    loop.state.model.neural_scorers[0].logit.bias.assign([math.nan])
     metrics, _ = validate(loop, splits[2])
     assert math.isnan(metrics["loss"])
     assert float(loop.state.model.temperature) == 1.0

@@ -176,7 +176,7 @@ def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path
     config = dataclasses.replace(small_config, dropout=0.0, clip_norm=0.0)
     loop = make_small_loop(config, splits, tmp_path)
     model = loop.state.model
-    token_ids, labels = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
+    token_ids, labels, _ = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     with tf.GradientTape() as tape:
         logits = model(token_ids, training=True)
         losses = cross_entropies(to_targets(labels, 1), logits)
@@ -242,7 +242,7 @@ def test_the_projector_has_the_embedding_of_the_best_model(trained):
     vectors = vectors.reshape(embedding.tensor_shape)
     run = load(trained)
     assert words == run.vectorizer.tokens
-    table = run.evaluator.model.scorers[0].embedding.embeddings.numpy()
+    table = run.evaluator.model.neural_scorers[0].embedding.embeddings.numpy()
     np.testing.assert_array_equal(vectors, table[2:])
 
 

@@ -1,10 +1,11 @@
-"""A student takes its teacher's scorers and soft labels."""
+"""Unlabelled texts have the soft labels of a teacher, or of the run's own n-grams."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import expit
 
 from pipeline.datasets import READ_BATCH, NamedDataset, in_validation
 from pipeline.errors import RunError, UserError
@@ -12,6 +13,8 @@ from tests.helpers import StopAfterChecks, all_equal, state_arrays
 from trainer import run as runs
 from trainer.artifacts.trained_run import load
 from trainer.data import make_corpus, open_corpus
+from trainer.objectives.distillation import check_teacher
+from trainer.objectives.ngram_fit import ngram_logits
 from trainer.preparation import prepare_run
 from trainer.runtime.signals import Interrupted, use_stop
 
@@ -75,6 +78,8 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
         data.examples("train", best.vectorizer),
         data.unlabelled(best.vectorizer),
     )
+    loop._adapt()
+    loop._read_training()
     training = loop._training
     assert len(training) == len(labelled) + len(unlabelled)
     np.testing.assert_array_equal(training.labels[: len(labelled), 0], labelled.labels)
@@ -97,17 +102,17 @@ def test_no_unlabelled_example_is_in_validation(config, teacher):
     assert not in_validation(found.hash_buckets, validation_fraction=fraction).any()
 
 
-def test_the_teachers_scorers_do_not_change(config, teacher, student, tmp_path):
-    _, deep = make(config, tmp_path).state.model.scorers
-    before = [variable.numpy() for variable in deep.trainable_variables]
-    wide, deep = load(student).evaluator.model.scorers
-    assert all(
-        (old != new).any() for old, new in zip(before, deep.trainable_variables, strict=True)
-    )
-    (theirs,) = load(teacher).evaluator.model.scorers
-    assert theirs.table.numpy().any()
-    for ours, their in zip(wide.variables, theirs.variables, strict=True):
-        np.testing.assert_array_equal(ours, their)
+def test_own_ngrams_can_be_the_teacher(config, tmp_path):
+    loop = make(dataclasses.replace(config, teacher="ngrams"), tmp_path)
+    loop._adapt()
+    loop._read_training()
+    (scorer, labelled), training = (loop.state.model.ngram_scorer, loop._labelled), loop._training
+    logits = ngram_logits(scorer, training[len(labelled) :])
+    np.testing.assert_allclose(training.labels[len(labelled) :], expit(logits), atol=1e-6)
+    np.testing.assert_allclose(training.offsets[len(labelled) :], 0.8 * logits, rtol=1e-5)
+    np.testing.assert_array_equal(training.labels[: len(labelled), 0], labelled.labels)
+    loop.fit()
+    assert loop.is_finished()
 
 
 @pytest.mark.slow
@@ -131,34 +136,24 @@ def resume(config, folder):
 
 
 @pytest.mark.slow
-def test_a_student_can_be_a_teacher(config, student, tmp_path):
-    third = dataclasses.replace(
-        config, encoder="pooled_lstm,pooled_lstm", teacher=str(student), epochs=1
-    )
+def test_a_student_can_be_a_teacher_of_another_architecture(config, student, tmp_path):
+    settings = {"encoder": "stacked_lstm", "ngrams": 0, "vocab_size": 300, "punctuation": "keep"}
+    third = dataclasses.replace(config, **settings, teacher=str(student))
     loop = make(third, tmp_path)
     loop.fit()
-    token_ids = tf.constant([[5, 6, 7]])
-    logits = load(tmp_path).evaluator.model.scorer_logits(token_ids).numpy()[0, :, 0]
-    taught_by = load(student).evaluator.model.scorer_logits(token_ids).numpy()[0, :, 0]
-    assert len(set(logits.tolist())) == 3
-    np.testing.assert_array_equal(logits[:2], taught_by)
+    best = load(student)
+    expected = best.evaluator.predict(open_with_unlabelled(config).unlabelled(best.vectorizer))
+    soft_labels = np.load(tmp_path / "taught_labels.npy")
+    np.testing.assert_allclose(soft_labels, expected[:, 1:], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"ngrams": 3}, "was trained with ngrams=2; use the same settings here"),
-        ({"vocab_size": 400, "truncate": "head"}, "vocab_size=500 truncate=tail"),
-        (
-            {"encoder": "pooled_lstm,pooled_lstm"},
-            "was trained with encoder=none; .*, but exactly one encoder",
-        ),
-    ],
-)
-def test_an_incompatible_teacher_is_refused(config, tmp_path, settings, message):
-    with pytest.raises(UserError, match=message):
-        make(dataclasses.replace(config, **settings), tmp_path)
-    assert not (tmp_path / "config.json").exists()
+@pytest.mark.parametrize("setting", [{"validation_fraction": 0.3}, {"dataset": "imdb_reviews"}])
+def test_a_teacher_that_may_know_the_validation_split_is_refused(config, setting):
+    labels = ("neg", "pos")
+    teacher = dataclasses.replace(config, **setting)
+    with pytest.raises(UserError, match=f"was trained with {next(iter(setting))}="):
+        check_teacher(teacher, config, labels, labels)
+    check_teacher(config, config, labels, labels)
 
 
 def test_a_teacher_with_the_labels_in_another_order_is_refused(config, tmp_path):
@@ -174,22 +169,20 @@ def test_a_data_set_without_unlabelled_examples_is_refused(config, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("content", [None, b"\x93NUMPY", b"other"])
-def test_damaged_soft_labels_are_an_error(config, tmp_path, content):
-    make(config, tmp_path)
-    path = tmp_path / "taught_labels.npy"
-    if content is None:
-        path.unlink()
-    elif content == b"other":
-        np.save(path, np.zeros(3, np.float32))
-    else:
-        path.write_bytes(content)
-    with pytest.raises(
-        RunError, match=r"taught_labels\.npy (is missing or damaged|has 3 probabilities)"
-    ):
-        resume(config, tmp_path)
+def test_a_missing_file_of_soft_labels_is_an_error(config, tmp_path):
+    loop = make(config, tmp_path)
+    (tmp_path / "taught_labels.npy").unlink()
+    with pytest.raises(RunError, match=r"taught_labels\.npy is missing or damaged"):
+        loop.fit()
 
 
-def test_a_student_without_its_own_scorer_is_refused(small_config):
-    with pytest.raises(UserError, match="needs a model with a scorer besides the last encoder"):
-        dataclasses.replace(small_config, teacher="runs/a")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": "none", "ngrams": 2}, "teacher needs an encoder"),
+        ({"teacher": "ngrams"}, "teacher=ngrams needs an n-gram scorer; add ngrams=3"),
+    ],
+)
+def test_a_teacher_without_use_is_refused(small_config, settings, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(small_config, **{"teacher": "runs/a", **settings})

@@ -39,11 +39,12 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     made = make_small_loop(config, folder=folder, replicas=replicas, **splits_and_names)
     state, steps = made.state, []
     replicas.offset_replica_seeds(state.model)
-    made._objective.adapt(splits[0])
+    made._adapt()
+    made._read_training()
     about = {"batch_size": config.batch_size, "seed": 0}
     about |= {"shards": replicas.count, "local": replicas.local}
     for epoch in range(3):
-        batches = training_batches(splits[0], **about, epoch=epoch)
+        batches = training_batches(made._training, **about, epoch=epoch)
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
             made.train_step.run(iterator, 1)

@@ -159,9 +159,9 @@ def test_shards_have_equal_size_and_each_example_once():
             for local in (range(1), range(1, 3), range(3, 4))
         ]
         for batch, *pieces in zip(whole, *shards, strict=True):
-            assert [len(labels) for _, labels in pieces] == [3, 6, 3]
-            labels = np.concatenate([labels for _, labels in pieces])
-            firsts = np.concatenate([token_ids[:, 0] for token_ids, _ in pieces])
+            assert [len(labels) for _, labels, _ in pieces] == [3, 6, 3]
+            labels = np.concatenate([labels for _, labels, _ in pieces])
+            firsts = np.concatenate([token_ids[:, 0] for token_ids, *_ in pieces])
             assert (firsts[labels != PADDING_LABEL] == batch[0].numpy()[:, 0]).all()
             assert (firsts[labels == PADDING_LABEL] == 1).all()
     assert len(evaluation_order(examples.lengths)) == 103
