@@ -21,6 +21,7 @@ _REVIEWS = {
     "5000 reviews (97% positive)": (5_000, 0.97),
 }
 NAMES = (*_REVIEWS, "sentences", "four labels")
+LARGE = ("20000 reviews", "four labels")
 
 
 def write_data_set(name: str, seed: int, path: Path) -> None:

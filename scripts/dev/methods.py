@@ -143,6 +143,7 @@ BASELINES: dict[str, Fit] = {
     "fastText": _fast_text(1),
     "fastText of pairs": _fast_text(2),
 }
+SLOW = ("TF-IDF with CV", "TF-IDF with CV (balanced)")  # many minutes on 20,000 reviews
 RANDOM = ("fastText", "fastText of pairs")  # the seed changes their results
 
 
