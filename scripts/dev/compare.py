@@ -4,7 +4,8 @@ Trains each method on the train split of --dataset and measures it on the test s
 that from texts in memory to a fitted model. It includes the vocabulary, tracing, validation and
 checkpoints. It excludes imports, reading the data set and scoring the test split. Methods with
 random numbers run once per seed, each in its own process. With --data_sets, each seed has other
-training examples, so all methods run once per seed.
+training examples, so all methods run once per seed; those with cross-validation are left out where
+they take many minutes.
 Progress goes to stderr, a Markdown table to stdout.
 """
 
@@ -22,7 +23,7 @@ from absl import flags
 
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.dev.data_sets import NAMES, write_data_set
+from scripts.dev.data_sets import LARGE, NAMES, write_data_set
 from scripts.dev.measuring import check_names, format_table, measure_in_process
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ def main() -> None:
 
 def _measure_all(data_set: str, methods: list[str]) -> Results:
     """Measures methods on one of NAMES, or on --dataset."""
-    from scripts.dev.methods import RANDOM
+    from scripts.dev.methods import RANDOM, SLOW
 
     results: Results = {}
     for method in methods:
+        if data_set in LARGE and method in SLOW:
+            continue
         is_random = data_set in NAMES or method in RANDOM or method in _RECIPES
         for seed in range(FLAGS.seeds if is_random else 1):
             with tempfile.TemporaryDirectory() as folder:
