@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pipeline import vocabulary
 from trainer.artifacts.run_record import RunRecord
+from trainer.artifacts.training_set import TrainingSet
 from trainer.building import build_model
 from trainer.config import TrainConfig
 from trainer.loop import TrainingLoop
@@ -94,7 +95,7 @@ def make_small_loop(
         folder,
         vocabulary=vectorizer.tokens,
         replicas=replicas or one_replica(),
-        labelled=training or train,
+        training=TrainingSet(config, folder, training or train, None, class_count=len(label_names)),
         validation=validation,
     )
 

@@ -9,6 +9,7 @@ from model.classifier import TextClassifier
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
 from model.seeds import derive_seed
+from pipeline.batches import batches_per_epoch
 from pipeline.errors import RunError
 from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
@@ -59,6 +60,14 @@ def build_model(
     )
     model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
     return model
+
+
+def total_steps(config: TrainConfig, examples: int) -> int:
+    """Returns the number of steps of a run; 0 for n-grams alone, which need no steps."""
+    if not config.encoders:
+        return 0
+    steps = config.epochs * batches_per_epoch(examples, config.batch_size)
+    return min(steps, config.max_steps) if config.max_steps else steps
 
 
 def build_optimizer(

@@ -77,8 +77,8 @@ class TrainConfig:
     )
     validation_fraction: float = _setting(
         0.2,
-        "fraction of the train split that becomes the validation split, if the data has none; 0: "
-        "none, only with --encoder=none, which is validated by cross-fitting",
+        "fraction of the train split that becomes the validation split, if the data has none; "
+        "--encoder=none can do without one (0): it is validated by cross-fitting",
         between=(0.0, 0.9),
     )
     test_fraction: float = _setting(
@@ -170,10 +170,7 @@ class TrainConfig:
         between=(0, 8),
     )
     ngram_weight: float = _setting(
-        0.8,
-        "weight of the n-grams' logits beside encoders, which learn what the n-grams leave to "
-        "explain",
-        between=(0.01, 1.0),
+        0.8, "weight of the n-grams' logits; encoders learn what they lack", between=(0.01, 1.0)
     )
     teacher: str = _setting(
         "",
@@ -270,8 +267,7 @@ class TrainConfig:
             )
         if not re.fullmatch(r"(balanced|.*:.*)?", self.class_weights, re.DOTALL):
             raise UserError(
-                f"--class_weights={shorten(self.class_weights)} is neither balanced nor weights by "
-                "label, such as neg:1,pos:3"
+                f"--class_weights={shorten(self.class_weights)} is neither balanced nor neg:1,pos:3"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
@@ -280,17 +276,14 @@ class TrainConfig:
             )
         if not self.encoders and not self.ngrams:
             raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
-        is_needed = bool(self.validation_fraction or self.encoders)
-        if is_needed and self.validation_fraction < _MIN_FRACTION:
+        if self.encoders and self.validation_fraction < _MIN_FRACTION:
             raise UserError(
-                f"--validation_fraction={self.validation_fraction} is out of range; it must be at "
-                f"least {_MIN_FRACTION}, or 0 with --encoder=none: an encoder needs a validation "
-                "split, which decides which epoch is best"
+                f"--validation_fraction={self.validation_fraction} needs --encoder=none; the best "
+                f"epoch of an encoder needs a validation split, of at least {_MIN_FRACTION}"
             )
-        if self.teacher and not self.encoders:
-            raise UserError("--teacher needs an encoder, which learns from unlabelled texts")
-        if self.teacher == NGRAM_TEACHER and not self.ngrams:
-            raise UserError("--teacher=ngrams needs an n-gram scorer; add --ngrams=3")
+        if self.teacher and not (self.encoders and (self.ngrams or self.teacher != NGRAM_TEACHER)):
+            missing = "--ngrams=3" if self.encoders else "--encoder=pooled_lstm"
+            raise UserError(f"--teacher={shorten(self.teacher)} needs a scorer: add {missing}")
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(

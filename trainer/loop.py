@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from model.labels import count_logits, exact_probabilities
 from pipeline.batches import batch_spec, batches_per_epoch, training_batches
 from pipeline.errors import RunError
 from pipeline.examples import Examples
 from pipeline.vocabulary import FIRST_TOKEN_ID
-from trainer.artifacts.arrays import OFFSETS, SOFT_LABELS, read_array, write_array
 from trainer.artifacts.checkpoints import Checkpoints
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState, sample
-from trainer.building import build_model, build_optimizer
-from trainer.config import NGRAM_TEACHER, TrainConfig
+from trainer.artifacts.training_set import TrainingSet
+from trainer.building import build_model, build_optimizer, total_steps
 from trainer.evaluation.collapse import warn_of_collapse
 from trainer.evaluation.metrics import mean
 from trainer.monitoring.history import History
@@ -32,12 +28,10 @@ from trainer.monitoring.progress import Progress, log_while_running
 from trainer.monitoring.summaries import Summaries
 from trainer.monitoring.weight_names import short_names
 from trainer.objectives.classification import Classification
-from trainer.objectives.distillation import with_soft_labels
 from trainer.runtime import devices
-from trainer.runtime.files import is_out_of_memory
 from trainer.runtime.replicas import Replicas
 from trainer.runtime.signals import Interrupted, check_stop
-from trainer.step import TrainStep
+from trainer.step import TrainStep, translate_memory_errors
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +40,6 @@ _log = logging.getLogger(__name__)
 _SECONDS_PER_CALL = 0.5
 _CLUSTER_STEPS = 10  # per call, the same in all workers, although their speeds differ
 _PROGRESS_VALUES = ("loss", "accuracy", "examples_per_second")  # beside the progress bar
-
-
-def total_steps(config: TrainConfig, examples: int) -> int:
-    """Returns the number of steps of a run; 0 for n-grams alone, which need no steps."""
-    if not config.encoders:
-        return 0
-    steps = config.epochs * batches_per_epoch(examples, config.batch_size)
-    return min(steps, config.max_steps) if config.max_steps else steps
 
 
 class TrainingLoop:
@@ -65,8 +51,7 @@ class TrainingLoop:
         record: The record of the run.
         model_dir: The folder of the run.
         vocabulary: The tokens.
-        labelled: The train split.
-        unlabelled: Examples without labels, to train on with soft labels; None for none.
+        training: The examples to train on.
         validation: The validation split, which decides which epoch is best. For n-grams alone it
             can be the train split, which is then validated by cross-fitting.
         replicas: The replicas that train.
@@ -87,22 +72,18 @@ class TrainingLoop:
         model_dir: Path,
         *,
         vocabulary: list[str],
-        labelled: Examples,
-        unlabelled: Examples | None = None,
+        training: TrainingSet,
         validation: Examples,
         replicas: Replicas,
         class_weights: np.ndarray | None = None,
     ) -> None:
         self.config = config = record.config
         self._model_dir, self._replicas = model_dir, replicas
-        self._labelled, self._unlabelled, self._validation = labelled, unlabelled, validation
+        self._training, self._validation = training, validation
         self._vocabulary, self._label_names = vocabulary, record.label_names
-        classes = len(record.label_names)
-        self._logit_count = count_logits(classes)
-        empty = [np.zeros(shape, np.float32) for shape in self._array_shapes()]
-        self._training = self._make_training(*empty)  # as large as that of `_read_training`
-        self._steps_per_epoch = batches_per_epoch(len(self._training), config.batch_size)
-        self._total_steps = total_steps(config, len(self._training))
+        examples, classes = len(training.examples), len(record.label_names)
+        self._steps_per_epoch = batches_per_epoch(examples, config.batch_size)
+        self._total_steps = total_steps(config, examples)
         # Without steps, an epoch is only the fit of the n-grams and its validation.
         self._epochs = math.ceil(self._total_steps / self._steps_per_epoch) or 1
         self._is_compiled = False
@@ -118,20 +99,8 @@ class TrainingLoop:
         self._checkpoints = Checkpoints(model_dir, self.state)
         self._restore()
         self.train_step = TrainStep(
-            config, self.state, self._objective, replicas, batch_spec(self._training)
+            config, self.state, self._objective, replicas, batch_spec(training.examples)
         )
-
-    def _make_training(self, soft_labels: np.ndarray, offsets: np.ndarray) -> Examples:
-        """Returns all N examples to train on.
-
-        Args:
-            soft_labels: Those of the U unlabelled examples, <float32>[U, L].
-            offsets: <float32>[N, L], used if there is an n-gram scorer.
-        """
-        training = self._labelled
-        if self._unlabelled is not None:
-            training = with_soft_labels(training, self._unlabelled, soft_labels)
-        return dataclasses.replace(training, offsets=offsets) if self.config.ngrams else training
 
     def _restore(self) -> None:
         """Restores the newest checkpoint, if there is one, and logs its step."""
@@ -171,17 +140,18 @@ class TrainingLoop:
             Interrupted: A signal arrived; the state is saved.
             RunError: The loss is not finite, memory or disk space ran out, or another worker ended.
         """
+        config = self.config
         self._open_reports()
         self._saved_at = time.monotonic()
         self._replicas.offset_replica_seeds(self.state.model)
         try:
-            with self._translate_errors():
+            with self._replicas.translate_lost_worker(), translate_memory_errors(config):
                 if not int(self.state.step):
                     self._adapt()
                     self._summaries.write_graph(self._objective.graph())
                     self._save()  # from now on, a missing checkpoint is an error
                 if self._total_steps:
-                    self._read_training()
+                    self._training.read()
                 while not self.is_finished():
                     if self._total_steps:
                         self._train_epoch()
@@ -196,37 +166,15 @@ class TrainingLoop:
 
     def _adapt(self) -> None:
         """Fits the n-grams, and writes what the neural scorers learn from them."""
-        logits = self._objective.adapt(self._labelled)
+        labelled, unlabelled = self._training.labelled, self._training.unlabelled
+        logits = self._objective.adapt(labelled)
         if logits is None:
             return
-        if not self._total_steps:  # so these are the only training metrics
+        if self._total_steps:
+            self._training.write(logits, self._objective.ngram_logits(unlabelled or labelled[:0]))
+        else:  # so there are no other training metrics
             self.state.epoch_metrics.reset()  # an earlier process may have been stopped after this
-            self.state.epoch_metrics.update(self._objective.metrics_update(self._labelled, logits))
-            return
-        if self._unlabelled is not None:
-            of_unlabelled = self._objective.ngram_logits(self._unlabelled)
-            logits = np.concatenate([logits, of_unlabelled])
-            if self.config.teacher == NGRAM_TEACHER:
-                soft_labels = exact_probabilities(of_unlabelled)[:, -self._logit_count :]
-                write_array(self._model_dir / SOFT_LABELS, soft_labels.astype(np.float32))
-        write_array(self._model_dir / OFFSETS, np.float32(self.config.ngram_weight) * logits)
-
-    def _array_shapes(self) -> list[tuple[int, int]]:
-        """Returns the shapes of the arguments of `_make_training`."""
-        unlabelled = 0 if self._unlabelled is None else len(self._unlabelled)
-        count = len(self._labelled) + unlabelled
-        return [(unlabelled, self._logit_count), (count, self._logit_count)]
-
-    def _read_training(self) -> None:
-        """Reads the soft labels and the offsets, which a new run has just written."""
-        wanted = (self._unlabelled is not None, bool(self.config.ngrams))
-        paths = (self._model_dir / SOFT_LABELS, self._model_dir / OFFSETS)
-        self._training = self._make_training(
-            *(
-                read_array(path, shape) if is_wanted else np.zeros(shape, np.float32)
-                for path, shape, is_wanted in zip(paths, self._array_shapes(), wanted, strict=True)
-            )
-        )
+            self.state.epoch_metrics.update(self._objective.metrics_update(labelled, logits))
 
     def _open_reports(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
@@ -255,26 +203,11 @@ class TrainingLoop:
             reason = "finished"
         _log.info("%s; best epoch %d of %d", reason, best, epoch)
 
-    @contextlib.contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Translates TensorFlow's out-of-memory errors into a RunError with advice."""
-        try:
-            with self._replicas.translate_lost_worker():
-                yield
-        except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise RunError(
-                f"not enough memory for --batch_size={self.config.batch_size} and "
-                f"--sequence_length={self.config.sequence_length}; try smaller values in a new "
-                "--model_dir"
-            ) from error
-
     def _train_epoch(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
         end = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
         batches = training_batches(
-            self._training,
+            self._training.examples,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,

@@ -13,12 +13,13 @@ from pipeline.examples import Examples
 from pipeline.files.paths import expand_home
 from pipeline.vocabulary import Vectorizer, fingerprint, save
 from trainer.agreement import check_same_examples
-from trainer.artifacts.arrays import SOFT_LABELS, write_array
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load, load_vocabulary
+from trainer.artifacts.training_set import SOFT_LABELS, TrainingSet, write_array
+from trainer.building import total_steps
 from trainer.config import NGRAM_TEACHER, TrainConfig
 from trainer.data import check_data, check_same_data, make_vectorizer, warn_of_single_tokens
-from trainer.loop import TrainingLoop, total_steps
+from trainer.loop import TrainingLoop
 from trainer.objectives.class_weights import class_weights
 from trainer.objectives.distillation import check_teacher
 from trainer.runtime import devices
@@ -67,8 +68,9 @@ def prepare_run(
         dataclasses.replace(record, config=config),
         model_dir,
         vocabulary=vocabulary,
-        labelled=splits["train"],
-        unlabelled=splits.get("unlabelled"),
+        training=TrainingSet(
+            config, model_dir, splits["train"], splits.get("unlabelled"), class_count=len(names)
+        ),
         class_weights=weights,
         validation=splits.get("validation", splits["train"]),
         replicas=replicas,

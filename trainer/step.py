@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -12,6 +14,7 @@ from pipeline.errors import RunError
 from trainer.artifacts.state import TrainState, sample
 from trainer.config import TrainConfig
 from trainer.objectives.classification import Classification
+from trainer.runtime.files import is_out_of_memory
 from trainer.runtime.replicas import Replicas
 
 _MAX_SKIPPED = 20  # consecutive steps; with float16, the loss scale may need 16 to recover
@@ -140,3 +143,17 @@ class TrainStep:
             f"{problem}: all of the last {skipped} steps up to step {step} were skipped; try "
             f"{remedy} in a new --model_dir. The checkpoints are from before these steps"
         )
+
+
+@contextlib.contextmanager
+def translate_memory_errors(config: TrainConfig) -> Iterator[None]:
+    """Translates TensorFlow's out-of-memory errors into a RunError with advice."""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"not enough memory for --batch_size={config.batch_size} and "
+            f"--sequence_length={config.sequence_length}; try smaller values in a new --model_dir"
+        ) from error

@@ -23,6 +23,7 @@ from scripts.dev.measuring import Measurement
 from trainer import loop as training_loop
 from trainer import run  # noqa: F401 so that the imports are those of scripts.train
 from trainer.artifacts.run_record import RunRecord
+from trainer.artifacts.training_set import TrainingSet
 from trainer.config import TrainConfig
 from trainer.data import make_vectorizer, open_corpus
 from trainer.evaluation.metrics import compute_metrics
@@ -177,7 +178,7 @@ def _make_loop(
         model_dir,
         vocabulary=vectorizer.tokens,
         replicas=one_replica(),
-        labelled=examples,
+        training=TrainingSet(config, model_dir, examples, None, class_count=2),
         validation=validation or examples[: config.batch_size],
     )
 

@@ -83,7 +83,7 @@ def test_dropout_acts_only_in_training():
         random_token_ids(8, 20).to_tensor(),
     )
     assert (model(token_ids).numpy() == model(token_ids).numpy()).all()
-    first, second = (model(token_ids, training=True).numpy() for _ in range(2))
+    first, second = (model.neural_logits(token_ids).numpy() for _ in range(2))
     assert (first != second).any()
 
 
@@ -91,9 +91,8 @@ def test_the_seed_determines_weights_and_dropout():
     token_ids = random_token_ids(8, 20).to_tensor()
 
     def logits(seed):
-        return make_classifier("stacked_lstm", dropout=0.5, seed=seed)(
-            token_ids, training=True
-        ).numpy()
+        model = make_classifier("stacked_lstm", dropout=0.5, seed=seed)
+        return model.neural_logits(token_ids).numpy()
 
     assert (logits(0) == logits(0)).all()
     assert (logits(0) != logits(1)).all()
@@ -118,7 +117,7 @@ def test_mixed_precision_gradients_are_close_to_float32_gradients(policy):
     def gradients(policy):
         model = make_classifier("stacked_lstm", policy=policy)
         with tf.GradientTape() as tape:
-            losses = tf.nn.softplus(model(token_ids, training=True))
+            losses = tf.nn.softplus(model.neural_logits(token_ids))
             loss = tf.reduce_sum(losses)
         return map(tf.convert_to_tensor, tape.gradient(loss, model.trainable_variables))
 

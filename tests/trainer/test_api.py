@@ -96,9 +96,8 @@ ROWS = [
 
 @pytest.fixture
 def config(cache_dir):
-    return trainer.TrainConfig(
-        encoder="none", ngrams=1, epochs=2, batch_size=16, cache_dir=str(cache_dir)
-    )
+    small = {"encoder": "pooled_lstm", "units": 4, "embedding_dim": 4, "learning_rate": 0.05}
+    return trainer.TrainConfig(**small, ngrams=1, epochs=2, batch_size=16, cache_dir=str(cache_dir))
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def ngram_logits(scorer: NgramScorer, examples: Examples) -> np.ndarray:
     score = tf.function(scorer.call, input_signature=_SIGNATURE)
     by_length = [score(token_ids).numpy() for token_ids in _batches(examples, "scoring n-grams")]
     logits = np.empty([len(examples), *scorer.bias.shape], np.float32)
-    logits[evaluation_order(examples.lengths)] = np.concatenate(by_length)
+    logits[evaluation_order(examples.lengths)] = np.concatenate([logits[:0], *by_length])
     return logits
 
 

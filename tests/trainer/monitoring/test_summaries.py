@@ -178,7 +178,7 @@ def test_gradient_histograms_are_of_the_last_step(small_config, splits, tmp_path
     model = loop.state.model
     token_ids, labels, _ = next(iter(training_batches(splits[1], batch_size=16, seed=0, epoch=0)))
     with tf.GradientTape() as tape:
-        logits = model(token_ids, training=True)
+        logits = model(token_ids)
         losses = cross_entropies(to_targets(labels, 1), logits)
         loss = tf.reduce_sum(losses) / 16
     gradients = tape.gradient(loss, model.trainable_variables)

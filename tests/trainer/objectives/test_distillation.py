@@ -79,8 +79,8 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
         data.unlabelled(best.vectorizer),
     )
     loop._adapt()
-    loop._read_training()
-    training = loop._training
+    loop._training.read()
+    training = loop._training.examples
     assert len(training) == len(labelled) + len(unlabelled)
     np.testing.assert_array_equal(training.labels[: len(labelled), 0], labelled.labels)
     taught = training.labels[len(labelled) :]
@@ -105,8 +105,9 @@ def test_no_unlabelled_example_is_in_validation(config, teacher):
 def test_own_ngrams_can_be_the_teacher(config, tmp_path):
     loop = make(dataclasses.replace(config, teacher="ngrams"), tmp_path)
     loop._adapt()
-    loop._read_training()
-    (scorer, labelled), training = (loop.state.model.ngram_scorer, loop._labelled), loop._training
+    loop._training.read()
+    scorer, labelled = loop.state.model.ngram_scorer, loop._training.labelled
+    training = loop._training.examples
     logits = ngram_logits(scorer, training[len(labelled) :])
     np.testing.assert_allclose(training.labels[len(labelled) :], expit(logits), atol=1e-6)
     np.testing.assert_allclose(training.offsets[len(labelled) :], 0.8 * logits, rtol=1e-5)
@@ -179,8 +180,11 @@ def test_a_missing_file_of_soft_labels_is_an_error(config, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"encoder": "none", "ngrams": 2}, "teacher needs an encoder"),
-        ({"teacher": "ngrams"}, "teacher=ngrams needs an n-gram scorer; add ngrams=3"),
+        (
+            {"encoder": "none", "ngrams": 2},
+            "teacher=runs/a needs a scorer: add encoder=pooled_lstm",
+        ),
+        ({"teacher": "ngrams"}, "teacher=ngrams needs a scorer: add ngrams=3"),
     ],
 )
 def test_a_teacher_without_use_is_refused(small_config, settings, message):

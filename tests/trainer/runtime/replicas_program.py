@@ -40,11 +40,11 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     state, steps = made.state, []
     replicas.offset_replica_seeds(state.model)
     made._adapt()
-    made._read_training()
+    made._training.read()
     about = {"batch_size": config.batch_size, "seed": 0}
     about |= {"shards": replicas.count, "local": replicas.local}
     for epoch in range(3):
-        batches = training_batches(made._training, **about, epoch=epoch)
+        batches = training_batches(made._training.examples, **about, epoch=epoch)
         iterator = iter(batches)
         for _ in range(min(len(batches), STEPS - len(steps))):
             made.train_step.run(iterator, 1)
