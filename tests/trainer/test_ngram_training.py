@@ -16,6 +16,7 @@ from tests.helpers import (
     state_arrays,
     write_csv,
 )
+from trainer.artifacts.run_record import RunRecord
 from trainer.config import TrainConfig
 from trainer.data import open_corpus
 from trainer.objectives import ngram_fit
@@ -77,8 +78,7 @@ def test_without_a_validation_split_all_examples_train_and_are_cross_fitted(tmp_
         validation_fraction=0.0,
     )
     run = trainer.train(config, tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert set(record["sizes"]) == {"train"}
+    assert set(RunRecord.read(tmp_path / "run").sizes) == {"train"}
     history = (tmp_path / "run" / "history.csv").read_text().splitlines()
     values = dict(zip(history[0].split(","), history[1].split(","), strict=True))
     assert float(values["validation_accuracy"]) == float(values["train_accuracy"]) == 1
