@@ -225,9 +225,9 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
     ]
     if rare:
         _log.warning(
-            "%s: only %s of %d training examples: if these are classes (see --label_column), "
-            "accuracy hardly measures them; see macro_f1 and confusion_matrix, and consider "
-            "--class_weights=balanced",
+            "%s: only %s of %d training examples: if these are classes (see --label_column), they "
+            "will rarely be predicted, and accuracy hardly measures them; see macro_f1 and "
+            "confusion_matrix, and consider --class_weights=balanced, or add examples",
             *(config.dataset, _join(rare, " and {} more such labels"), total),
         )
 

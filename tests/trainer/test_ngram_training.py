@@ -91,6 +91,35 @@ def test_without_a_validation_split_all_examples_train_and_are_cross_fitted(tmp_
     assert train(config, tmp_path / "run") == results  # it is finished
 
 
+@pytest.mark.parametrize("class_weights", ["", "balanced"])
+def test_three_examples_of_a_class_train_and_cause_a_warning(
+    tmp_path, cache_dir, project_log, class_weights
+):
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(100)]
+    rows = [
+        (" ".join([*random.choice(words, 20), "rare" * (n < 3), str(n)]), "ab"[n < 3])
+        for n in range(200)
+    ]
+    config = TrainConfig(
+        dataset=str(write_csv(tmp_path / "rows.csv", rows)),
+        cache_dir=str(cache_dir),
+        encoder="none",
+        ngrams=2,
+        validation_fraction=0.0,
+        class_weights=class_weights,
+    )
+    run = trainer.train(config, tmp_path / "run")
+    assert "with label 'b' of" in project_log.text
+    assert "they will rarely be predicted" in project_log.text
+    probabilities = run.predict([row[0] for row in rows])[:, 1]
+    assert np.isfinite(probabilities).all()
+    if class_weights:
+        assert probabilities.mean() > 0.2
+    else:
+        assert probabilities.mean() == pytest.approx(3 / 200, abs=0.01)
+
+
 def test_encoders_need_a_validation_split(small_config):
     with pytest.raises(UserError, match=r"validation_fraction=0\.0 needs encoder=none; the best"):
         dataclasses.replace(small_config, validation_fraction=0.0)
