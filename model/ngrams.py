@@ -34,6 +34,7 @@ class NgramScorer(keras.layers.Layer):
         class_count: Number of classes, K.
 
     Attributes:
+        max_tokens: As above.
         class_count: K.
         row_count: Number of rows of the table, R.
     """
@@ -41,7 +42,7 @@ class NgramScorer(keras.layers.Layer):
     def __init__(self, max_tokens: int, class_count: int) -> None:
         # float32: a logit is the sum of hundreds of terms.
         super().__init__(dtype="float32", autocast=False)
-        self._max_tokens, self.class_count = max_tokens, class_count
+        self.max_tokens, self.class_count = max_tokens, class_count
         self._logit_count = count_logits(class_count)
         max_rows = _MAX_VALUES / (2 * self._logit_count)
         self._bits = min(_MAX_BITS, math.floor(math.log2(max_rows)))
@@ -59,7 +60,7 @@ class NgramScorer(keras.layers.Layer):
 
     def find_rows(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Finds the row of each distinct n-gram of each text; see `find_ngrams`."""
-        return find_ngrams(token_ids, self._max_tokens, self._bits)
+        return find_ngrams(token_ids, self.max_tokens, self._bits)
 
     def adapt(
         self, rows: np.ndarray, scores: np.ndarray, scales: np.ndarray, bias: np.ndarray
@@ -104,7 +105,7 @@ class NgramScorer(keras.layers.Layer):
         The arguments and results are those of `TextClassifier.contributions`. The baseline is the
         product for the bias.
         """
-        hashes = _hash_ngrams(token_ids[tf.newaxis], self._max_tokens, self._bits)[0]
+        hashes = _hash_ngrams(token_ids[tf.newaxis], self.max_tokens, self._bits)[0]
         rows, indices, counts = tf.unique_with_counts(tf.reshape(hashes, [-1]))
         scores, scales = self._look_up(rows)
         norm = tf.sqrt(tf.reduce_sum(tf.square(scales), axis=0))
@@ -113,7 +114,7 @@ class NgramScorer(keras.layers.Layer):
         scores = tf.reshape(scores, tf.shape(hashes))  # [T, max_tokens]
         length = tf.size(token_ids)
         total = tf.zeros([length])
-        for size in range(1, self._max_tokens + 1):
+        for size in range(1, self.max_tokens + 1):
             # At the beginning of a text, an n-gram has fewer tokens than its size.
             sizes = tf.minimum(tf.range(length) + 1, size)
             shares = scores[:, size - 1] / tf.cast(sizes, tf.float32)

@@ -46,6 +46,7 @@ _LARGE = 10_000  # texts; a model of half of them is nearly as good as one of al
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
 _TOLERANCE, _MAX_ITERATIONS = 0.01, 100  # of liblinear
 
+_MAX_NGRAMS = 50_000_000  # of all texts to fit; they need about 60 bytes each
 _BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
 _SIGNATURE = [tf.TensorSpec([None, None], tf.int32)]  # of token ids
 
@@ -100,21 +101,35 @@ def fit_scorer(
         class_weights: <float32>[K], which multiply the losses of the examples; None for 1.
 
     Returns:
-        The cross-fitted logits of the examples <float32>[N, L], in their order.
+        The cross-fitted logits of the examples <float32>[N, L], in their order. If the data is very
+        large, the scorer is fitted to a part of it, and the other logits are those of this fit.
 
     Raises:
         Interrupted: A signal arrived.
     """
-    _log.info("fitting n-grams to %d texts", len(training))
-    order = evaluation_order(training.lengths)
-    texts, rows = _count_ngrams(scorer, training)
-    labels = training.labels[order]
+    is_chosen = _fits_into_memory(training.lengths, scorer.max_tokens)
+    chosen, others = training[is_chosen], training[~is_chosen]
+    of_total = f" of {len(training)}" if len(others) else ""
+    _log.info("fitting n-grams to %d%s texts", len(chosen), of_total)
+    order = evaluation_order(chosen.lengths)
+    texts, rows = _count_ngrams(scorer, chosen)
+    labels = chosen.labels[order]
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
-    fit, logits = fit_ngrams(NgramTexts(texts, labels, scorer.class_count, weights))
+    fit, cross_fitted = fit_ngrams(NgramTexts(texts, labels, scorer.class_count, weights))
     scorer.adapt(rows[fit.rows], fit.scores, fit.scales, fit.bias)
-    in_order = np.empty_like(logits)
-    in_order[order] = logits
-    return in_order
+    logits = np.empty([len(training), cross_fitted.shape[1]], np.float32)
+    logits[np.flatnonzero(is_chosen)[order]] = cross_fitted
+    logits[~is_chosen] = ngram_logits(scorer, others)  # not fitted to them: also out-of-sample
+    return logits
+
+
+def _fits_into_memory(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
+    """Returns a mask <bool>[N] of texts with at most _MAX_NGRAMS n-grams, in random order."""
+    shuffled = np.random.default_rng(0).permutation(len(lengths))
+    is_chosen = np.empty(len(lengths), bool)
+    total = np.cumsum(lengths[shuffled], dtype=np.int64) * max_tokens
+    is_chosen[shuffled] = total <= max(_MAX_NGRAMS, total[0])
+    return is_chosen
 
 
 def _count_ngrams(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_matrix, np.ndarray]:

@@ -193,6 +193,27 @@ def test_the_scorer_computes_the_logits_of_the_fit_and_answers_in_order(classes,
     assert logits.std() > 0.3
 
 
+def test_data_larger_than_memory_is_fitted_in_part(monkeypatch):
+    token_ids = random_token_ids(40, 30)
+    labels = np.array([np.mean(row) > 25 for row in token_ids.to_list()], np.int32)
+    examples = dataclasses.replace(unlabelled_examples(token_ids), labels=labels)
+    monkeypatch.setattr(ngram_fit, "_MAX_NGRAMS", 2 * int(examples.lengths.sum()) // 2)
+    is_chosen = ngram_fit._fits_into_memory(examples.lengths, 2)
+    assert 10 < is_chosen.sum() < 30
+    counted = []
+    count = ngram_fit._count_ngrams
+    monkeypatch.setattr(
+        ngram_fit, "_count_ngrams", lambda s, e: counted.append(len(e)) or count(s, e)
+    )
+    scorer = NgramScorer(2, 2)
+    scorer.build((None, None))
+    logits = fit_scorer(scorer, examples)
+    assert counted == [is_chosen.sum()]
+    own = ngram_fit.ngram_logits(scorer, examples)
+    np.testing.assert_array_equal(logits[~is_chosen], own[~is_chosen])
+    assert (logits[is_chosen] != own[is_chosen]).all()
+
+
 @pytest.mark.parametrize("logit_count", [1, 3])
 def test_factor_and_bias_undo_a_distortion(logit_count):
     random = np.random.default_rng(0)
