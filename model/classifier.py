@@ -15,16 +15,17 @@ from model.ngrams import NgramScorer
 class TextClassifier(keras.Model):
     """An n-gram scorer, neural scorers, or both.
 
-    The logits are the mean of those of the neural scorers plus those of the n-gram scorer, times
-    its weight. Each neural scorer learns what the n-grams leave to explain: its loss is that of
-    this sum, with cross-fitted logits of the n-grams. Alone, the n-gram scorer has the weight 1.
+    The logits are ngram_weight times those of the n-gram scorer, plus the mean of those of the
+    neural scorers. Each neural scorer learns what the n-grams leave unexplained: its loss is that
+    of its own logits plus weighted, cross-fitted logits of the n-grams. Alone, the n-gram scorer
+    has the weight 1.
 
     Args:
         ngram_scorer: The n-gram scorer, if there is one.
         neural_scorers: The neural scorers. All scorers map token_ids <int32>[B, T] to logits
             <float32>[B, L]; see `model.labels`.
-        ngram_weight: The weight of the n-gram scorer beside neural scorers. A smaller one leaves
-            them more to explain.
+        ngram_weight: The weight of the n-gram scorer beside neural scorers. The smaller it is, the
+            more they learn.
         branches: Number of parallel branches of the graph that share a batch. On a CPU each branch
             keeps one core busy: the matrix products of an LSTM are too small for several cores.
         dtype: Precision policy; logits are float32 under every policy.

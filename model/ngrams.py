@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from model.labels import count_logits
 
-# IMDB's train split has 5 million distinct n-grams of up to 3 tokens; 1.4 million are in two texts.
+# IMDB's train split has 5 million distinct n-grams of up to 3 tokens; 1.1 million are in 2 or more.
 _MAX_BITS = 24  # of a hash, which is the row of a table
 _MAX_VALUES = 2**26  # of a table: with many logits it has fewer rows, and at most 128 MB
 
@@ -22,10 +22,10 @@ class NgramScorer(keras.layers.Layer):
 
         bias + sum(w * s) / sqrt(sum(s ** 2)),
 
-    where both sums are over the distinct n-grams of the text. So it is a linear model of binary
-    features that are scaled and then divided by their Euclidean norm, as in TF-IDF. Training steps
-    do not change it; `trainer.objectives.ngram_fit` fits it before them. N-grams that it does not
-    know have the score and the scale 0.
+    where both sums are over the distinct n-grams of the text. This is a linear model of binary
+    features, scaled and then divided by their Euclidean norm. `trainer.objectives.ngram_fit` fits
+    it before the first step; steps do not change it. N-grams that it does not know have the score
+    and the scale 0.
 
     N-grams are hashed, so they need not be stored (Weinberger et al., Feature Hashing, ICML 2009).
 
@@ -62,7 +62,7 @@ class NgramScorer(keras.layers.Layer):
         """Finds the row of each distinct n-gram of each text; see `find_ngrams`."""
         return find_ngrams(token_ids, self.max_tokens, self._bits)
 
-    def adapt(
+    def assign(
         self, rows: np.ndarray, scores: np.ndarray, scales: np.ndarray, bias: np.ndarray
     ) -> None:
         """Sets the table and the bias.
@@ -136,8 +136,8 @@ def find_ngrams(token_ids: tf.Tensor, max_tokens: int, bits: int) -> tuple[tf.Te
         hashes[i]. No text has a hash twice, and padding has none.
     """
     hashes = _hash_ngrams(token_ids, max_tokens, bits)
-    row = tf.range(tf.shape(token_ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]
-    keys = tf.boolean_mask(row * 2**bits + hashes, token_ids > 0)
+    text = tf.range(tf.shape(token_ids, tf.int64)[0])[:, tf.newaxis, tf.newaxis]
+    keys = tf.boolean_mask(text * 2**bits + hashes, token_ids > 0)
     keys = tf.unique(tf.reshape(keys, [-1])).y
     # With int64 indices, TensorFlow's segment sums are 6 times slower.
     return tf.cast(keys // 2**bits, tf.int32), tf.cast(keys % 2**bits, tf.int32)

@@ -87,7 +87,7 @@ class Examples:
             yield self[start : start + size]
 
     def concatenate(self, others: Examples) -> Examples:
-        """Returns these examples followed by others, without reading their values or offsets."""
+        """Returns these examples followed by others, without offsets; reads no values."""
         end = int((self.starts + self.lengths).max(initial=0))
         return Examples(
             _ConcatenatedValues(self.values, end, others.values),

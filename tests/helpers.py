@@ -75,7 +75,7 @@ def adapt_randomly(scorer, token_ids):
     random = np.random.default_rng(0)
     shape = (len(rows), *scorer.bias.shape)
     scores, scales = random.normal(scale=3, size=shape), random.uniform(0.5, 2, shape)
-    scorer.adapt(rows, scores, scales, random.normal(size=shape[1]))
+    scorer.assign(rows, scores, scales, random.normal(size=shape[1]))
 
 
 def make_small_loop(

@@ -78,7 +78,7 @@ class TrainConfig:
     validation_fraction: float = _setting(
         0.2,
         "fraction of the train split that becomes the validation split, if the data has none; "
-        "--encoder=none can do without one (0): it is validated by cross-fitting",
+        "0: none, only for --encoder=none, which cross-fitting validates",
         between=(0.0, 0.9),
     )
     test_fraction: float = _setting(
@@ -170,12 +170,12 @@ class TrainConfig:
         between=(0, 8),
     )
     ngram_weight: float = _setting(
-        0.8, "weight of the n-grams' logits; encoders learn what they lack", between=(0.01, 1.0)
+        0.8, "weight of the n-grams' logits when added to those of encoders", between=(0.01, 1.0)
     )
     teacher: str = _setting(
         "",
         "whose probabilities label the unlabelled texts: ngrams for this run's own n-grams, or the "
-        "model_dir of another run on the same data; empty: no teacher",
+        "model_dir of a run with the same splits; empty: no teacher",
     )
     units: int = _setting(128, "units of each encoder", between=(1, 8192))
     embedding_dim: int = _setting(128, "dimensions of the embedding of a token", between=(1, 8192))
@@ -267,7 +267,7 @@ class TrainConfig:
             )
         if not re.fullmatch(r"(balanced|.*:.*)?", self.class_weights, re.DOTALL):
             raise UserError(
-                f"--class_weights={shorten(self.class_weights)} is neither balanced nor neg:1,pos:3"
+                f"--class_weights={shorten(self.class_weights)}: write balanced, or neg:1,pos:3"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
@@ -278,12 +278,12 @@ class TrainConfig:
             raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
         if self.encoders and self.validation_fraction < _MIN_FRACTION:
             raise UserError(
-                f"--validation_fraction={self.validation_fraction} needs --encoder=none; the best "
-                f"epoch of an encoder needs a validation split, of at least {_MIN_FRACTION}"
+                f"--validation_fraction={self.validation_fraction} needs --encoder=none; with an "
+                f"encoder, it must be at least {_MIN_FRACTION}"
             )
         if self.teacher and not (self.encoders and (self.ngrams or self.teacher != NGRAM_TEACHER)):
-            missing = "--ngrams=3" if self.encoders else "--encoder=pooled_lstm"
-            raise UserError(f"--teacher={shorten(self.teacher)} needs a scorer: add {missing}")
+            needed = "--ngrams=3" if self.encoders else "--encoder=pooled_lstm"
+            raise UserError(f"--teacher={shorten(self.teacher)} also needs {needed}")
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(

@@ -123,7 +123,7 @@ class TrainingLoop:
     def advise_longer(self) -> str:
         """Returns the advice for training a finished run longer."""
         if not self._total_steps:
-            return "n-grams alone are not trained for longer"
+            return "n-grams alone cannot be trained longer"
         needed = ["--early_stopping_patience"] if self._is_stale() else []
         if int(self.state.epoch) >= self._epochs:
             if self.config.decay != "none":
@@ -140,14 +140,13 @@ class TrainingLoop:
             Interrupted: A signal arrived; the state is saved.
             RunError: The loss is not finite, memory or disk space ran out, or another worker ended.
         """
-        config = self.config
         self._open_reports()
         self._saved_at = time.monotonic()
         self._replicas.offset_replica_seeds(self.state.model)
         try:
-            with self._replicas.translate_lost_worker(), translate_memory_errors(config):
+            with self._replicas.translate_lost_worker(), translate_memory_errors(self.config):
                 if not int(self.state.step):
-                    self._adapt()
+                    self._fit_ngrams()
                     self._summaries.write_graph(self._objective.graph())
                     self._save()  # from now on, a missing checkpoint is an error
                 if self._total_steps:
@@ -164,16 +163,16 @@ class TrainingLoop:
             for report in (self._progress, self._profile, self._summaries):
                 report.close()
 
-    def _adapt(self) -> None:
+    def _fit_ngrams(self) -> None:
         """Fits the n-grams, and writes what the neural scorers learn from them."""
         labelled, unlabelled = self._training.labelled, self._training.unlabelled
-        logits = self._objective.adapt(labelled)
+        logits = self._objective.fit_ngrams(labelled)
         if logits is None:
             return
         if self._total_steps:
             self._training.write(logits, self._objective.ngram_logits(unlabelled or labelled[:0]))
         else:  # so there are no other training metrics
-            self.state.epoch_metrics.reset()  # an earlier process may have been stopped after this
+            self.state.epoch_metrics.reset()  # a resumed run may already hold them
             self.state.epoch_metrics.update(self._objective.metrics_update(labelled, logits))
 
     def _open_reports(self) -> None:

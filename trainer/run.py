@@ -30,7 +30,7 @@ from trainer.runtime.signals import reinstall_handlers
 _log = logging.getLogger(__name__)
 
 # The files that a run replaces in its folder, except vocabulary.txt and taught_labels.npy, which it
-# writes before config.json.
+# may write before config.json.
 _RUN_FILES = (
     *(
         "checkpoints",

@@ -147,7 +147,7 @@ class TrainStep:
 
 @contextlib.contextmanager
 def translate_memory_errors(config: TrainConfig) -> Iterator[None]:
-    """Translates TensorFlow's out-of-memory errors into a RunError with advice."""
+    """Translates out-of-memory errors into a RunError with advice."""
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:

@@ -4,8 +4,7 @@ Trains each method on the train split of --dataset and measures it on the test s
 that from texts in memory to a fitted model. It includes the vocabulary, tracing, validation and
 checkpoints. It excludes imports, reading the data set and scoring the test split. Methods with
 random numbers run once per seed, each in its own process. With --data_sets, each seed has other
-training examples, so all methods run once per seed; those with cross-validation are left out where
-they take many minutes.
+training examples, so all methods run once per seed; the slow ones skip the large data sets.
 Progress goes to stderr, a Markdown table to stdout.
 """
 

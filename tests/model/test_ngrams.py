@@ -31,7 +31,7 @@ def test_logits_are_those_of_a_linear_model_of_normalized_ngrams(longest):
     scales[::5] = 0.0  # unknown n-grams
     scores = weights * scales
     model = make_classifier(ngrams=longest)
-    model.ngram_scorer.adapt(rows, scores[:, None], scales[:, None], np.array([0.3]))
+    model.ngram_scorer.assign(rows, scores[:, None], scales[:, None], np.array([0.3]))
     values = present * scales
     expected = 0.3 + values @ weights / np.linalg.norm(values, axis=1)
     np.testing.assert_allclose(model(token_ids.to_tensor())[:, 0], expected, atol=2e-3)

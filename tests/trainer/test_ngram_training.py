@@ -121,7 +121,7 @@ def test_three_examples_of_a_class_train_and_cause_a_warning(
 
 
 def test_encoders_need_a_validation_split(small_config):
-    with pytest.raises(UserError, match=r"validation_fraction=0\.0 needs encoder=none; the best"):
+    with pytest.raises(UserError, match=r"fraction=0\.0 needs encoder=none; with an encoder"):
         dataclasses.replace(small_config, validation_fraction=0.0)
     dataclasses.replace(small_config, encoder="none", ngrams=1, validation_fraction=0.0)
 
@@ -167,7 +167,7 @@ def test_a_resumed_run_fits_no_ngrams_and_has_the_same_bits(
     whole.fit()
     resumed = make_small_loop(both_config, splits, stopped)
     assert int(resumed.state.step) > 0
-    monkeypatch.setattr(resumed._objective, "adapt", None)  # not to be called again
+    monkeypatch.setattr(resumed._objective, "fit_ngrams", None)  # not to be called again
     resumed.fit()
     assert all_equal(state_arrays(resumed.state), state_arrays(whole.state))
 
@@ -186,7 +186,7 @@ def test_encoders_learn_from_cross_fitted_offsets(both_config, splits, tmp_path)
 def test_offsets_are_part_of_the_loss_and_of_the_logits(both_config, splits, tmp_path):
     config = dataclasses.replace(both_config, ngram_weight=0.25, dropout=0.0)
     loop = make_small_loop(config, splits, tmp_path)
-    loop._adapt()
+    loop._fit_ngrams()
     model, token_ids = loop.state.model, tf.constant([[5, 6, 7], [8, 9, 0]])
     neural = model.neural_logits(token_ids)[:, 0]
     ngrams = model.ngram_scorer(token_ids)

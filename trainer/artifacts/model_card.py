@@ -90,8 +90,9 @@ def _results(model_dir: Path) -> str:
 
 def _limits(config: TrainConfig, dataset: str) -> str:
     end = "first" if config.truncate == "head" else "last"
-    by_fit = "by cross-fitting on the train split"
-    calibration = "on the validation split" if config.encoders else by_fit
+    calibration = "on the validation split"
+    if not config.encoders:
+        calibration = "by cross-fitting on the train split"
     removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
     return "\n".join(
         [

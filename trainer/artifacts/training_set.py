@@ -15,7 +15,7 @@ from trainer.objectives.distillation import with_soft_labels
 from trainer.runtime.files import replacing
 
 SOFT_LABELS = "taught_labels.npy"  # the teacher's probabilities of the unlabelled examples
-OFFSETS = "offsets.npy"  # the logits of the n-gram scorer for all training examples
+OFFSETS = "offsets.npy"  # n-gram logits of all training examples, times ngram_weight
 
 
 class TrainingSet:

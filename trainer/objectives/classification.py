@@ -45,7 +45,7 @@ class Classification:
         # The examples that the n-gram scorer is fitted to, and their cross-fitted logits.
         self._cross_fitted: tuple[Examples, np.ndarray] | None = None
 
-    def adapt(self, training: Examples) -> np.ndarray | None:
+    def fit_ngrams(self, training: Examples) -> np.ndarray | None:
         """Fits the n-gram scorer, if there is one, to the labelled training examples.
 
         Returns:
@@ -114,12 +114,12 @@ class Classification:
         return tf.reshape(losses, [-1]), _metrics_update(shown, targets, mean_logits)
 
     def validate(self, validation: Examples) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Computes the metrics of the validation split, after it fitted the temperature on it.
+        """Fits the temperature of encoders on the validation split; computes its metrics.
 
         `loss` is computed from the uncalibrated logits, as in training: a temperature that was
         fitted on the same split would make an overconfident model look better than it is. The other
         metrics are computed from the calibrated logits. N-grams alone are calibrated already, by
-        cross-fitting. Their cross-fitted logits are used if the examples are those of training.
+        cross-fitting. If `validation` is the train split, their cross-fitted logits are used.
 
         Returns:
             1. The metrics by name.
@@ -129,15 +129,15 @@ class Classification:
         Raises:
             Interrupted: A signal arrived.
         """
-        is_fitted = bool(self._model.neural_scorers)
-        if is_fitted:
+        has_temperature = bool(self._model.neural_scorers)
+        if has_temperature:
             logits = self._evaluator.calibrate(validation)
         elif self._cross_fitted and validation is self._cross_fitted[0]:
             logits = self._cross_fitted[1]
         else:
             logits = self._evaluator.logits(validation, description="scoring")
         calibrated = logits / self._model.temperature.numpy()
-        metrics = compute_metrics(validation.labels, calibrated, is_fitted=is_fitted)
+        metrics = compute_metrics(validation.labels, calibrated, is_fitted=has_temperature)
         metrics["loss"] = mean_loss(validation.labels, logits)
         errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return metrics, calibrated, errors

@@ -1,4 +1,4 @@
-"""Distillation: a student learns a teacher's probabilities of unlabelled texts, its soft labels."""
+"""Distillation: a teacher's probabilities of unlabelled texts are soft labels for a student."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def check_teacher(
     teacher_labels: tuple[str, ...],
     labels: tuple[str, ...],
 ) -> None:
-    """Checks that a teacher was trained on the same examples, with the same labels.
+    """Checks that a teacher has the same data set, validation fraction and labels.
 
     Raises:
         UserError: It was not.
     """
-    names = ("dataset", "validation_fraction")
+    settings = ("dataset", "validation_fraction")
     differences = [
         f"--{name}={getattr(teacher, name)}"
-        for name in names
+        for name in settings
         if getattr(teacher, name) != getattr(student, name)
     ]
     if differences:

@@ -1,15 +1,15 @@
-"""Fits the n-gram scorer: logistic regression, with settings and calibration by cross-fitting.
+"""Fits the n-gram scorer by logistic regression, tuned and calibrated by cross-fitting.
 
 A text is a row of a sparse matrix, with a 1 for each of its n-grams. Each n-gram is multiplied by
-its scale, and then each row is divided by its Euclidean norm. The scale s of an n-gram that n of N
-texts have is the root of r^2 + (c * idf)^2. Here r is the Naive-Bayes log-ratio, because n-grams
+its scale, and then each row is divided by its Euclidean norm. The scale of an n-gram in n of N
+texts is the square root of r^2 + (c * idf)^2. Here r is the Naive-Bayes log-ratio, because n-grams
 that differ between the classes matter more (Wang & Manning, Baselines and Bigrams, ACL 2012), and
 idf is 1 + log((1 + N) / (1 + n)), because rare n-grams say more.
 
 Cross-fitting divides the texts into folds. The logits of each fold are those of a model of the
 other folds, so all of them are out-of-sample (Chernozhukov et al., Double/Debiased Machine
-Learning, 2018). They choose the settings of the fit. They also calibrate it: a factor, and a bias
-for each logit, because the penalty shrinks the logits of rare classes too much.
+Learning, 2018). The settings with the lowest loss of these logits are used. The logits also
+calibrate the fit, by a factor and a bias for each logit: the penalty favours frequent classes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _SCALINGS = ((1, 0.1), (1, 0.3), (2, 0.1), (2, 0.3))  # smallest n, and c
 _PENALTIES = (10.0, 100.0, 1000.0)  # C of scikit-learn; a larger C is a smaller penalty
 _MIDDLE_PENALTY = 100.0  # for the choice of the scaling
 _IMDB_SCALING, _IMDB_PENALTY = (2, 0.1), 1000.0
-_SELECTION_TEXTS = 5_000  # that choose; with more, the choice would take longer than the fit
-_SELECTION_LOGITS = 10  # with more logits nothing is chosen, for the same reason
+_SELECTION_TEXTS = 5_000  # to choose settings on; more would take longer than the fit
+_SELECTION_LOGITS = 10  # with more, IMDB's settings are used, for the same reason
 
-_FOLDS, _LARGE_FOLDS = 5, 2
-_LARGE = 10_000  # texts; a model of half of them is nearly as good as one of all
+_FOLDS, _FOLDS_OF_MANY = 5, 2
+_MANY_TEXTS = 10_000  # texts need only 2 folds: half of them are nearly as good as all
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
 _TOLERANCE, _MAX_ITERATIONS = 0.01, 100  # of liblinear
 
@@ -57,16 +57,16 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class NgramFit:
-    """A fitted model: the arguments of `NgramScorer.adapt`."""
+    """A fitted model of some columns of `NgramTexts.texts`."""
 
-    rows: np.ndarray  # <int64>[M], the n-grams that enough texts have
+    columns: np.ndarray  # <int64>[M], of the n-grams that enough texts have
     scores: np.ndarray  # <float64>[M, L]
     scales: np.ndarray  # <float64>[M, L]
     bias: np.ndarray  # <float64>[L]
 
     def logits(self, texts: sparse.csr_matrix) -> np.ndarray:
         """Computes the logits <float64>[N, L] of texts [N, R]."""
-        found = texts[:, self.rows]
+        found = texts[:, self.columns]
         norms = np.sqrt(found @ self.scales**2)
         return self.bias + found @ self.scores / np.where(norms > 0, norms, 1)
 
@@ -107,24 +107,24 @@ def fit_scorer(
     Raises:
         Interrupted: A signal arrived.
     """
-    is_chosen = _fits_into_memory(training.lengths, scorer.max_tokens)
+    is_chosen = _choose_texts(training.lengths, scorer.max_tokens)
     chosen, others = training[is_chosen], training[~is_chosen]
     of_total = f" of {len(training)}" if len(others) else ""
     _log.info("fitting n-grams to %d%s texts", len(chosen), of_total)
     order = evaluation_order(chosen.lengths)
-    texts, rows = _count_ngrams(scorer, chosen)
+    texts, rows = _ngram_matrix(scorer, chosen)
     labels = chosen.labels[order]
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     fit, cross_fitted = fit_ngrams(NgramTexts(texts, labels, scorer.class_count, weights))
-    scorer.adapt(rows[fit.rows], fit.scores, fit.scales, fit.bias)
+    scorer.assign(rows[fit.columns], fit.scores, fit.scales, fit.bias)
     logits = np.empty([len(training), cross_fitted.shape[1]], np.float32)
     logits[np.flatnonzero(is_chosen)[order]] = cross_fitted
     logits[~is_chosen] = ngram_logits(scorer, others)  # not fitted to them: also out-of-sample
     return logits
 
 
-def _fits_into_memory(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
-    """Returns a mask <bool>[N] of texts with at most _MAX_NGRAMS n-grams, in random order."""
+def _choose_texts(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
+    """Returns a mask <bool>[N] of random texts with at most _MAX_NGRAMS n-grams in all."""
     shuffled = np.random.default_rng(0).permutation(len(lengths))
     is_chosen = np.empty(len(lengths), bool)
     total = np.cumsum(lengths[shuffled], dtype=np.int64) * max_tokens
@@ -132,14 +132,14 @@ def _fits_into_memory(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
     return is_chosen
 
 
-def _count_ngrams(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _ngram_matrix(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Returns the n-grams <float64>[N, R] of examples in `evaluation_order`, and their rows [R].
 
     Column r of the matrix is row rows[r] of the scorer's table.
     """
     find_rows = tf.function(scorer.find_rows, input_signature=_SIGNATURE)
     found, lengths = [], [np.zeros(1, np.int64)]
-    for token_ids in _batches(examples, "counting n-grams"):
+    for token_ids in _batches(examples, "finding n-grams"):
         numbers, rows = find_rows(token_ids)
         found.append(rows.numpy())
         lengths.append(np.bincount(numbers.numpy(), minlength=len(token_ids)))
@@ -188,7 +188,7 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         scaling, penalty = _choose(data)
-        folds = assign_folds(data, _FOLDS if len(data) < _LARGE else _LARGE_FOLDS)
+        folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
         (logits,) = _cross_fit(data, folds, scaling, [penalty])
         (fit,) = _fit(data, scaling, [penalty])
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
@@ -255,20 +255,20 @@ def _fit(data: NgramTexts, scaling: _Scaling, penalties: Sequence[float]) -> lis
     """Fits a model for each penalty."""
     min_count, idf_weight = scaling
     counts = np.bincount(data.texts.indices, minlength=data.texts.shape[1])
-    rows = np.flatnonzero(counts >= min_count)
-    found, idf = data.texts[:, rows], 1 + np.log((1 + len(data)) / (1 + counts[rows]))
+    columns = np.flatnonzero(counts >= min_count)
+    found, idf = data.texts[:, columns], 1 + np.log((1 + len(data)) / (1 + counts[columns]))
     numbers = [1] if data.class_count == 2 else range(data.class_count)
-    shape = (len(penalties), len(rows), len(numbers))
+    shape = (len(penalties), len(columns), len(numbers))
     scores, scales, bias = np.zeros(shape), np.zeros(shape[1:]), np.zeros([shape[0], shape[2]])
     for j, number in enumerate(numbers):
         is_class = data.labels == number
-        ratios = _log_ratios(counts[rows], _count(found[is_class]))
+        ratios = _log_ratios(counts[columns], _count(found[is_class]))
         scales[:, j] = np.hypot(ratios, idf_weight * idf)
         scaled = _normalize(found, scales[:, j])
         for p, penalty in enumerate(penalties):
             weights, bias[p, j] = _fit_logit(scaled, is_class, data.weights, penalty)
             scores[p, :, j] = weights * scales[:, j]
-    return [NgramFit(rows, scores[p], scales, bias[p]) for p in range(len(penalties))]
+    return [NgramFit(columns, scores[p], scales, bias[p]) for p in range(len(penalties))]
 
 
 def _count(texts: sparse.csr_matrix) -> np.ndarray:
@@ -313,8 +313,8 @@ def _fit_logit(
     if not inside or not outside or not texts.shape[1]:
         return np.zeros(texts.shape[1]), math.log((inside + 0.5) / (outside + 0.5))
     # liblinear's dual coordinate descent (Yu, Huang & Lin, Machine Learning 85, 2011) needs a
-    # tenth of the time of L-BFGS. Its random numbers belong to the process, so fits that run at the
-    # same time would not be reproducible.
+    # tenth of the time of L-BFGS. Its random generator is global, so concurrent fits would not be
+    # reproducible.
     model = LogisticRegression(
         C=penalty,
         solver="liblinear",

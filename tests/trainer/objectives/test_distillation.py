@@ -78,7 +78,7 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
         data.examples("train", best.vectorizer),
         data.unlabelled(best.vectorizer),
     )
-    loop._adapt()
+    loop._fit_ngrams()
     loop._training.read()
     training = loop._training.examples
     assert len(training) == len(labelled) + len(unlabelled)
@@ -104,7 +104,7 @@ def test_no_unlabelled_example_is_in_validation(config, teacher):
 
 def test_own_ngrams_can_be_the_teacher(config, tmp_path):
     loop = make(dataclasses.replace(config, teacher="ngrams"), tmp_path)
-    loop._adapt()
+    loop._fit_ngrams()
     loop._training.read()
     scorer, labelled = loop.state.model.ngram_scorer, loop._training.labelled
     training = loop._training.examples
@@ -182,9 +182,9 @@ def test_a_missing_file_of_soft_labels_is_an_error(config, tmp_path):
     [
         (
             {"encoder": "none", "ngrams": 2},
-            "teacher=runs/a needs a scorer: add encoder=pooled_lstm",
+            "teacher=runs/a also needs encoder=pooled_lstm",
         ),
-        ({"teacher": "ngrams"}, "teacher=ngrams needs a scorer: add ngrams=3"),
+        ({"teacher": "ngrams"}, "teacher=ngrams also needs ngrams=3"),
     ],
 )
 def test_a_teacher_without_use_is_refused(small_config, settings, message):

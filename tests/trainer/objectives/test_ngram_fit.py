@@ -65,9 +65,9 @@ def test_scores_are_those_of_logistic_regression_on_normalized_scales():
     posteriors = (positive + 2 * share) / (counts + 2)  # shrunk towards the share
     ratios = logit(posteriors) - logit(share)
     idf = 1 + np.log(241 / (1 + counts))
-    scales = np.hypot(ratios, 0.3 * idf)[fit.rows]
+    scales = np.hypot(ratios, 0.3 * idf)[fit.columns]
     np.testing.assert_allclose(fit.scales[:, 0], scales)
-    values = data.texts.toarray()[:, fit.rows] * scales
+    values = data.texts.toarray()[:, fit.columns] * scales
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     reference = LogisticRegression(C=10, solver="liblinear", tol=1e-6).fit(values, data.labels)
     expected = reference.decision_function(values)
@@ -97,10 +97,10 @@ def test_rare_ngrams_are_left_out():
     rare = dataclasses.replace(data, texts=present.tocsr())
     (both,) = ngram_fit._fit(rare, (1, 0.1), [10.0])
     (common,) = ngram_fit._fit(rare, (2, 0.1), [10.0])
-    assert {0, 1} < set(both.rows.tolist())
-    assert 2 not in both.rows
-    assert 1 in common.rows
-    assert 0 not in common.rows
+    assert {0, 1} < set(both.columns.tolist())
+    assert 2 not in both.columns
+    assert 1 in common.columns
+    assert 0 not in common.columns
 
 
 def test_folds_have_equal_shares_of_every_class_and_do_not_divide_copies():
@@ -155,12 +155,12 @@ def test_a_fit_has_the_same_bits_each_time():
     data = make_texts([200, 100])
     (fit, logits), (again, logits_again) = fit_ngrams(data), fit_ngrams(data)
     np.testing.assert_array_equal(logits, logits_again)
-    for name in ("rows", "scores", "scales", "bias"):
+    for name in ("columns", "scores", "scales", "bias"):
         np.testing.assert_array_equal(getattr(fit, name), getattr(again, name))
 
 
 def test_many_texts_are_cross_fitted_with_two_folds_and_chosen_on_some(monkeypatch):
-    monkeypatch.setattr(ngram_fit, "_LARGE", 200)
+    monkeypatch.setattr(ngram_fit, "_MANY_TEXTS", 200)
     monkeypatch.setattr(ngram_fit, "_SELECTION_TEXTS", 50)
     seen = []
     fit = ngram_fit._fit
@@ -198,12 +198,12 @@ def test_data_larger_than_memory_is_fitted_in_part(monkeypatch):
     labels = np.array([np.mean(row) > 25 for row in token_ids.to_list()], np.int32)
     examples = dataclasses.replace(unlabelled_examples(token_ids), labels=labels)
     monkeypatch.setattr(ngram_fit, "_MAX_NGRAMS", 2 * int(examples.lengths.sum()) // 2)
-    is_chosen = ngram_fit._fits_into_memory(examples.lengths, 2)
+    is_chosen = ngram_fit._choose_texts(examples.lengths, 2)
     assert 10 < is_chosen.sum() < 30
     counted = []
-    count = ngram_fit._count_ngrams
+    count = ngram_fit._ngram_matrix
     monkeypatch.setattr(
-        ngram_fit, "_count_ngrams", lambda s, e: counted.append(len(e)) or count(s, e)
+        ngram_fit, "_ngram_matrix", lambda s, e: counted.append(len(e)) or count(s, e)
     )
     scorer = NgramScorer(2, 2)
     scorer.build((None, None))

@@ -39,7 +39,7 @@ def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     made = make_small_loop(config, folder=folder, replicas=replicas, **splits_and_names)
     state, steps = made.state, []
     replicas.offset_replica_seeds(state.model)
-    made._adapt()
+    made._fit_ngrams()
     made._training.read()
     about = {"batch_size": config.batch_size, "seed": 0}
     about |= {"shards": replicas.count, "local": replicas.local}
