@@ -267,7 +267,7 @@ class TrainConfig:
             )
         if not re.fullmatch(r"(balanced|.*:.*)?", self.class_weights, re.DOTALL):
             raise UserError(
-                f"--class_weights={shorten(self.class_weights)}: write balanced, or neg:1,pos:3"
+                f"--class_weights={shorten(self.class_weights)} is not balanced or like neg:1,pos:3"
             )
         if not set(self.encoders) <= set(ENCODERS):
             raise UserError(
