@@ -41,7 +41,7 @@ _IMDB_SCALING, _IMDB_PENALTY = (2, 0.1), 1000.0
 _SELECTION_TEXTS = 5_000  # to choose settings on; more would take longer than the fit
 _SELECTION_LOGITS = 10  # with more, IMDB's settings are used, for the same reason
 
-_FOLDS, _FOLDS_OF_MANY = 5, 2
+_FOLDS, _FOLDS_OF_MANY, _SCALING_FOLDS = 5, 2, 3
 _MANY_TEXTS = 10_000  # texts need only 2 folds: half of them are nearly as good as all
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
 _TOLERANCE, _MAX_ITERATIONS = 0.01, 100  # of liblinear
@@ -187,9 +187,10 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
     with warnings.catch_warnings():
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        scaling, penalty = _choose(data)
-        folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
-        (logits,) = _cross_fit(data, folds, scaling, [penalty])
+        scaling, penalty, logits = _choose(data)
+        if logits is None:
+            folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
+            (logits,) = _cross_fit(data, folds, scaling, [penalty])
         (fit,) = _fit(data, scaling, [penalty])
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
     scores, bias = factor * fit.scores, factor * fit.bias + added
@@ -197,25 +198,36 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
     return dataclasses.replace(fit, scores=scores, bias=bias), calibrated.astype(np.float32)
 
 
-def _choose(data: NgramTexts) -> tuple[_Scaling, float]:
-    """Chooses the scaling, then the penalty, whose cross-fitted logits have the lowest loss."""
+def _choose(data: NgramTexts) -> tuple[_Scaling, float, np.ndarray | None]:
+    """Chooses the scaling, then the penalty, whose cross-fitted logits have the lowest loss.
+
+    Returns:
+        The scaling, the penalty, and these logits <float64>[N, L]; None if they are those of a part
+        of the texts.
+    """
     if count_logits(data.class_count) > _SELECTION_LOGITS:
-        return _IMDB_SCALING, _IMDB_PENALTY
+        return _IMDB_SCALING, _IMDB_PENALTY, None
+    part = data
     if len(data) > _SELECTION_TEXTS:
-        data = data[np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]]
-    folds = assign_folds(data, _FOLDS)
+        part = data[np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]]
 
-    def losses(scaling: _Scaling, penalties: Sequence[float]) -> list[float]:
-        all_logits = _cross_fit(data, folds, scaling, penalties)
-        return [fit_factor_and_bias(z, data.labels, data.weights).loss for z in all_logits]
+    def cross_fit(
+        folds: int, scaling: _Scaling, penalties: Sequence[float]
+    ) -> list[tuple[float, float, np.ndarray]]:
+        """Returns the loss, the penalty and the logits for each penalty."""
+        all_logits = _cross_fit(part, assign_folds(part, folds), scaling, penalties)
+        losses = [fit_factor_and_bias(z, part.labels, part.weights).loss for z in all_logits]
+        return list(zip(losses, penalties, all_logits, strict=True))
 
-    scaling = min(_SCALINGS, key=lambda candidate: losses(candidate, [_MIDDLE_PENALTY]))
-    loss, penalty = min(zip(losses(scaling, _PENALTIES), _PENALTIES, strict=True))
+    scaling = min(
+        _SCALINGS, key=lambda scaling: cross_fit(_SCALING_FOLDS, scaling, [_MIDDLE_PENALTY])[0][0]
+    )
+    loss, penalty, logits = min(cross_fit(_FOLDS, scaling, _PENALTIES), key=lambda fit: fit[0])
     _log.info(
         "chosen by cross-fitting: n-grams in at least %d texts, idf weight %g, C %g (loss %.4f)",
         *(*scaling, penalty, loss),
     )
-    return scaling, penalty
+    return scaling, penalty, logits if part is data else None
 
 
 def assign_folds(data: NgramTexts, count: int) -> np.ndarray:
