@@ -89,14 +89,14 @@ def test_hashing_loses_few_ngrams():
 
 
 @pytest.mark.slow
-def test_logits_are_the_mean_of_the_scorers():
+def test_logits_are_the_weighted_sum_of_the_scorers():
     token_ids = random_token_ids(40, 30)
     both = make_adapted_classifier(2, token_ids, "stacked_lstm")
     wide = make_adapted_classifier(2, token_ids)
     deep = make_classifier("stacked_lstm")
     padded = token_ids.to_tensor()
-    mean = (wide(padded) + deep(padded)) / 2
-    np.testing.assert_allclose(both(padded), mean, atol=1e-4, rtol=1e-5)
+    expected = 0.8 * wide(padded) + deep(padded)
+    np.testing.assert_allclose(both(padded), expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 100, 1000])

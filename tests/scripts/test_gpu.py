@@ -141,7 +141,7 @@ objective, scales = Classification(model, one_replica()), []
 token_ids, labels = tf.constant([[2, 3], [4, 5], [6, 7], [8, 9]]), tf.constant([0, 1, 1, 0])
 for step in range(60):
     with tf.GradientTape() as tape:
-        losses, _ = objective.losses(token_ids, labels)
+        losses, _ = objective.losses(token_ids, labels, tf.zeros([len(labels), 0]))
         loss = optimizer.scale_loss(tf.reduce_mean(losses))
     gradients = tape.gradient(loss, model.trainable_variables)
     optimizer.apply([tf.convert_to_tensor(g) for g in gradients], model.trainable_variables)

@@ -65,12 +65,13 @@ def test_a_finished_run_gives_advice_that_works(
 @pytest.mark.slow
 def test_slow_steps_before_the_first_epoch_are_announced(small_config, splits, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    config = dataclasses.replace(small_config, encoder="none", ngrams=2, epochs=1)
+    config = dataclasses.replace(small_config, encoder="pooled_lstm", ngrams=2, epochs=1)
     make_small_loop(config, splits, tmp_path).fit()
     ours = [record.message for record in caplog.records if record.name.startswith("trainer.")]
-    starting, counting, compiling, epoch, end = ours
+    starting, fitting, chosen, compiling, epoch, end = ours
     assert starting.endswith("starting at step 0")
-    assert counting == f"counting n-grams in {len(splits[1])} texts"
+    assert fitting == f"fitting n-grams to {len(splits[1])} texts"
+    assert chosen.startswith("chosen by cross-fitting: n-grams in at least ")
     assert compiling == "compiling the training step"
     assert epoch.startswith("epoch 1/1  train loss ")
     assert end == "finished; best epoch 1 of 1"

@@ -15,7 +15,8 @@ import trainer.loop
 fit = trainer.loop.TrainingLoop.fit
 
 def fit_in_100_megabytes(trainer, *arguments, **options):
-    batch = tf.ones([2, 8], tf.int32), tf.ones([2], tf.int32)  # before the limit, to trace the step
+    # Before the limit, to trace the step.
+    batch = tf.ones([2, 8], tf.int32), tf.ones([2], tf.int32), tf.zeros([2, 0])
     trainer.train_step.run(iter(tf.data.Dataset.from_tensors(batch)), 1)
     trainer.state.step.assign(0)
     used = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024

@@ -123,8 +123,16 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     uninterrupted = resume(config, student)
     monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
-    with pytest.raises(Interrupted), use_stop(StopAfterChecks(6)):
-        make(config, folder).fit()
+    loop = make(config, folder)
+    train_epoch = loop._train_epoch
+
+    def stop_in_epoch():
+        with use_stop(StopAfterChecks(3)):
+            train_epoch()
+
+    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch)
+    with pytest.raises(Interrupted):
+        loop.fit()
     monkeypatch.setattr("trainer.preparation.load", None)  # the teacher is not needed again
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
