@@ -126,7 +126,7 @@ def test_encoders_need_a_validation_split(small_config):
     dataclasses.replace(small_config, encoder="none", ngrams=1, validation_fraction=0.0)
 
 
-@pytest.mark.parametrize("checks", [0, 3, 30])
+@pytest.mark.parametrize("checks", [0, 3, 15])
 def test_a_fit_that_was_stopped_is_repeated_with_the_same_bits(
     wide_config, splits, tmp_path, checks
 ):

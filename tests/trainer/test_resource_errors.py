@@ -1,5 +1,6 @@
 """A full disk, too little memory and a lost process, by TensorFlow's messages."""
 
+import contextlib
 import errno
 import os
 import types
@@ -9,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from pipeline.errors import RunError
-from trainer.loop import TrainingLoop
 from trainer.runtime.files import translate_disk_full
 from trainer.runtime.replicas import one_replica, seeds_of
+from trainer.step import translate_memory_errors
 
 FULL = [
     f"/runs/a/ckpt-1.data; {os.strerror(errno.ENOSPC)}",
@@ -48,10 +49,16 @@ def test_other_errors_are_not_translated_to_a_full_disk(tmp_path, message):
 
 @pytest.fixture(params=[False, True], ids=["alone", "in a cluster"])
 def training(request, small_config):
-    """An object with the attributes that TrainingLoop's error handling needs."""
+    """The error handling of TrainingLoop.fit, and the replicas."""
     replicas = one_replica()
     replicas.is_cluster = request.param
-    return types.SimpleNamespace(config=small_config, _replicas=replicas)
+
+    @contextlib.contextmanager
+    def translate():
+        with replicas.translate_lost_worker(), translate_memory_errors(small_config):
+            yield
+
+    return types.SimpleNamespace(translate=translate, replicas=replicas)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,7 @@ def training(request, small_config):
 )
 def test_out_of_memory_names_the_settings_to_lower(training, error):
     message = "not enough memory for batch_size=16 and sequence_length=40"
-    with pytest.raises(RunError, match=message), TrainingLoop._translate_errors(training):
+    with pytest.raises(RunError, match=message), training.translate():
         raise error
 
 
@@ -82,7 +89,7 @@ def test_out_of_memory_names_the_settings_to_lower(training, error):
 )
 def test_other_errors_pass_unchanged(training, error):
     """Even in a cluster, they are not reported as a lost worker."""
-    with pytest.raises(tf.errors.OpError) as caught, TrainingLoop._translate_errors(training):
+    with pytest.raises(tf.errors.OpError) as caught, training.translate():
         raise error
     assert caught.value is error
 
@@ -92,10 +99,10 @@ def test_connection_errors_mean_a_lost_worker_only_in_a_cluster(training, kind):
     error = getattr(tf.errors, f"{kind}Error")(None, None, "connection reset\nmore")
     with (
         pytest.raises((RunError, tf.errors.OpError)) as caught,
-        TrainingLoop._translate_errors(training),
+        training.translate(),
     ):
         raise error
-    if training._replicas.is_cluster:
+    if training.replicas.is_cluster:
         assert "another worker of the run has ended" in str(caught.value)
         assert "\n" not in str(caught.value)
     else:
