@@ -8,6 +8,7 @@ import shutil
 import signal
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,7 +19,7 @@ from trainer.building import build_model
 from trainer.config import TrainConfig
 from trainer.loop import TrainingLoop
 from trainer.runtime.replicas import one_replica
-from trainer.runtime.signals import Interrupted, StopSignals
+from trainer.runtime.signals import Interrupted, StopSignals, use_stop
 
 # Examples for CSV files that a small model learns.
 FILE_LABELS = {"neg": "dull", "pos": "great"}
@@ -117,6 +118,20 @@ class StopAfterChecks(StopSignals):
         self._left -= 1
         if self._left < 0:
             raise Interrupted(signal.SIGTERM)
+
+
+def stop_in_epoch(loop, monkeypatch):
+    """Fits a loop until it is stopped after some steps, as if a signal had arrived then."""
+    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
+    train_epoch = loop._train_epoch
+
+    def stop():
+        with use_stop(StopAfterChecks(3)):
+            train_epoch()
+
+    monkeypatch.setattr(loop, "_train_epoch", stop)
+    with pytest.raises(Interrupted):
+        loop.fit()
 
 
 class StopAfterEpoch(StopSignals):

@@ -14,6 +14,7 @@ from tests.helpers import (
     all_equal,
     make_small_loop,
     state_arrays,
+    stop_in_epoch,
     write_csv,
 )
 from trainer.artifacts.run_record import RunRecord
@@ -145,17 +146,7 @@ def test_a_fit_that_was_stopped_is_repeated_with_the_same_bits(
 @pytest.fixture
 def stopped(both_config, splits, tmp_path, monkeypatch):
     """The folder of a run with an encoder that was stopped within its first epoch."""
-    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
-    loop = make_small_loop(both_config, splits, tmp_path / "stopped")
-    train_epoch = loop._train_epoch
-
-    def stop_in_epoch():
-        with use_stop(StopAfterChecks(3)):
-            train_epoch()
-
-    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch)
-    with pytest.raises(Interrupted):
-        loop.fit()
+    stop_in_epoch(make_small_loop(both_config, splits, tmp_path / "stopped"), monkeypatch)
     return tmp_path / "stopped"
 
 

@@ -23,8 +23,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from model.labels import count_logits
 from model.ngrams import NgramScorer
@@ -184,6 +182,8 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
     Returns:
         The fit, and the cross-fitted logits <float32>[N, L]. Both are calibrated.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -320,6 +320,8 @@ def _fit_logit(
     texts: sparse.csr_matrix, is_class: np.ndarray, weights: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, float]:
     """Fits one logit to scaled texts; returns the weights <float64>[M] and the bias."""
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
     inside = int(is_class.sum())
     outside = len(is_class) - inside
     if not inside or not outside or not texts.shape[1]:

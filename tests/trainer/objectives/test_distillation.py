@@ -9,14 +9,13 @@ from scipy.special import expit
 
 from pipeline.datasets import READ_BATCH, NamedDataset, in_validation
 from pipeline.errors import RunError, UserError
-from tests.helpers import StopAfterChecks, all_equal, state_arrays
+from tests.helpers import all_equal, state_arrays, stop_in_epoch
 from trainer import run as runs
 from trainer.artifacts.trained_run import load
 from trainer.data import make_corpus, open_corpus
 from trainer.objectives.distillation import check_teacher
 from trainer.objectives.ngram_fit import ngram_logits
 from trainer.preparation import prepare_run
-from trainer.runtime.signals import Interrupted, use_stop
 
 pytestmark = pytest.mark.usefixtures("small_ngram_tables")
 
@@ -121,18 +120,8 @@ def test_a_resumed_student_needs_no_teacher_and_has_the_same_bits(
     config, student, tmp_path, monkeypatch
 ):
     uninterrupted = resume(config, student)
-    monkeypatch.setattr("trainer.loop._SECONDS_PER_CALL", 1e-9)  # a check after each step
     folder = tmp_path / "stopped"
-    loop = make(config, folder)
-    train_epoch = loop._train_epoch
-
-    def stop_in_epoch():
-        with use_stop(StopAfterChecks(3)):
-            train_epoch()
-
-    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch)
-    with pytest.raises(Interrupted):
-        loop.fit()
+    stop_in_epoch(make(config, folder), monkeypatch)
     monkeypatch.setattr("trainer.preparation.load", None)  # the teacher is not needed again
     resumed = resume(config, folder)
     assert int(resumed.state.step) > 0
