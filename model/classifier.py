@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
+from model.pretrained.scorer import PretrainedScorer
+
+Scorer = NeuralScorer | PretrainedScorer  # both are trained by steps
 
 
 class TextClassifier(keras.Model):
@@ -39,7 +42,7 @@ class TextClassifier(keras.Model):
     def __init__(
         self,
         ngram_scorer: NgramScorer | None,
-        neural_scorers: Sequence[NeuralScorer],
+        neural_scorers: Sequence[Scorer],
         *,
         ngram_weight: float,
         branches: int,
@@ -79,13 +82,22 @@ class TextClassifier(keras.Model):
             token_ids, lambda branch: self._neural_logits(branch, training=True)
         )
 
+    def encode(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Computes the vector of each text with the pretrained scorer, <float32>[B, H].
+
+        Raises:
+            ValueError: There is no pretrained scorer.
+        """
+        (scorer,) = (s for s in self.neural_scorers if isinstance(s, PretrainedScorer))
+        return self._in_branches(token_ids, scorer.encode)
+
     def _neural_logits(self, token_ids: tf.Tensor, training: bool) -> tf.Tensor:
         return tf.stack([s(token_ids, training=training) for s in self.neural_scorers], axis=1)
 
     def _in_branches(
         self, token_ids: tf.Tensor, score: Callable[[tf.Tensor], tf.Tensor]
     ) -> tf.Tensor:
-        """Computes the logits of parts of a batch, which may run in parallel."""
+        """Applies a function to parts of a batch, which may run in parallel."""
         size, logits = tf.shape(token_ids)[0], []
         ends = [size * number // self._branches for number in range(self._branches + 1)]
         for number, (start, end) in enumerate(itertools.pairwise(ends)):
@@ -110,7 +122,7 @@ class TextClassifier(keras.Model):
             The contribution of each token <float32>[T], and the baseline <float32>[], the product
             without any contribution. Their sum is the product of logits and direction.
         """
-        weighted: list[tuple[NgramScorer | NeuralScorer, float]] = [
+        weighted: list[tuple[NgramScorer | Scorer, float]] = [
             (scorer, 1 / len(self.neural_scorers)) for scorer in self.neural_scorers
         ]
         if self.ngram_scorer:

@@ -28,8 +28,7 @@ from pipeline.file_dataset.dataset import RowDataset
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES
 from pipeline.file_dataset.splitting import SplitSettings, take_from_train
 from pipeline.named_dataset.preparation import translate_read_errors
-from pipeline.text.standardization import standardize
-from pipeline.vocabulary import Vectorizer
+from pipeline.text.tokenizer import Standardization, Tokenizer
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -60,7 +59,7 @@ class Corpus:
 
     dataset: Dataset
     split_settings: SplitSettings
-    punctuation: str  # drop or keep; see `standardize`
+    standardization: Standardization
     vocab_size: int  # the largest number of token ids
     cache: Cache
     with_progress: Callable[..., Iterator[Any]]  # wraps chunks, and is called by `_show_progress`
@@ -69,7 +68,7 @@ class Corpus:
     @functools.cached_property
     def _identity(self) -> dict[str, object]:
         """Returns the cache key of all results."""
-        return {**self.dataset.identity, "punctuation": self.punctuation}
+        return {**self.dataset.identity, **self.standardization.identity}
 
     def vocabulary(self) -> list[str]:
         """Returns the most frequent tokens of the train split, without the validation split."""
@@ -98,7 +97,7 @@ class Corpus:
         texts = self._standardized(self._source(split)).examples
         return texts[self._mask(split, texts)]
 
-    def examples(self, split: str, vectorizer: Vectorizer) -> Examples:
+    def examples(self, split: str, tokenizer: Tokenizer) -> Examples:
         """Returns `train`, `validation` or `test` as token ids.
 
         Raises:
@@ -107,7 +106,7 @@ class Corpus:
         """
         if split == "validation" and not self.has_validation:
             raise self._no_examples(split)
-        source = self._token_ids(self._source(split), vectorizer)
+        source = self._token_ids(self._source(split), tokenizer)
         dropped = int((source.labels < 0).sum())
         if dropped and split == self._source(split):
             _log.warning(
@@ -181,7 +180,7 @@ class Corpus:
         sources = dict.fromkeys(self._source(split) for split in splits)
         return {source: self._standardized(source).sha256 for source in sources}
 
-    def unlabelled(self, vectorizer: Vectorizer) -> Examples:
+    def unlabelled(self, tokenizer: Tokenizer) -> Examples:
         """Returns the unlabelled texts that are not in the validation split, as token ids.
 
         A RowDataset has already dropped unlabelled texts that are in its validation or test split.
@@ -195,7 +194,7 @@ class Corpus:
                 f"{self.dataset.name} has no unlabelled texts, which --teacher needs; train "
                 "without it, or on --dataset=imdb_reviews"
             )
-        unlabelled = self._token_ids(_UNLABELLED, vectorizer)
+        unlabelled = self._token_ids(_UNLABELLED, tokenizer)
         if not self._missing:
             return unlabelled
         evaluated = self._standardized("train").hashes[self._split_numbers != _TRAIN]
@@ -263,26 +262,26 @@ class Corpus:
 
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Standardizes a batch of texts; returns the elements that `_standardized` reads."""
-        standard = standardize(texts, punctuation=self.punctuation)
+        standard = self.standardization(texts)
         lengths = tf.strings.length(standard)  # bytes
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)
         hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
         return *original, tf.strings.reduce_join(standard), lengths, labels, *hashes
 
-    def _token_ids(self, source: str, vectorizer: Vectorizer) -> Examples:
-        dtype = np.min_scalar_type(vectorizer.vocabulary_size - 1)
+    def _token_ids(self, source: str, tokenizer: Tokenizer) -> Examples:
+        dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
 
         def chunks() -> Iterator[Chunk]:
             texts = self._standardized(source).examples
-            parts = self._show_progress(texts.in_chunks(READ_BATCH), "vectorizing", len(texts))
+            parts = self._show_progress(texts.in_chunks(READ_BATCH), "tokenizing", len(texts))
             for part in parts:
-                token_ids = vectorizer.look_up(tf.constant(part.texts(), tf.string))
+                token_ids = tokenizer.look_up(tf.constant(part.texts(), tf.string))
                 values = token_ids.flat_values.numpy().astype(dtype)
                 yield values, token_ids.row_lengths().numpy(), part.labels, part.hash_buckets
 
         return self.cache.get(
             "tokens",
-            self._identity | {"split": source, "vectorizer": vectorizer.identity},
+            self._identity | {"split": source, "tokenizer": tokenizer.identity},
             make=lambda folder: write_examples(folder, chunks()),
             read=read_examples,
         )

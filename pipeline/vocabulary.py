@@ -9,27 +9,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import RunError, UserError
-from pipeline.text.standardization import standardize
+from pipeline.text.standardization import WordStandardization
+from pipeline.text.tokenizer import Standardization
+from pipeline.text.truncation import truncate_rows
 
 PADDING_ID = 0
 OOV_ID = 1
 FIRST_TOKEN_ID = 2  # the id of the token on line 1 of vocabulary.txt
-_OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts have no brackets
+OOV_TOKEN = "[UNK]"  # TextVectorization's token of id 1; standardized texts have no brackets
 
 
 class Vectorizer:
-    """Converts texts to token ids, in the same way in training, prediction and export.
+    """Converts texts to token ids with a vocabulary of words; a `Tokenizer`.
 
-    Of each text, `sequence_length` tokens are kept, at its `head` or `tail`. For `punctuation`, see
-    `standardize`.
+    Of each text, at most `sequence_length` tokens are kept; for `truncate`, see `truncate_rows`.
+    For `punctuation`, see `standardize`.
 
     Attributes:
-        tokens: The vocabulary; `tokens[i]` has id `i + FIRST_TOKEN_ID`.
-        vocabulary_size: Number of token ids, with padding and out-of-vocabulary.
-        layer: The TextVectorization layer, which an export must track.
+        token_names: The token of each id: padding, out-of-vocabulary, then the vocabulary.
+        trackable: The TextVectorization layer, which an export must track.
     """
 
     def __init__(
@@ -40,31 +42,46 @@ class Vectorizer:
         truncate: str,
         punctuation: str = "drop",
     ) -> None:
-        self.tokens = list(tokens)
-        self.vocabulary_size = len(self.tokens) + FIRST_TOKEN_ID
-        self.layer = keras.layers.TextVectorization(
-            vocabulary=self.tokens, standardize=None, ragged=True
+        self.token_names = ["", OOV_TOKEN, *tokens]
+        self._standardization = WordStandardization(punctuation)
+        self.trackable = keras.layers.TextVectorization(
+            vocabulary=list(tokens), standardize=None, ragged=True
         )
         self._sequence_length = sequence_length
         self._truncate = truncate
-        self._punctuation = punctuation
+
+    @property
+    def standardization(self) -> Standardization:
+        """Returns the first part of the tokenizer: tokens separated by single spaces."""
+        return self._standardization
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Returns the number of token ids."""
+        return len(self.token_names)
 
     @property
     def identity(self) -> list[object]:
         """Returns a cache key: everything that token ids depend on, except text and code."""
-        settings = (self._sequence_length, self._truncate, self._punctuation)
-        return [fingerprint(self.tokens), *settings]
+        tokens = self.token_names[FIRST_TOKEN_ID:]
+        return [fingerprint(tokens), self._sequence_length, self._truncate]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Standardizes and vectorizes texts <string>[B]; see `look_up`."""
-        return self.look_up(standardize(texts, punctuation=self._punctuation))
+        return self.look_up(self.standardization(texts))
 
-    def tokens_of(self, text: bytes) -> list[str]:
-        """Returns the tokens of a text, one for each of its token ids."""
-        standard = standardize(tf.constant(text), punctuation=self._punctuation)
+    def words_of(self, text: bytes) -> tuple[list[str], np.ndarray]:
+        """Returns the tokens of a text that remain after truncation, and their positions.
+
+        Each token is one word here. The positions are <int64>[T].
+        """
+        standard = self.standardization(tf.constant(text))
         tokens = standard.numpy().decode().split(" ")  # an empty text has one empty token
-        length = self._sequence_length
-        return tokens[:length] if self._truncate == "head" else tokens[-length:]
+        tokens = self._truncated(tf.ragged.constant([tokens]))[0].numpy()
+        return [token.decode() for token in tokens], np.arange(len(tokens))
+
+    def _truncated(self, rows: tf.RaggedTensor) -> tf.RaggedTensor:
+        return truncate_rows(rows, self._sequence_length, self._truncate)
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Vectorizes texts that are already standardized.
@@ -76,10 +93,7 @@ class Vectorizer:
             Ragged <int32>[B, (T)], 1 ≤ T ≤ sequence_length. A text without tokens becomes one
             out-of-vocabulary token, because cuDNN and means need rows that are not empty.
         """
-        token_ids = tf.cast(self.layer(texts), tf.int32)
-        length = self._sequence_length
-        kept = slice(length) if self._truncate == "head" else slice(-length, None)
-        token_ids = token_ids[:, kept]
+        token_ids = self._truncated(tf.cast(self.trackable(texts), tf.int32))
         is_empty = tf.equal(token_ids.row_lengths(), 0)
         filler = tf.RaggedTensor.from_row_lengths(
             tf.fill([tf.math.count_nonzero(is_empty)], OOV_ID), tf.cast(is_empty, tf.int64)
@@ -108,8 +122,8 @@ def save(tokens: Sequence[str], path: Path) -> None:
     path.write_bytes(_encode(tokens))
 
 
-def load(path: Path) -> list[str]:
-    """Reads the tokens that `save` wrote.
+def load(path: Path, *, is_pretrained: bool = False) -> list[str]:
+    """Reads the tokens that `save` wrote. With `is_pretrained`, any tokens are allowed.
 
     Raises:
         UserError: There is no such file.
@@ -121,8 +135,8 @@ def load(path: Path) -> list[str]:
         tokens = path.read_bytes().decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is damaged: {error}") from error
-    if len({*tokens, "", _OOV_TOKEN}) < len(tokens) + 2:
-        raise RunError(f"{path} is damaged: it has an empty line, {_OOV_TOKEN} or a line twice")
+    if not is_pretrained and len({*tokens, "", OOV_TOKEN}) < len(tokens) + 2:
+        raise RunError(f"{path} is damaged: it has an empty line, {OOV_TOKEN} or a line twice")
     return tokens
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import logging
 import re
 from collections.abc import Iterator
@@ -97,16 +98,22 @@ def _open_data(run: TrainedRun) -> tuple[Corpus, bool]:
     """Opens the data of the run, or that of the flags; returns whether it is other data."""
     from trainer.data import open_corpus
 
-    config, names = _data_settings(run.config), run.label_names
+    config = _data_settings(run.config)
+    open_like_run = functools.partial(
+        open_corpus,
+        config,
+        label_names=run.label_names,
+        standardization=run.tokenizer.standardization,
+    )
     if config.dataset == run.config.dataset and "arrays" in run.data:
         raise UserError("the run was trained on data in memory; name other data: --dataset=FILE")
     if all(getattr(config, name) == getattr(run.config, name) for name in _DATA_SETTINGS):
-        return open_corpus(config, label_names=names), False
-    corpus = open_corpus(config, label_names=names, is_test_data=True)
+        return open_like_run(), False
+    corpus = open_like_run(is_test_data=True)
     name, has_files = corpus.dataset.name, names_files(config.dataset)
     if has_files and corpus.fingerprints(()).items() <= run.data.items():  # files were moved
         _log.info("%s: the data of the run; evaluating its %s split", name, FLAGS.split)
-        return open_corpus(config, label_names=names), False
+        return open_like_run(), False
     if has_files and not corpus.dataset.size(FLAGS.split):
         raise UserError(f"{name} has no {FLAGS.split} split; use --split=test")
     size = corpus.dataset.size(FLAGS.split)

@@ -102,12 +102,12 @@ def data_flags(data_dir, cache_dir):
 
 @pytest.fixture(scope="session")
 def splits(small_config):
-    """The vectorizer, the train split and the validation split of the small data set."""
-    from trainer.data import make_vectorizer, open_corpus
+    """The tokenizer, the train split and the validation split of the small data set."""
+    from trainer.data import make_tokenizer, open_corpus
 
     corpus = open_corpus(small_config)
-    vectorizer = make_vectorizer(corpus.vocabulary(), small_config)
-    return vectorizer, *(corpus.examples(split, vectorizer) for split in ("train", "validation"))
+    tokenizer = make_tokenizer(corpus.vocabulary(), small_config)
+    return tokenizer, *(corpus.examples(split, tokenizer) for split in ("train", "validation"))
 
 
 # Commands

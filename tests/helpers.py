@@ -83,18 +83,18 @@ def make_small_loop(
     config, splits, folder, *, training=None, replicas=None, label_names=("neg", "pos")
 ):
     """Makes a TrainingLoop on the splits of the fixture `splits`."""
-    vectorizer, train, validation = splits
+    tokenizer, train, validation = splits
     record = RunRecord(
         config,
         precision="float32" if config.precision == "auto" else config.precision,
         label_names=label_names,
-        fingerprint=vocabulary.fingerprint(vectorizer.tokens),
+        fingerprint=vocabulary.fingerprint(tokenizer.token_names[vocabulary.FIRST_TOKEN_ID :]),
         sizes={},
     )
     return TrainingLoop(
         record,
         folder,
-        vocabulary=vectorizer.tokens,
+        token_names=tokenizer.token_names,
         replicas=replicas or one_replica(),
         training=TrainingSet(config, folder, training or train, None, class_count=len(label_names)),
         validation=validation,

@@ -23,6 +23,7 @@ FOREIGN_FLAGS = {
     *("headless", "hide", "screenshot", "virtual", "window"),  # chromium
     "input_exprs",
     "logdir",  # tensorboard
+    "no",  # --no-deps of pip
     "rm",  # docker
     "signature_def",
     "tag_set",

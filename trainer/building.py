@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
-from model.classifier import TextClassifier
+from model.classifier import Scorer, TextClassifier
 from model.neural import NeuralScorer
 from model.ngrams import NgramScorer
+from model.pretrained.bert import Architecture
+from model.pretrained.scorer import PretrainedScorer
 from model.seeds import derive_seed
 from pipeline.batches import batches_per_epoch
 from pipeline.errors import RunError
@@ -24,17 +28,37 @@ def build_model(
     class_count: int,
     precision: str,
     branches: int | None = None,
+    architecture: Architecture | None = None,
 ) -> TextClassifier:
     """Builds the model with all its variables, so that a checkpoint can be restored.
 
     The precision is a Keras dtype policy. A batch is split into `branches`, which run in parallel;
-    None: the default of this machine. Turns TensorFloat-32 on or off for the whole process.
+    None: the default of this machine. The architecture is that of a pretrained encoder, whose
+    weights are 0 until they are assigned. Turns TensorFloat-32 on or off for the whole process.
     """
     # TensorFloat-32 has the range of float32, but the precision of float16.
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
     dtype = keras.DTypePolicy(precision)
     ngrams = NgramScorer(config.ngrams, class_count) if config.ngrams else None
-    neural = [
+    if architecture is not None:
+        neural: list[Scorer] = [_build_pretrained_scorer(config, architecture, class_count, dtype)]
+    else:
+        neural = _build_neural_scorers(config, vocabulary_size, class_count, dtype)
+    model = TextClassifier(
+        ngrams,
+        neural,
+        ngram_weight=config.ngram_weight,
+        branches=branches or devices.choose_branches(config.batch_size),
+        dtype=dtype,
+    )
+    model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
+    return model
+
+
+def _build_neural_scorers(
+    config: TrainConfig, vocabulary_size: int, class_count: int, dtype: keras.DTypePolicy
+) -> list[Scorer]:
+    return [
         NeuralScorer(
             encoder,
             class_count=class_count,
@@ -51,22 +75,30 @@ def build_model(
         )
         for number, encoder in enumerate(config.encoders)
     ]
-    model = TextClassifier(
-        ngrams,
-        neural,
-        ngram_weight=config.ngram_weight,
-        branches=branches or devices.choose_branches(config.batch_size),
+
+
+def _build_pretrained_scorer(
+    config: TrainConfig, architecture: Architecture, class_count: int, dtype: keras.DTypePolicy
+) -> PretrainedScorer:
+    return PretrainedScorer(
+        architecture,
+        class_count=class_count,
+        pooling=config.pooling,
+        max_length=config.encoder_length,
+        truncate=config.truncate,
+        train_layers=config.train_layers,
+        dropout=config.dropout,
+        seed=derive_seed(config.seed, "encoder_0"),
         dtype=dtype,
     )
-    model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
-    return model
 
 
 def total_steps(config: TrainConfig, examples: int) -> int:
-    """Returns the number of steps of a run; 0 for n-grams alone, which need no steps."""
-    if not config.encoders:
+    """Returns the number of steps of a run; 0 if all of its parts are fitted without steps."""
+    if not config.has_steps:
         return 0
-    steps = config.epochs * batches_per_epoch(examples, config.batch_size)
+    per_epoch = batches_per_epoch(examples, config.batch_size)
+    steps = max(config.epochs, math.ceil(config.min_steps / per_epoch)) * per_epoch
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
@@ -85,7 +117,7 @@ def build_optimizer(
         weight_decay=config.weight_decay or None,
     )
     if config.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if model.dtype_policy.compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
@@ -98,8 +130,9 @@ def _learning_rate(
     """Returns the learning rate, or its schedule over the steps of a run."""
     rate: float | keras.optimizers.schedules.LearningRateSchedule = config.learning_rate
     if config.decay == "linear":
-        rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, _FINAL_RATE * rate)
-    return _WarmUp(rate, config.warmup_steps) if config.warmup_steps else rate
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, max(1, steps), _FINAL_RATE * rate)
+    warmup_steps = math.ceil(config.warmup * steps)
+    return _WarmUp(rate, warmup_steps) if warmup_steps else rate
 
 
 class PresummedAdam(keras.optimizers.Adam):

@@ -18,6 +18,9 @@ from pipeline.file_dataset.dataset import RowDataset, RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings
 from pipeline.files.paths import expand_home, names_files
+from pipeline.text.standardization import WordStandardization
+from pipeline.text.tokenizer import Standardization, Tokenizer
+from pipeline.text.wordpiece import WordPiece, WordPieceSettings
 from pipeline.vocabulary import Vectorizer
 from trainer.config import TrainConfig
 from trainer.monitoring.progress import with_progress
@@ -39,6 +42,7 @@ def open_corpus(
     data: ArrayData | None = None,
     label_names: Sequence[str] | None = None,
     is_test_data: bool = False,
+    standardization: Standardization | None = None,
 ) -> Corpus:
     """Opens the corpus of a run. Downloads and prepares the data set if necessary.
 
@@ -47,6 +51,7 @@ def open_corpus(
         data: Data in memory, from `pipeline.from_arrays`; it replaces `config.dataset`.
         label_names: The labels of an existing run in their order; None for a new run.
         is_test_data: Whether nothing is trained on files: rows without a split are test rows.
+        standardization: That of a pretrained encoder's tokenizer; None: that of `Vectorizer`.
 
     Raises:
         UserError: The data set cannot be used, or has other labels.
@@ -74,15 +79,21 @@ def open_corpus(
     else:
         split_settings = dataclasses.replace(_split_settings(config), is_test_data=is_test_data)
         dataset = _open_rows(config, split_settings, data, cache, label_names)
-    return make_corpus(config, dataset, cache=cache)
+    return make_corpus(config, dataset, cache=cache, standardization=standardization)
 
 
-def make_corpus(config: TrainConfig, dataset: Dataset, *, cache: Cache | None = None) -> Corpus:
+def make_corpus(
+    config: TrainConfig,
+    dataset: Dataset,
+    *,
+    cache: Cache | None = None,
+    standardization: Standardization | None = None,
+) -> Corpus:
     """Creates the corpus of a data set that is already open; see `open_corpus`."""
     return Corpus(
         dataset,
         split_settings=_split_settings(config),
-        punctuation=config.punctuation,
+        standardization=standardization or WordStandardization(config.punctuation),
         vocab_size=config.vocab_size,
         cache=cache or _open_cache(config),
         with_progress=with_progress,
@@ -90,13 +101,15 @@ def make_corpus(config: TrainConfig, dataset: Dataset, *, cache: Cache | None = 
     )
 
 
-def make_vectorizer(vocabulary: Sequence[str], config: TrainConfig) -> Vectorizer:
-    """Creates the vectorizer of a run from its vocabulary."""
+def make_tokenizer(
+    tokens: Sequence[str], config: TrainConfig, pretrained: WordPieceSettings | None = None
+) -> Tokenizer:
+    """Creates the tokenizer of a run: a WordPiece if `pretrained` is given, or a Vectorizer."""
+    length, truncate = config.sequence_length, config.truncate
+    if pretrained is not None:
+        return WordPiece(tokens, pretrained, sequence_length=length, truncate=truncate)
     return Vectorizer(
-        vocabulary,
-        sequence_length=config.sequence_length,
-        truncate=config.truncate,
-        punctuation=config.punctuation,
+        tokens, sequence_length=length, truncate=truncate, punctuation=config.punctuation
     )
 
 

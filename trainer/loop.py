@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
@@ -14,8 +15,8 @@ import tensorflow as tf
 from pipeline.batches import batch_spec, batches_per_epoch, training_batches
 from pipeline.errors import RunError
 from pipeline.examples import Examples
-from pipeline.vocabulary import FIRST_TOKEN_ID
 from trainer.artifacts.checkpoints import Checkpoints
+from trainer.artifacts.pretrained import PretrainedEncoder
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.state import TrainState, sample
 from trainer.artifacts.training_set import TrainingSet
@@ -50,12 +51,13 @@ class TrainingLoop:
     Args:
         record: The record of the run.
         model_dir: The folder of the run.
-        vocabulary: The tokens.
+        token_names: The token of each id.
         training: The examples to train on.
-        validation: The validation split, which decides which epoch is best. For n-grams alone it
-            can be the train split, which is then validated by cross-fitting.
+        validation: The validation split, which decides which epoch is best. N-grams alone can be
+            validated on the train split, by cross-fitting.
         replicas: The replicas that train.
         class_weights: <float32>[K], which multiply the losses of the examples; None for 1.
+        pretrained: The pretrained encoder, if there is one.
 
     Attributes:
         config: The settings.
@@ -71,16 +73,17 @@ class TrainingLoop:
         record: RunRecord,
         model_dir: Path,
         *,
-        vocabulary: list[str],
+        token_names: list[str],
         training: TrainingSet,
         validation: Examples,
         replicas: Replicas,
         class_weights: np.ndarray | None = None,
+        pretrained: PretrainedEncoder | None = None,
     ) -> None:
         self.config = config = record.config
         self._model_dir, self._replicas = model_dir, replicas
         self._training, self._validation = training, validation
-        self._vocabulary, self._label_names = vocabulary, record.label_names
+        self._token_names, self._label_names = token_names, record.label_names
         examples, classes = len(training.examples), len(record.label_names)
         self._steps_per_epoch = batches_per_epoch(examples, config.batch_size)
         self._total_steps = total_steps(config, examples)
@@ -89,22 +92,25 @@ class TrainingLoop:
         self._is_compiled = False
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         with replicas.strategy.scope():
-            size = len(vocabulary) + FIRST_TOKEN_ID
-            model = build_model(config, size, classes, record.precision, record.branches)
+            architecture = pretrained.architecture if pretrained else None
+            runtime = (record.precision, record.branches, architecture)
+            model = build_model(config, len(token_names), classes, *runtime)
             optimizer = build_optimizer(config, model, self._total_steps)
         self._objective = Classification(model, replicas, class_weights=class_weights)
         self.state = TrainState(
             model, optimizer, class_count=classes, fingerprint=record.fingerprint
         )
         self._checkpoints = Checkpoints(model_dir, self.state)
-        self._restore()
+        self._restore(pretrained)
         self.train_step = TrainStep(
             config, self.state, self._objective, replicas, batch_spec(training.examples)
         )
 
-    def _restore(self) -> None:
-        """Restores the newest checkpoint, if there is one, and logs its step."""
+    def _restore(self, pretrained: PretrainedEncoder | None) -> None:
+        """Restores the newest checkpoint or assigns the pretrained weights, and logs the step."""
         state, is_resumed = self.state, self._checkpoints.restore()
+        if pretrained and not is_resumed:
+            pretrained.assign_weights(state.model, self.config.pretrained)
         if int(state.step) < min(int(state.epoch) * self._steps_per_epoch, self._total_steps):
             # A smaller --max_steps ended the epoch early. Repeated steps have the same results.
             self._checkpoints.restore_before(int(state.step))
@@ -123,14 +129,15 @@ class TrainingLoop:
     def advise_longer(self) -> str:
         """Returns the advice for training a finished run longer."""
         if not self._total_steps:
-            return "n-grams alone cannot be trained longer"
+            return "it has no steps, so it cannot be trained longer"
         needed = ["--early_stopping_patience"] if self._is_stale() else []
         if int(self.state.epoch) >= self._epochs:
-            if self.config.decay != "none":
+            if self.config.has_schedule:
                 return "to train longer, name another --model_dir"
-            by_epochs = self.config.epochs * self._steps_per_epoch
-            limits = {"--max_steps": self.config.max_steps, "--epochs": by_epochs}
-            needed += [name for name, steps in limits.items() if steps == self._total_steps]
+            unlimited = dataclasses.replace(self.config, max_steps=0)
+            by_epochs = total_steps(unlimited, len(self._training.examples))
+            limits = (("--max_steps", self.config.max_steps), ("--epochs", by_epochs))
+            needed += [name for name, steps in limits if steps == self._total_steps]
         return f"to resume it, increase {' and '.join(needed)}"
 
     def fit(self) -> None:
@@ -146,7 +153,7 @@ class TrainingLoop:
         try:
             with self._replicas.translate_lost_worker(), translate_memory_errors(self.config):
                 if not int(self.state.step):
-                    self._fit_ngrams()
+                    self._fit_without_steps()
                     self._summaries.write_graph(self._objective.graph())
                     self._save()  # from now on, a missing checkpoint is an error
                 if self._total_steps:
@@ -163,28 +170,28 @@ class TrainingLoop:
             for report in (self._progress, self._profile, self._summaries):
                 report.close()
 
-    def _fit_ngrams(self) -> None:
-        """Fits the n-grams, and writes what the neural scorers learn from them."""
+    def _fit_without_steps(self) -> None:
+        """Fits the n-grams and a frozen encoder's last layer; writes offsets and soft labels."""
         labelled, unlabelled = self._training.labelled, self._training.unlabelled
         logits = self._objective.fit_ngrams(labelled)
-        if logits is None:
-            return
-        if self._total_steps:
+        if logits is not None and self.config.encoders:
             self._training.write(logits, self._objective.ngram_logits(unlabelled or labelled[:0]))
-        else:  # so there are no other training metrics
+        if self.config.has_frozen_encoder:
+            self._training.read()
+            logits = self._objective.fit_logit_layer(self._training.examples, labelled)
+        if not self._total_steps and logits is not None:  # there are no other training metrics
             self.state.epoch_metrics.reset()  # a resumed run may already hold them
             self.state.epoch_metrics.update(self._objective.metrics_update(labelled, logits))
 
     def _open_reports(self) -> None:
         epoch, step = int(self.state.epoch), int(self.state.step)
-        # The events of `step` are missing if its epoch has ended but is not recorded yet: they are
-        # written again.
+        # The events of `step` are missing if its epoch has ended but is not recorded yet.
         epoch_end = min((epoch + 1) * self._steps_per_epoch, self._total_steps)
         is_reported = step < epoch_end or epoch >= self._epochs
         self._summaries = Summaries(
             self._model_dir,
             first_step=step + 1 if is_reported else step,
-            vocabulary=self._vocabulary,
+            token_names=self._token_names,
             label_names=self._label_names,
         )
         self._summaries.write_settings(self.config)
@@ -194,12 +201,11 @@ class TrainingLoop:
 
     def _log_end(self) -> None:
         epoch, best = int(self.state.epoch), int(self.state.best_epoch)
+        reason = "finished"
         if epoch < self._epochs:
             patience = self.config.early_stopping_patience
             last = "last epoch" if patience == 1 else f"last {patience} epochs"
             reason = f"stopped: no better validation {self.config.best_metric} in the {last}"
-        else:
-            reason = "finished"
         _log.info("%s; best epoch %d of %d", reason, best, epoch)
 
     def _train_epoch(self) -> None:
@@ -214,9 +220,9 @@ class TrainingLoop:
             shards=self._replicas.count,
             local=self._replicas.local,
         )
+        iterator = iter(batches)
         self._start_interval()
         self._progress.begin_epoch(f"{epoch + 1}/{self._epochs}")
-        iterator = iter(batches)
         seconds_per_step = _SECONDS_PER_CALL  # not measured yet: the first call takes one step
         while step < end:
             steps_per_call = max(1, int(_SECONDS_PER_CALL / seconds_per_step))
@@ -242,10 +248,9 @@ class TrainingLoop:
         return min(end - step, limit, *(interval - step % interval for interval in intervals))
 
     def _log_compiling(self) -> contextlib.AbstractContextManager[None]:
-        if self._is_compiled:
-            return contextlib.nullcontext()
-        self._is_compiled = True
-        return log_while_running("compiling the training step")
+        is_compiled, self._is_compiled = self._is_compiled, True
+        message = "compiling the training step"
+        return contextlib.nullcontext() if is_compiled else log_while_running(message)
 
     def _start_interval(self) -> None:
         self.train_step.examples.reset_state()
@@ -295,8 +300,7 @@ class TrainingLoop:
             )
         name = self.config.best_metric
         value = loss if name == "loss" else -metrics[name]
-        is_best = value < float(state.best_loss)
-        if is_best:
+        if is_best := value < float(state.best_loss):
             state.best_loss.assign(value)
             state.best_epoch.assign(state.epoch + 1)
             self._checkpoints.save_best()
@@ -318,16 +322,15 @@ class TrainingLoop:
         for split, values in metrics.items():
             self._summaries.write(split, "epoch", values, step=step)
             row |= {f"{split}_{name}": value for name, value in values.items()}
-            numbers = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-            texts.append(f"{split} {numbers}")
+            texts.append(f"{split} " + ", ".join(f"{n} {value:.4f}" for n, value in values.items()))
         self._history.prepare(row)
         self._report_histograms(step)
         state.stale_epochs.assign(0 if is_best else int(state.stale_epochs) + 1)
         state.epoch_metrics.reset()
         self._save()
         self._history.append(row)
-        best = "  (best so far)" if is_best else ""
-        _log.info("epoch %d/%d  %s%s", epoch, self._epochs, "  ".join(texts), best)
+        texts.append("(best so far)" if is_best else "")
+        _log.info("epoch %d/%d  %s", epoch, self._epochs, "  ".join(texts).rstrip())
 
     def _report_histograms(self, step: int) -> None:
         """Reports the distributions of the trained weights and of their last gradients."""

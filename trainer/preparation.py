@@ -11,14 +11,15 @@ from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.examples import Examples
 from pipeline.files.paths import expand_home
-from pipeline.vocabulary import Vectorizer, fingerprint, save
+from pipeline.text.tokenizer import Tokenizer
+from pipeline.vocabulary import fingerprint, save
 from trainer.agreement import check_same_examples
+from trainer.artifacts.pretrained import PretrainedEncoder
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load, load_vocabulary
 from trainer.artifacts.training_set import SOFT_LABELS, TrainingSet, write_array
-from trainer.building import total_steps
 from trainer.config import NGRAM_TEACHER, TrainConfig
-from trainer.data import check_data, check_same_data, make_vectorizer, warn_of_single_tokens
+from trainer.data import check_data, check_same_data, make_tokenizer, warn_of_single_tokens
 from trainer.loop import TrainingLoop
 from trainer.objectives.class_weights import class_weights
 from trainer.objectives.distillation import check_teacher
@@ -40,11 +41,13 @@ def prepare_run(
     *,
     record: RunRecord | None = None,
     replicas: Replicas | None = None,
+    pretrained: PretrainedEncoder | None = None,
 ) -> TrainingLoop:
     """Prepares the training loop of a new or a resumed run.
 
     For a new run, which has no record yet, writes config.json, the vocabulary and the soft labels.
-    If `replicas` is None, one replica trains.
+    If `replicas` is None, one replica trains. `pretrained` is the encoder in `config.pretrained`,
+    and the corpus must use its standardization.
 
     Raises:
         UserError, RunError, Interrupted: As `trainer.run.train`.
@@ -53,27 +56,34 @@ def prepare_run(
     with replicas.fail_together():
         if record is None:
             check_data(corpus, config)
-        vocabulary = corpus.vocabulary() if record is None else load_vocabulary(model_dir, record)
-        splits = _read_splits(config, corpus, make_vectorizer(vocabulary, config))
+        if record is not None:
+            vocabulary = load_vocabulary(model_dir, record)
+        else:
+            vocabulary = list(pretrained.tokens) if pretrained else corpus.vocabulary()
+        tokenizer = make_tokenizer(vocabulary, config, pretrained.tokenizer if pretrained else None)
+        splits = _read_splits(config, corpus, tokenizer)
         check_stop()
     check_same_examples(replicas, vocabulary, splits)
     with replicas.fail_together():
         names = corpus.dataset.label_names
         weights = class_weights(config.class_weights, splits["train"].labels, names)
         if record is None:
+            if pretrained:
+                pretrained.write(model_dir)
             record = _create_run(config, model_dir, vocabulary, corpus, splits)
         else:
             _check_resumed(record, corpus, splits, model_dir)
     loop = TrainingLoop(
         dataclasses.replace(record, config=config),
         model_dir,
-        vocabulary=vocabulary,
+        token_names=tokenizer.token_names,
         training=TrainingSet(
             config, model_dir, splits["train"], splits.get("unlabelled"), class_count=len(names)
         ),
         class_weights=weights,
         validation=splits.get("validation", splits["train"]),
         replicas=replicas,
+        pretrained=pretrained,
     )
     if not loop.is_finished():
         if int(loop.state.step):
@@ -83,15 +93,15 @@ def prepare_run(
     return loop
 
 
-def _read_splits(config: TrainConfig, corpus: Corpus, vectorizer: Vectorizer) -> _Splits:
+def _read_splits(config: TrainConfig, corpus: Corpus, tokenizer: Tokenizer) -> _Splits:
     names = ("train", "validation") if corpus.has_validation else ("train",)
-    splits = {name: corpus.examples(name, vectorizer) for name in names}
+    splits = {name: corpus.examples(name, tokenizer) for name in names}
     if config.teacher:
-        unlabelled = corpus.unlabelled(vectorizer)
+        unlabelled = corpus.unlabelled(tokenizer)
         if len(unlabelled):
             splits["unlabelled"] = unlabelled
     counts = ", ".join(f"{count} {split}" for split, count in _sizes(splits).items())
-    _log.info("%s: examples: %s; %d token ids", config.dataset, counts, vectorizer.vocabulary_size)
+    _log.info("%s: examples: %s; %d token ids", config.dataset, counts, tokenizer.vocabulary_size)
     return splits
 
 
@@ -111,8 +121,6 @@ def _create_run(
     names = corpus.dataset.label_names
     if "unlabelled" in splits and config.teacher != NGRAM_TEACHER:
         _compute_soft_labels(config, model_dir, corpus)
-    examples = sum(len(splits[name]) for name in splits if name != "validation")
-    check_warmup_steps(config, total_steps(config, examples))
     _write_vocabulary(model_dir / "vocabulary.txt", vocabulary)
     record = RunRecord(
         config,
@@ -127,15 +135,6 @@ def _create_run(
     return record
 
 
-def check_warmup_steps(config: TrainConfig, steps: int) -> None:
-    """Checks that the warm-up is not longer than the run of `steps` steps; raises a UserError."""
-    if config.warmup_steps > steps:
-        raise UserError(
-            f"--warmup_steps={config.warmup_steps} is longer than the whole run of {steps} steps; "
-            f"use at most --warmup_steps={max(1, steps // 10)}, or more --epochs"
-        )
-
-
 def _compute_soft_labels(config: TrainConfig, model_dir: Path, corpus: Corpus) -> None:
     """Writes the teacher's probabilities of the unlabelled examples to the student's folder.
 
@@ -143,9 +142,8 @@ def _compute_soft_labels(config: TrainConfig, model_dir: Path, corpus: Corpus) -
     """
     teacher, names = load(expand_home(config.teacher)), corpus.dataset.label_names
     check_teacher(teacher.config, config, teacher.label_names, names)
-    if teacher.config.punctuation != corpus.punctuation:
-        corpus = dataclasses.replace(corpus, punctuation=teacher.config.punctuation)
-    unlabelled = corpus.unlabelled(teacher.vectorizer)
+    corpus = dataclasses.replace(corpus, standardization=teacher.tokenizer.standardization)
+    unlabelled = corpus.unlabelled(teacher.tokenizer)
     _log.info("scoring %d unlabelled examples with %s", len(unlabelled), config.teacher)
     probabilities = teacher.evaluator.predict(unlabelled, description="scoring with the teacher")
     write_array(model_dir / SOFT_LABELS, probabilities[:, -count_logits(len(names)) :])

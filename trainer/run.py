@@ -13,6 +13,7 @@ from pipeline.corpus import Corpus
 from pipeline.errors import UserError
 from pipeline.file_dataset.sources import ArrayData
 from trainer.agreement import check_same_settings, check_same_state
+from trainer.artifacts.pretrained import PRETRAINED, PretrainedEncoder, read_encoder_folder
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig, changeable
@@ -36,6 +37,7 @@ _RUN_FILES = (
         "checkpoints",
         "best",
         "offsets.npy",
+        PRETRAINED,
         "history.csv",
         "curves.png",
         "results.json",
@@ -114,16 +116,37 @@ def _train(
         if record is not None:
             remove_unfinished(model_dir, older_than=_MIN_UNFINISHED_AGE)
         names = record.label_names if record else None
-        corpus = open_corpus(config, data=data, label_names=names)
+        pretrained = _open_pretrained(config, model_dir, record)
+        words = pretrained.tokenizer.standardization if pretrained else None
+        corpus = open_corpus(config, data=data, label_names=names, standardization=words)
     if record is None:
         _log.info("%s: a new run on %s", model_dir, config.dataset)
-    loop = prepare_run(config, corpus, model_dir, record=record, replicas=replicas)
+    loop = prepare_run(
+        config, corpus, model_dir, record=record, replicas=replicas, pretrained=pretrained
+    )
     check_same_state(replicas, loop.state)
     # From here on, all workers check for signals at the same steps.
     with replicas.synchronized_stop():
         results = _fit_and_evaluate(loop, corpus, model_dir)
     replicas.barrier()  # a worker that exits earlier would end the others
     return results
+
+
+def _open_pretrained(
+    config: TrainConfig, model_dir: Path, record: RunRecord | None
+) -> PretrainedEncoder | None:
+    """Reads the pretrained encoder, if there is one, from its folder or that of the run."""
+    if not config.pretrained:
+        return None
+    if record is not None:
+        return PretrainedEncoder.read(model_dir)
+    encoder = read_encoder_folder(config.pretrained)
+    if config.train_layers > (layers := encoder.architecture.layer_count):
+        raise UserError(
+            f"--train_layers={config.train_layers} is more than the {layers} layers of the "
+            f"encoder; use at most {layers}, or -1 for all and the embeddings"
+        )
+    return encoder
 
 
 def _name_data(config: TrainConfig, data: ArrayData | None) -> TrainConfig:
@@ -152,7 +175,7 @@ def _check_record(
         raise UserError(
             f"{model_dir} contains a run with other settings: {', '.join(differences)}; use those "
             f"settings, or name another --model_dir (only {may_change} may change, and without "
-            "--decay, --max_steps may grow)"
+            "--decay and --warmup, --max_steps may grow)"
         )
 
 

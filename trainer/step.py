@@ -90,10 +90,14 @@ class TrainStep:
             # Divided by the full batch size, so that a smaller last batch takes a smaller step.
             loss = tf.reduce_sum(losses) / self._config.batch_size
             scaled_loss = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, model.trainable_variables)
+        weights = model.trainable_variables
+        gradients = tape.gradient(scaled_loss, weights)
         # Dense, because Keras computes a wrong norm for the sparse gradient of the embedding: it
         # treats repeated rows as different rows.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        gradients = [
+            tf.ensure_shape(tf.convert_to_tensor(gradient), weight.shape)
+            for gradient, weight in zip(gradients, weights, strict=True)
+        ]
         is_example = first_column(labels) > PADDING_LABEL
         tokens = tf.math.count_nonzero(tf.boolean_mask(token_ids, is_example), dtype=tf.float32)
         sums = tf.stack([loss, tf.reduce_sum(tf.cast(is_example, tf.float32)), tokens])

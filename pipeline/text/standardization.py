@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from pipeline.text.normalization import may_change, normalize
@@ -13,6 +15,22 @@ _NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 # Marks that belong to the token of the character before them: the long vowel mark of Japanese,
 # subscript letters of Khmer and Myanmar, combining marks.
 _ATTACHED = rf"\x{{30FC}}|[\x{{1039}}\x{{17D2}}][{_NO_SPACES}]|\pM"
+
+
+@dataclasses.dataclass(frozen=True)
+class WordStandardization:
+    """The standardization of `Vectorizer`; see `standardize`."""
+
+    punctuation: str
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Returns a cache key: everything that the result depends on, except text and code."""
+        return {"punctuation": self.punctuation}
+
+    def __call__(self, texts: tf.Tensor) -> tf.Tensor:
+        """Returns standardized texts <string>[...] of texts <string>[...]."""
+        return standardize(texts, punctuation=self.punctuation)
 
 
 def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:

@@ -58,6 +58,8 @@ def get_settings(model_dir: Path | None = None) -> TrainConfig:
         values["dataset"] = str(get_local_path("dataset").absolute())
     for name in ("cache_dir", "teacher"):
         get_local_path(name)
+    if values.get("pretrained"):
+        values["pretrained"] = str(get_local_path("pretrained").absolute())
     record = None
     if model_dir and (model_dir / "config.json").is_file():
         with streams.quiet_stderr():

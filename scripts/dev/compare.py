@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
 from scripts.dev.data_sets import LARGE, NAMES, write_data_set
@@ -37,7 +38,13 @@ _COLUMNS = {
     "calibration_error": "calibration error",
 }
 _RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-_RECIPES = ("fast", "quick", "tutorial")
+_RECIPES = ("fast", "quick", "tutorial", "pretrained")
+# Variants of the recipe pretrained: their flags. Only these and the recipe get --pretrained.
+_VARIANTS = {
+    "pretrained alone": ["--ngrams=0"],
+    "frozen": ["--train_layers=0", "--validation_fraction=0"],
+    "frozen alone": ["--train_layers=0", "--validation_fraction=0", "--ngrams=0"],
+}
 
 
 def define_flags() -> None:
@@ -59,11 +66,14 @@ def main() -> None:
     if FLAGS.measure:
         print(json.dumps(measure(FLAGS.measure, get_settings(), Path(FLAGS.folder))))
         return
-    known = [*BASELINES, *_RECIPES]
+    known = [*BASELINES, *_RECIPES, *_VARIANTS]
+    methods = FLAGS.methods or [m for m in known if FLAGS.pretrained or not _is_pretrained(m)]
+    if not FLAGS.pretrained and any(map(_is_pretrained, methods)):
+        raise UserError("--methods=pretrained needs the folder of an encoder: --pretrained=FOLDER")
     check_names("methods", known)
     check_names("data_sets", [*NAMES, "all"])
     names = NAMES if "all" in FLAGS.data_sets else FLAGS.data_sets or [FLAGS.dataset]
-    results = {name: _measure_all(name, FLAGS.methods or known) for name in names}
+    results = {name: _measure_all(name, methods) for name in names}
     print(_format_table(results))
     if FLAGS.json:
         Path(FLAGS.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -73,13 +83,13 @@ def main() -> None:
 
 def _measure_all(data_set: str, methods: list[str]) -> Results:
     """Measures methods on one of NAMES, or on --dataset."""
-    from scripts.dev.methods import RANDOM, SLOW
+    from scripts.dev.methods import BASELINES, RANDOM, SLOW
 
     results: Results = {}
     for method in methods:
         if data_set in LARGE and method in SLOW:
             continue
-        is_random = data_set in NAMES or method in RANDOM or method in _RECIPES
+        is_random = data_set in NAMES or method not in BASELINES or method in RANDOM
         for seed in range(FLAGS.seeds if is_random else 1):
             with tempfile.TemporaryDirectory() as folder:
                 result = _measure_in_process(method, seed, Path(folder), data_set)
@@ -94,9 +104,15 @@ def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> 
     if data_set in NAMES:
         write_data_set(data_set, seed, folder / "data.csv")
         arguments += [f"--dataset={folder / 'data.csv'}", "--split_column=split"]
-    if method in _RECIPES:
-        arguments.insert(0, f"--flagfile={_RECIPES_DIR / method}.flags")
+    recipe = "pretrained" if _is_pretrained(method) else method
+    if recipe in _RECIPES:
+        arguments.insert(0, f"--flagfile={_RECIPES_DIR / recipe}.flags")
+    arguments += _VARIANTS.get(method, []) if _is_pretrained(method) else ["--pretrained="]
     return measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
+
+
+def _is_pretrained(method: str) -> bool:
+    return method == "pretrained" or method in _VARIANTS
 
 
 def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from pipeline import vocabulary
 from pipeline.batches import training_batches
 from pipeline.examples import Examples
-from pipeline.vocabulary import Vectorizer
+from pipeline.text.tokenizer import Tokenizer
 from scripts.cli.flags import FLAGS
 from scripts.dev.measuring import Measurement
 from trainer import loop as training_loop
@@ -25,7 +25,7 @@ from trainer import run  # noqa: F401 so that the imports are those of scripts.t
 from trainer.artifacts.run_record import RunRecord
 from trainer.artifacts.training_set import TrainingSet
 from trainer.config import TrainConfig
-from trainer.data import make_vectorizer, open_corpus
+from trainer.data import make_tokenizer, open_corpus
 from trainer.evaluation.metrics import compute_metrics
 from trainer.evaluation.scoring import Evaluator
 from trainer.loop import TrainingLoop
@@ -38,18 +38,18 @@ from trainer.runtime.replicas import one_replica
 
 def _measure_training(config: TrainConfig) -> Measurement:
     """Times an epoch of `scripts.train`, including tracing, summaries and checkpoints."""
-    vectorizer, examples = _load_examples(config, "train")
+    tokenizer, examples = _load_examples(config, "train")
     with tempfile.TemporaryDirectory() as name:
-        loop = _make_loop(config, vectorizer, examples, Path(name))
+        loop = _make_loop(config, tokenizer, examples, Path(name))
         seconds = _time_call(lambda: loop.fit())
         return _describe_work(examples, seconds)
 
 
 def _measure_scoring(score: Callable[..., object], config: TrainConfig) -> Measurement:
     """Times a function of an Evaluator and examples on the test split."""
-    vectorizer, examples = _load_examples(config, "test")
+    tokenizer, examples = _load_examples(config, "test")
     with tempfile.TemporaryDirectory() as name:
-        model = _make_loop(config, vectorizer, examples, Path(name)).state.model
+        model = _make_loop(config, tokenizer, examples, Path(name)).state.model
     evaluator = Evaluator(model)
     seconds = _time_call(lambda: score(evaluator, examples))
     return _describe_work(examples, seconds)
@@ -57,8 +57,8 @@ def _measure_scoring(score: Callable[..., object], config: TrainConfig) -> Measu
 
 def _measure_keras(method: str, split: str, config: TrainConfig) -> Measurement:
     """Times a method of the tutorial's Keras model."""
-    vectorizer, examples = _load_examples(config, split)
-    model = _make_keras_model(config, vectorizer.vocabulary_size)
+    tokenizer, examples = _load_examples(config, split)
+    model = _make_keras_model(config, tokenizer.vocabulary_size)
     rows = [examples.row(position) for position in range(len(examples))]
     token_ids = keras.utils.pad_sequences(rows, config.sequence_length, padding="post")
     arguments: dict[str, Any] = {"verbose": 0}
@@ -96,9 +96,9 @@ def _describe_work(examples: Examples, seconds: float) -> Measurement:
 
 def _measure_input(config: TrainConfig) -> Measurement:
     """Times an epoch, and the time spent waiting for its batches."""
-    vectorizer, examples = _load_examples(config, "train")
+    tokenizer, examples = _load_examples(config, "train")
     with tempfile.TemporaryDirectory() as name:
-        loop = _make_loop(config, vectorizer, examples, Path(name))
+        loop = _make_loop(config, tokenizer, examples, Path(name))
     batches = _training_batches(config, examples)
     waited, start = 0.0, time.monotonic()
     while True:
@@ -113,10 +113,10 @@ def _measure_input(config: TrainConfig) -> Measurement:
 
 def _measure_summaries(config: TrainConfig) -> Measurement:
     """Times an epoch with its validation, and the calls of TrainingLoop to Summaries."""
-    vectorizer, examples = _load_examples(config, "train")
+    tokenizer, examples = _load_examples(config, "train")
     _, validation = _load_examples(config, "validation")
     with tempfile.TemporaryDirectory() as name, cProfile.Profile() as profile:
-        loop = _make_loop(config, vectorizer, examples, Path(name), validation=validation)
+        loop = _make_loop(config, tokenizer, examples, Path(name), validation=validation)
         seconds = _time_call(lambda: loop.fit())
     profile.create_stats()
     spent = sum(
@@ -133,9 +133,9 @@ def _measure_startup(config: TrainConfig) -> Measurement:
     with tempfile.TemporaryDirectory() as name:
         config = dataclasses.replace(config, cache_dir=str(Path(name) / "cache"))
         empty, full = (_time_call(lambda: _load_examples(config, "train")) for _ in range(2))
-        vectorizer, examples = _load_examples(config, "train")
+        tokenizer, examples = _load_examples(config, "train")
         start = time.monotonic()
-        loop = _make_loop(config, vectorizer, examples, Path(name))
+        loop = _make_loop(config, tokenizer, examples, Path(name))
         loop.train_step.run(_training_batches(config, examples), 1)
         first_step = time.monotonic() - start
     cache = {"examples, empty cache, s": empty, "examples, full cache, s": full}
@@ -145,11 +145,11 @@ def _measure_startup(config: TrainConfig) -> Measurement:
 # Examples, batches and the training loop
 
 
-def _load_examples(config: TrainConfig, split: str) -> tuple[Vectorizer, Examples]:
-    """Returns the vectorizer and the first --examples of a split, or all."""
+def _load_examples(config: TrainConfig, split: str) -> tuple[Tokenizer, Examples]:
+    """Returns the tokenizer and the first --examples of a split, or all."""
     corpus = open_corpus(config)
-    vectorizer = make_vectorizer(corpus.vocabulary(), config)
-    return vectorizer, corpus.examples(split, vectorizer)[: FLAGS.examples or None]
+    tokenizer = make_tokenizer(corpus.vocabulary(), config)
+    return tokenizer, corpus.examples(split, tokenizer)[: FLAGS.examples or None]
 
 
 def _training_batches(config: TrainConfig, examples: Examples) -> tf.data.Iterator:
@@ -159,7 +159,7 @@ def _training_batches(config: TrainConfig, examples: Examples) -> tf.data.Iterat
 
 def _make_loop(
     config: TrainConfig,
-    vectorizer: Vectorizer,
+    tokenizer: Tokenizer,
     examples: Examples,
     model_dir: Path,
     *,
@@ -170,13 +170,13 @@ def _make_loop(
         dataclasses.replace(config, epochs=1, max_steps=0),
         precision=devices.choose_precision(config.precision),
         label_names=("neg", "pos"),
-        fingerprint=vocabulary.fingerprint(vectorizer.tokens),
+        fingerprint=vocabulary.fingerprint(tokenizer.token_names[vocabulary.FIRST_TOKEN_ID :]),
         sizes={},
     )
     return TrainingLoop(
         record,
         model_dir,
-        vocabulary=vectorizer.tokens,
+        token_names=tokenizer.token_names,
         replicas=one_replica(),
         training=TrainingSet(config, model_dir, examples, None, class_count=2),
         validation=validation or examples[: config.batch_size],

@@ -25,6 +25,7 @@ from pipeline.corpus import Dataset
 from pipeline.datasets import NamedDataset
 from pipeline.errors import UserError
 from pipeline.file_dataset.dataset import RowDataset
+from trainer.artifacts.pretrained import read_encoder_folder
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig
 from trainer.data import make_corpus, open_corpus
@@ -210,7 +211,10 @@ def _train(dataset: Dataset, config: TrainConfig, model_dir: Path) -> Predict:
     """Trains as scripts.train does, without the test split."""
     config = dataclasses.replace(config, cache_dir=str(model_dir.parent / "cache"))
     model_dir.mkdir()
-    loop = prepare_run(config, make_corpus(config, dataset), model_dir)
+    pretrained = read_encoder_folder(config.pretrained) if config.pretrained else None
+    words = pretrained.tokenizer.standardization if pretrained else None
+    corpus = make_corpus(config, dataset, standardization=words)
+    loop = prepare_run(config, corpus, model_dir, pretrained=pretrained)
     loop.fit()
     run = load(model_dir)
     return lambda texts: _to_logits(run.predict(texts))

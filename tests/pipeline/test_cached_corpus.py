@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipeline import cache, examples
 from pipeline.cache import Cache
 from pipeline.datasets import open_dataset
-from trainer.data import make_vectorizer, open_corpus
+from trainer.data import make_tokenizer, open_corpus
 
 
 def entries(root):
@@ -66,7 +66,7 @@ def test_examples_are_read_as_written(tmp_path):
 def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
     data = open_corpus(config)
-    vectorizer = make_vectorizer(data.vocabulary(), config)
+    vectorizer = make_tokenizer(data.vocabulary(), config)
     for _ in ("made", "from the cache"):
         examples = data.examples("test", vectorizer)
         dataset = open_dataset(config.dataset, data_dir=config.data_dir, download=False)
@@ -92,7 +92,7 @@ def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
 def test_other_settings_use_other_entries(small_config, tmp_path, change):
     def tokens(config):
         data = open_corpus(config)
-        examples = data.examples("train", make_vectorizer(data.vocabulary(), config))
+        examples = data.examples("train", make_tokenizer(data.vocabulary(), config))
         return [examples.row(i).tolist() for i in range(len(examples))]
 
     cached = dataclasses.replace(small_config, cache_dir=str(tmp_path))

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from pipeline import vocabulary
 from pipeline.errors import RunError, UserError
-from pipeline.vocabulary import OOV_ID, Vectorizer, standardize
+from pipeline.text.standardization import standardize
+from pipeline.vocabulary import OOV_ID, Vectorizer
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,9 @@ def test_first_line_of_the_file_is_the_first_word_id(tmp_path):
     assert vectorizer.vocabulary_size == 4
 
 
-@pytest.mark.parametrize(("truncate", "expected"), [("head", [2, 3]), ("tail", [3, 4])])
+@pytest.mark.parametrize(
+    ("truncate", "expected"), [("head", [2, 3]), ("tail", [3, 4]), ("ends", [2, 4])]
+)
 def test_truncation_keeps_the_chosen_end(truncate, expected):
     vectorizer = Vectorizer(["a", "b", "c"], sequence_length=2, truncate=truncate)
     assert vectorizer(tf.constant(["a b c", "a"])).to_list() == [expected, [2]]

@@ -7,7 +7,6 @@ import pytest
 from pipeline.errors import UserError
 from tests.helpers import FILE_ROWS, config_for_file, write_csv
 from trainer.data import check_data, open_corpus
-from trainer.preparation import check_warmup_steps
 
 
 def check(path, cache, **settings):
@@ -105,9 +104,3 @@ def test_a_file_whose_name_says_test_can_be_trained_on(tmp_path):
     with pytest.raises(UserError, match=r"no row in the train split.*splits_from_names=false"):
         check(path, tmp_path / "cache")
     check(path, tmp_path / "cache", splits_from_names=False)
-
-
-def test_warmup_longer_than_the_run_is_refused(small_config):
-    check_warmup_steps(dataclasses.replace(small_config, warmup_steps=40), 40)
-    with pytest.raises(UserError, match="warmup_steps=41 is longer than the whole run of 40 steps"):
-        check_warmup_steps(dataclasses.replace(small_config, warmup_steps=41), 40)

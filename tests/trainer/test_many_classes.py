@@ -79,7 +79,7 @@ def test_evaluate_predict_and_the_export_agree(make_config, classes, tmp_path):
     results = json.loads((folder / "results.json").read_text())
     assert results["accuracy"] > 1.5 / classes
     corpus = open_corpus(config, label_names=run.label_names)
-    examples = corpus.examples("test", run.vectorizer)
+    examples = corpus.examples("test", run.tokenizer)
     texts = corpus.original_texts("test", np.arange(len(examples)))
     probabilities = run.predict(texts)
     assert probabilities.shape == (len(texts), classes)

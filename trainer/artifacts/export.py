@@ -7,7 +7,6 @@ import errno
 import re
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from model.labels import to_probabilities
@@ -127,7 +126,7 @@ def _write_saved_model(run: TrainedRun, folder: Path) -> None:
     label_names = tf.constant(run.label_names)
 
     def serve(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        token_ids = run.vectorizer(texts).to_tensor(PADDING_ID)
+        token_ids = run.tokenizer(texts).to_tensor(PADDING_ID)
         probabilities = to_probabilities(run.evaluator.model(token_ids))
         best = tf.argmax(probabilities, axis=1)
         label = tf.gather(label_names, best)
@@ -138,13 +137,10 @@ def _write_saved_model(run: TrainedRun, folder: Path) -> None:
         shown = {"label": label, "probability": probability}
         return shown | {"probabilities": probabilities, "labels": names}
 
-    run.vectorizer(tf.constant([""]))  # builds the layer, which `track` requires
-    archive = keras.export.ExportArchive()
-    archive.track(run.evaluator.model)
-    archive.track(run.vectorizer.layer)
-    archive.add_endpoint(
-        name="serving_default",
-        fn=serve,
-        input_signature=[tf.TensorSpec([None], tf.string, name="texts")],
-    )
-    archive.write_out(str(folder), verbose=False)
+    # Not keras.export.ExportArchive, which stores each weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in run.evaluator.model.variables]
+    module.tokenizer = run.tokenizer.trackable
+    signature = [tf.TensorSpec([None], tf.string, name="texts")]
+    module.serve = tf.function(serve, input_signature=signature)
+    tf.saved_model.save(module, str(folder), {"serving_default": module.serve})

@@ -89,18 +89,28 @@ def _results(model_dir: Path) -> str:
 
 
 def _limits(config: TrainConfig, dataset: str) -> str:
-    end = "first" if config.truncate == "head" else "last"
+    end = {"head": "the first ", "tail": "the last "}.get(config.truncate, "")
+    both_ends = ", half of them at each end" if config.truncate == "ends" else ""
     calibration = "on the validation split"
-    if not config.encoders:
+    if not config.has_steps:
         calibration = "by cross-fitting on the train split"
     removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
+    reading = (
+        f"in lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
+        "tokens of its training texts; all other tokens are treated alike."
+    )
+    if config.pretrained:
+        reading = (
+            "as word pieces. Its encoder was pretrained on other texts, which are not described "
+            f"here, and reads at most {config.encoder_length or 'as many as it has positions'} of "
+            "these tokens."
+        )
     return "\n".join(
         [
             f"- The accuracy is unknown for texts that differ from `{dataset}` in kind, language "
             "or time.",
-            f"- The model reads at most the {end} {config.sequence_length} tokens of a text, in "
-            f"lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
-            "tokens of its training texts; all other tokens are treated alike.",
+            f"- The model reads at most {end}{config.sequence_length} tokens of a text"
+            f"{both_ends}, {reading}",
             f"- Probabilities are calibrated {calibration}. For other kinds of text, the model may "
             "be too confident.",
             "- There is no other label. A text of no label, or of several, still gets one.",

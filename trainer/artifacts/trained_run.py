@@ -17,12 +17,13 @@ from pipeline.errors import RunError, UserError, quote
 from pipeline.examples import Examples, unlabelled_examples
 from pipeline.file_dataset.sources import to_tuple
 from pipeline.labels import label_text
-from pipeline.vocabulary import Vectorizer
+from pipeline.text.tokenizer import Tokenizer
 from trainer.artifacts.checkpoints import restore_best
+from trainer.artifacts.pretrained import PretrainedEncoder
 from trainer.artifacts.run_record import RunRecord
 from trainer.building import build_model
 from trainer.config import TrainConfig
-from trainer.data import check_same_data, make_vectorizer
+from trainer.data import check_same_data, make_tokenizer
 from trainer.evaluation import report
 from trainer.evaluation.metrics import (
     compute_class_metrics,
@@ -45,7 +46,7 @@ class Explanation:
     Attributes:
         label: The label that is explained.
         against: The other of two labels; of more, the most probable other label.
-        tokens: The tokens that the model reads.
+        tokens: The tokens that the model reads; of a pretrained encoder, the words.
         contributions: The contribution of each token, <float32>[len(tokens)].
         baseline: The log-odds without any token.
     """
@@ -64,7 +65,7 @@ class TrainedRun:
     Attributes:
         config: The settings of the run.
         label_names: The names of the K labels.
-        vectorizer: Converts texts to the token ids of the model.
+        tokenizer: Converts texts to the token ids of the model.
         evaluator: Computes logits and probabilities; `evaluator.model` has the best weights.
         best_epoch: The epoch of these weights, counted from 1.
         best_value: Their validation loss; with another --best_metric, the value of that.
@@ -73,7 +74,7 @@ class TrainedRun:
 
     config: TrainConfig
     label_names: tuple[str, ...]
-    vectorizer: Vectorizer
+    tokenizer: Tokenizer
     evaluator: Evaluator
     best_epoch: int
     best_value: float
@@ -95,7 +96,7 @@ class TrainedRun:
 
     def _examples(self, texts: Iterable[bytes | str]) -> Examples:
         encoded = tf.constant([_to_bytes(text) for text in to_tuple(texts, "texts")], tf.string)
-        return unlabelled_examples(self.vectorizer(encoded))
+        return unlabelled_examples(self.tokenizer(encoded))
 
     def explain(self, text: bytes | str, label: str | None = None) -> Explanation:
         """Computes the contribution of each token of a text to the log-odds of a label.
@@ -122,13 +123,15 @@ class TrainedRun:
         direction[[number, other]] = 1, -1
         if len(order) == 2:
             direction = direction[1:]
-        token_ids = self.vectorizer(tf.constant([text]))[0]
-        contributions, baseline = self.evaluator.contributions(token_ids, direction)
+        token_ids = self.tokenizer(tf.constant([text]))[0]
+        by_token, baseline = self.evaluator.contributions(token_ids, direction)
+        words, positions = self.tokenizer.words_of(text)
+        contributions = np.zeros(len(words), np.float32)
+        np.add.at(contributions, positions, by_token.numpy())
         return Explanation(
-            self.label_names[number],
-            self.label_names[other],
-            self.vectorizer.tokens_of(text),
-            contributions.numpy(),
+            *(self.label_names[number], self.label_names[other]),
+            words,
+            contributions,
             float(baseline),
         )
 
@@ -176,9 +179,10 @@ class TrainedRun:
 
         Returns:
             dataset, split, examples, and the metrics of `compute_metrics` and
-            `compute_class_metrics`. `loss` is computed from the calibrated logits. The temperature
-            of a model with an encoder was fitted on `validation`, so the calibration error there is
-            cross-fitted. An undefined metric, such as the AUC of a split with one class, is None.
+            `compute_class_metrics`. `loss` is computed from the calibrated logits. The
+            temperature of an encoder that was trained was fitted on `validation`, so the
+            calibration error there is cross-fitted. An undefined metric, such as the AUC of a split
+            with one class, is None.
 
         Raises:
             UserError: The labels or the data are not those of the run, or report_dir contains other
@@ -194,11 +198,11 @@ class TrainedRun:
             check_same_data(self.data, corpus, [split], run="the run")
         if report_dir:
             report.check_replaceable(report_dir)
-        examples = corpus.examples(split, self.vectorizer)
+        examples = corpus.examples(split, self.tokenizer)
         logits = self.evaluator.logits(examples, description="scoring")
         if report_dir:
             self._write_report(corpus, split, logits, examples.labels, report_dir)
-        is_fitted = split == "validation" and not is_other_data and bool(self.config.encoders)
+        is_fitted = split == "validation" and not is_other_data and self.config.has_steps
         metrics = self._compute_metrics(examples, logits, is_fitted=is_fitted)
         return {"dataset": corpus.dataset.name, "split": split} | metrics
 
@@ -273,15 +277,18 @@ def load(
     if precision is None:
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         precision = record.precision
-    vectorizer = make_vectorizer(load_vocabulary(model_dir, record), config)
+    pretrained = PretrainedEncoder.read(model_dir) if config.pretrained else None
+    tokens = load_vocabulary(model_dir, record)
+    tokenizer = make_tokenizer(tokens, config, pretrained.tokenizer if pretrained else None)
     model = build_model(
-        config, vectorizer.vocabulary_size, len(record.label_names), precision, branches
+        *(config, tokenizer.vocabulary_size, len(record.label_names), precision, branches),
+        pretrained.architecture if pretrained else None,
     )
     best_epoch, value = restore_best(model_dir, model, fingerprint=record.fingerprint)
     return TrainedRun(
         config,
         label_names=record.label_names,
-        vectorizer=vectorizer,
+        tokenizer=tokenizer,
         evaluator=Evaluator(model),
         best_epoch=best_epoch,
         best_value=abs(value),
@@ -313,7 +320,7 @@ def load_vocabulary(model_dir: Path, record: RunRecord) -> list[str]:
         RunError: vocabulary.txt is damaged.
     """
     path = model_dir / "vocabulary.txt"
-    tokens = vocabulary.load(path)
+    tokens = vocabulary.load(path, is_pretrained=bool(record.config.pretrained))
     found = vocabulary.fingerprint(tokens)
     if found != record.fingerprint:
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -57,6 +59,24 @@ class Evaluator:
         Raises:
             Interrupted: A signal arrived.
         """
+        return self._compute(self.score_step, examples, description)
+
+    def encode(self, examples: Examples, *, description: str = "") -> np.ndarray:
+        """Computes the vectors of the pretrained scorer, <float32>[N, H]; see `logits`."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        def encode_step(token_ids: tf.Tensor) -> tf.Tensor:
+            return self._replicas.gather(self._replicas.run(self._encode, token_ids))
+
+        return self._compute(encode_step, examples, description)
+
+    def _compute(
+        self,
+        step: Any,  # noqa: ANN401 a tf.function has no type
+        examples: Examples,
+        description: str,
+    ) -> np.ndarray:
+        """Computes one row for each example, <float32>[N, D], in the order of the examples."""
         batches = evaluation_batches(
             examples,
             batch_size=EVALUATION_BATCH,
@@ -67,14 +87,14 @@ class Evaluator:
             batches = with_progress(
                 batches, description=description, total=len(examples), chunk_size=EVALUATION_BATCH
             )
-        per_batch = [self.score_step(token_ids).numpy() for token_ids, *_ in batches]
+        per_batch = [step(token_ids).numpy() for token_ids, *_ in batches]
         # Rows after the last example only pad the last batch to equal shards.
-        shape = self.score_step.get_concrete_function().output_shapes[1:]
+        shape = step.get_concrete_function().output_shapes[1:]
         by_length = np.concatenate([np.empty([0, *shape], np.float32), *per_batch])
         by_length = by_length[: len(examples)]
-        logits = np.empty_like(by_length)
-        logits[evaluation_order(examples.lengths)] = by_length
-        return logits
+        rows = np.empty_like(by_length)
+        rows[evaluation_order(examples.lengths)] = by_length
+        return rows
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def score_step(self, token_ids: tf.Tensor) -> tf.Tensor:
@@ -83,6 +103,9 @@ class Evaluator:
 
     def _score(self, token_ids: tf.Tensor) -> tf.Tensor:
         return self.model(self._replicas.shard(token_ids))
+
+    def _encode(self, token_ids: tf.Tensor) -> tf.Tensor:
+        return self.model.encode(self._replicas.shard(token_ids))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]

@@ -18,7 +18,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from model.labels import predict_classes, to_probabilities
 from pipeline.examples import Examples
-from pipeline.vocabulary import FIRST_TOKEN_ID
+from pipeline.vocabulary import FIRST_TOKEN_ID, OOV_TOKEN
 from trainer.config import TrainConfig, changeable
 from trainer.monitoring.confusion import draw_confusion_matrix, drawn_classes
 from trainer.runtime.files import remove_unfinished, replacing, translate_disk_full
@@ -44,7 +44,7 @@ class Summaries:
         first_step: The first step that this process writes. Events from this step on are removed:
             an earlier process wrote them after its last checkpoint. The settings are removed too,
             because TensorBoard shows only the first event of each of their tags; and the results.
-        vocabulary: The tokens.
+        token_names: The token of each id.
         label_names: The names of the labels.
     """
 
@@ -53,10 +53,10 @@ class Summaries:
         model_dir: Path,
         *,
         first_step: int,
-        vocabulary: Sequence[str],
+        token_names: Sequence[str],
         label_names: tuple[str, ...],
     ) -> None:
-        self._vocabulary, self._label_names = vocabulary, label_names
+        self._token_names, self._label_names = token_names, label_names
         self._model_dir = model_dir
         self._folders = {split: model_dir / split for split in SPLITS}
         for folder in self._folders.values():
@@ -132,8 +132,8 @@ class Summaries:
         paragraphs = [f"{_UNKNOWN} is an out-of-vocabulary token."]
         is_binary = len(self._label_names) == 2
         for position, by_class in enumerate(probabilities):
-            ids = examples.row(position).astype(np.int64) - FIRST_TOKEN_ID
-            text = " ".join(self._vocabulary[i] if i >= 0 else _UNKNOWN for i in ids)
+            names = [self._token_names[token_id] for token_id in examples.row(position)]
+            text = " ".join(_UNKNOWN if name == OOV_TOKEN else name for name in names)
             label = self._label_names[examples.labels[position]]
             shown = 1 if is_binary else int(by_class.argmax())
             name = self._label_names[shown]
@@ -150,7 +150,10 @@ class Summaries:
 
     def write_embeddings(self, embeddings: Mapping[str, np.ndarray]) -> None:
         """Writes the embeddings <float32>[V, E] by name, of the most frequent tokens."""
-        folder, tokens = self._folders["validation"], self._vocabulary[:_PROJECTOR_TOKENS]
+        if not embeddings:
+            return
+        end = FIRST_TOKEN_ID + _PROJECTOR_TOKENS
+        folder, tokens = self._folders["validation"], self._token_names[FIRST_TOKEN_ID:end]
         with replacing(folder / "words.tsv") as new:
             new.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
         config = projector.ProjectorConfig()

@@ -9,10 +9,13 @@ import tensorflow as tf
 
 from model.classifier import TextClassifier
 from model.labels import cross_entropies, from_targets, to_targets
+from model.neural import NeuralScorer
 from pipeline.batches import first_column
 from pipeline.examples import Examples
+from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.evaluation.metrics import compute_metrics, errors_by_confidence, mean_loss
 from trainer.evaluation.scoring import Evaluator
+from trainer.objectives.logit_layer_fit import fit_logit_layer
 from trainer.objectives.ngram_fit import fit_scorer, ngram_logits
 from trainer.runtime.replicas import Replicas
 
@@ -41,8 +44,9 @@ class Classification:
         loss: Loss = cross_entropies,
     ) -> None:
         self._model, self._loss, self._class_weights = model, loss, class_weights
+        self._has_steps = bool(model.trainable_variables)  # all else is fitted without steps
         self._evaluator = Evaluator(model, replicas)
-        # The examples that the n-gram scorer is fitted to, and their cross-fitted logits.
+        # The labelled examples of all fits without steps, and their cross-fitted logits.
         self._cross_fitted: tuple[Examples, np.ndarray] | None = None
 
     def fit_ngrams(self, training: Examples) -> np.ndarray | None:
@@ -59,6 +63,32 @@ class Classification:
         logits = fit_scorer(scorer, training, self._class_weights)
         self._cross_fitted = training, logits
         return logits
+
+    def fit_logit_layer(self, training: Examples, labelled: Examples) -> np.ndarray:
+        """Fits and calibrates the last layer of a frozen encoder.
+
+        Args:
+            training: The training examples, with offsets; the labelled ones come first.
+            labelled: These, with class numbers as labels.
+
+        Returns:
+            The cross-fitted, calibrated logits of the labelled examples <float32>[N, L].
+
+        Raises:
+            Interrupted: A signal arrived.
+        """
+        (scorer,) = self._model.neural_scorers
+        vectors = self._evaluator.encode(training, description="encoding")
+        logits = fit_logit_layer(scorer.logit, vectors, training, self._class_weights)
+        logits, weights = logits[: len(labelled)], np.ones(len(labelled))
+        if self._class_weights is not None:
+            weights = self._class_weights[labelled.labels]
+        factor, bias, _ = fit_factor_and_bias(logits, labelled.labels, weights)
+        scorer.logit.bias.assign_add((bias / factor).astype(np.float32))
+        self._model.temperature.assign(1 / factor)
+        calibrated = (factor * logits + bias).astype(np.float32)
+        self._cross_fitted = labelled, calibrated
+        return calibrated
 
     def ngram_logits(self, examples: Examples) -> np.ndarray:
         """Computes the logits <float32>[N, L] of the n-gram scorer alone.
@@ -79,8 +109,12 @@ class Classification:
         return self._evaluator.score_step.get_concrete_function().graph
 
     def embeddings(self) -> dict[str, np.ndarray]:
-        """Returns the embedding matrix <float32>[V, E] of each neural scorer, by its layer name."""
-        return {s.name: s.embedding.embeddings.numpy() for s in self._model.neural_scorers}
+        """Returns the embedding matrix <float32>[V, E] of each neural scorer, by its layer name.
+
+        Those of a pretrained encoder are left out: training hardly changes them.
+        """
+        scorers = [s for s in self._model.neural_scorers if isinstance(s, NeuralScorer)]
+        return {scorer.name: scorer.embedding.embeddings.numpy() for scorer in scorers}
 
     def losses(
         self, token_ids: tf.Tensor, labels: tf.Tensor, offsets: tf.Tensor
@@ -114,12 +148,13 @@ class Classification:
         return tf.reshape(losses, [-1]), _metrics_update(shown, targets, mean_logits)
 
     def validate(self, validation: Examples) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-        """Fits the temperature of encoders on the validation split; computes its metrics.
+        """Fits the temperature of trained encoders on the validation split; computes its metrics.
 
         `loss` is computed from the uncalibrated logits, as in training: a temperature that was
         fitted on the same split would make an overconfident model look better than it is. The other
-        metrics are computed from the calibrated logits. N-grams alone are calibrated already, by
-        cross-fitting. If `validation` is the train split, their cross-fitted logits are used.
+        metrics are computed from the calibrated logits. What is fitted without steps is calibrated
+        already, by cross-fitting. If `validation` is the train split, its cross-fitted logits are
+        used.
 
         Returns:
             1. The metrics by name.
@@ -129,15 +164,14 @@ class Classification:
         Raises:
             Interrupted: A signal arrived.
         """
-        has_temperature = bool(self._model.neural_scorers)
-        if has_temperature:
+        if self._has_steps:
             logits = self._evaluator.calibrate(validation)
+            calibrated = logits / self._model.temperature.numpy()
         elif self._cross_fitted and validation is self._cross_fitted[0]:
-            logits = self._cross_fitted[1]
+            logits = calibrated = self._cross_fitted[1]
         else:
-            logits = self._evaluator.logits(validation, description="scoring")
-        calibrated = logits / self._model.temperature.numpy()
-        metrics = compute_metrics(validation.labels, calibrated, is_fitted=has_temperature)
+            logits = calibrated = self._evaluator.logits(validation, description="scoring")
+        metrics = compute_metrics(validation.labels, calibrated, is_fitted=self._has_steps)
         metrics["loss"] = mean_loss(validation.labels, logits)
         errors = errors_by_confidence(calibrated, validation.labels)[:_SHOWN_ERRORS]
         return metrics, calibrated, errors

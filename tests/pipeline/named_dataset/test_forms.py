@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from pipeline.datasets import open_dataset
 from pipeline.errors import UserError
 from trainer.config import TrainConfig
-from trainer.data import check_data, make_corpus, make_vectorizer
+from trainer.data import check_data, make_corpus, make_tokenizer
 
 TEXT, TWO = tfds.features.Text(), tfds.features.ClassLabel(names=["bad", "good"])
 THREE = tfds.features.ClassLabel(names=["world", "sports", "business"])
@@ -78,8 +78,8 @@ def test_a_label_that_train_does_not_have_is_dropped_and_counted(open_form, proj
     splits = {"train": rows([0, 4] * 30), "test": rows([0, 2, 4, 2], "other")}
     corpus = make_corpus(SETTINGS, open_form({"text": TEXT, "label": np.int32}, splits))
     assert texts_of(corpus, "test") == {"other 0", "other 2"}
-    vectorizer = make_vectorizer(corpus.vocabulary(), SETTINGS)
-    assert len(corpus.examples("test", vectorizer)) == 2
+    tokenizer = make_tokenizer(corpus.vocabulary(), SETTINGS)
+    assert len(corpus.examples("test", tokenizer)) == 2
     assert "dropped 2 of 4 examples of the test split" in project_log.text
     (position,) = np.flatnonzero(corpus.texts("test").labels == 1)
     assert corpus.original_texts("test", np.array([position])) == [b"other 2"]
@@ -215,14 +215,14 @@ def test_missing_splits_are_taken_from_train(open_form, project_log, classes):
     counts = corpus.class_counts()
     assert set(counts) == {"train", "validation", "test"}
     assert min(map(min, counts.values())) > 0
-    vectorizer = make_vectorizer(corpus.vocabulary(), SETTINGS)
-    assert sum(len(corpus.examples(split, vectorizer)) for split in counts) == len(texts)
+    tokenizer = make_tokenizer(corpus.vocabulary(), SETTINGS)
+    assert sum(len(corpus.examples(split, tokenizer)) for split in counts) == len(texts)
 
 
 def test_unlabelled_texts_of_an_evaluated_split_are_dropped(open_form):
     texts = rows(LABELS)
     splits = {"train": texts, "unsupervised": [(text, -1) for text, _ in texts]}
     corpus = make_corpus(SETTINGS, open_form(DEFAULT, splits))
-    vectorizer = make_vectorizer(corpus.vocabulary(), SETTINGS)
-    unlabelled, train = corpus.unlabelled(vectorizer), corpus.examples("train", vectorizer)
+    tokenizer = make_tokenizer(corpus.vocabulary(), SETTINGS)
+    unlabelled, train = corpus.unlabelled(tokenizer), corpus.examples("train", tokenizer)
     assert sorted(unlabelled.hash_buckets) == sorted(train.hash_buckets)

@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 from pipeline.datasets import open_dataset
 from pipeline.errors import RunError, UserError
 from trainer.config import TrainConfig
-from trainer.data import make_vectorizer, open_corpus
+from trainer.data import make_tokenizer, open_corpus
 
 EXAMPLES = 600
 
@@ -49,8 +49,8 @@ def test_a_known_data_set_becomes_token_ids(mocked, name, splits, columns, class
         dataset = corpus.dataset
         assert " ".join([*dataset.text_columns, dataset.label_column]) == columns
         assert len(dataset.label_names) == classes or classes is None
-        vectorizer = make_vectorizer(corpus.vocabulary(), config)
-        examples = {s: corpus.examples(s, vectorizer) for s in ("train", "validation", "test")}
+        tokenizer = make_tokenizer(corpus.vocabulary(), config)
+        examples = {s: corpus.examples(s, tokenizer) for s in ("train", "validation", "test")}
     for split, found in examples.items():
         assert set(found.labels) <= set(range(len(dataset.label_names)))
         assert len(found) == sizes.get(split, len(found))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.text.normalization import may_change, normalize
-from pipeline.vocabulary import standardize
+from pipeline.text.standardization import standardize
 
 EUROPEAN = "".join(map(chr, [*range(0x41, 0x5B), *range(0x61, 0x7B), *range(0xC0, 0x250)]))
 GREEK_AND_CYRILLIC = "".join(map(chr, [*range(0x370, 0x530), *range(0x1F00, 0x2000)]))

@@ -41,10 +41,12 @@ def test_a_model_card_contains_no_local_path(trained, small_config):
     no_paths = ("encoder", "profile_steps", "encoding", "delimiter", "label_map", "class_weights")
     for name in no_paths:
         del paths[name]
-    config = dataclasses.replace(small_config, ngrams=2, **paths)
-    record = dataclasses.replace(record, config=config)
-    card = model_card(trained, record, best_epoch=1, value=0.5)
-    assert "secret" not in card
+    pretrained = {"pretrained": paths.pop("pretrained"), "vocab_size": 10_000, "embedding_dim": 128}
+    for settings in ({}, pretrained):
+        config = dataclasses.replace(small_config, ngrams=2, **paths, **settings)
+        record = dataclasses.replace(record, config=config)
+        card = model_card(trained, record, best_epoch=1, value=0.5)
+        assert "secret" not in card
     assert "The data set is `dataset`. Numbers of examples:" in card
     assert "| teacher | teacher |" in card
     assert "cache_dir" not in card

@@ -73,7 +73,7 @@ def test_missing_settings_of_an_older_config_get_defaults(small_config, tmp_path
 
     def change(content):
         del content["format_version"], content["program_version"]
-        del content["settings"]["warmup_steps"], content["settings"]["word_dropout"]
+        del content["settings"]["warmup"], content["settings"]["word_dropout"]
 
     edited(small_config, tmp_path, change)
     assert RunRecord.read(tmp_path).config == small_config

@@ -10,13 +10,13 @@ def test_explained_words_match_the_token_ids(trained):
     run = load(trained)
     text = b"The <b>BEST</b> film xyzzyq, ever: it's GOOD! " * 20
     token_ids, words = (
-        run.vectorizer(tf.constant([text]))[0].numpy(),
-        run.vectorizer.tokens_of(text),
+        run.tokenizer(tf.constant([text]))[0].numpy(),
+        run.tokenizer.words_of(text)[0],
     )
     assert len(words) == len(token_ids) == run.config.sequence_length
     for word, token_id in zip(words, token_ids, strict=True):
-        assert word == run.vectorizer.tokens[token_id - 2] or (word == "xyzzyq" and token_id == 1)
-    assert run.vectorizer.tokens_of(b"<br>") == [""]
+        assert word == run.tokenizer.token_names[token_id] or (word == "xyzzyq" and token_id == 1)
+    assert run.tokenizer.words_of(b"<br>")[0] == [""]
 
 
 # Python

@@ -217,11 +217,11 @@ def test_the_most_confident_errors_are_shown_as_tokens(trained, history, splits)
     best = load(trained)
     step = [int(row["step"]) for row in history.values() if int(row["epoch"]) == best.best_epoch]
     sections = texts[step[0]].item().decode().split("\n\n")
-    vectorizer, _, validation = splits
+    tokenizer, _, validation = splits
     logits = best.evaluator.logits(validation)[:, 0]
     wrong = np.flatnonzero((logits > 0) != (validation.labels > 0.5))
     first, *_ = wrong[np.argsort(-np.abs(logits[wrong]))]
-    words = ["▯" if i == 1 else vectorizer.tokens[i - 2] for i in validation.row(first)]
+    words = ["▯" if i == 1 else tokenizer.token_names[i] for i in validation.row(first)]
     name = ("neg", "pos")[int(validation.labels[first])]
     probability = 1 / (1 + np.exp(-logits[first]))
     assert sections[0] == "▯ is an out-of-vocabulary token."
@@ -241,7 +241,7 @@ def test_the_projector_has_the_embedding_of_the_best_model(trained):
     vectors = np.fromfile(folder / embedding.tensor_path, np.float32)
     vectors = vectors.reshape(embedding.tensor_shape)
     run = load(trained)
-    assert words == run.vectorizer.tokens
+    assert words == run.tokenizer.token_names[2:]
     table = run.evaluator.model.neural_scorers[0].embedding.embeddings.numpy()
     np.testing.assert_array_equal(vectors, table[2:])
 

@@ -74,10 +74,10 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
     loop, data = make(config, tmp_path), open_with_unlabelled(config)
     best = load(teacher)
     labelled, unlabelled = (
-        data.examples("train", best.vectorizer),
-        data.unlabelled(best.vectorizer),
+        data.examples("train", best.tokenizer),
+        data.unlabelled(best.tokenizer),
     )
-    loop._fit_ngrams()
+    loop._fit_without_steps()
     loop._training.read()
     training = loop._training.examples
     assert len(training) == len(labelled) + len(unlabelled)
@@ -92,18 +92,18 @@ def test_unlabelled_examples_have_the_teachers_probabilities(config, teacher, tm
 
 def test_no_unlabelled_example_is_in_validation(config, teacher):
     """Without the filter there would be some, because a third of the train split is unlabelled."""
-    data, vectorizer = open_with_unlabelled(config), load(teacher).vectorizer
+    data, tokenizer = open_with_unlabelled(config), load(teacher).tokenizer
     fraction = config.validation_fraction
     assert in_validation(
-        data._token_ids("unsupervised", vectorizer).hash_buckets, validation_fraction=fraction
+        data._token_ids("unsupervised", tokenizer).hash_buckets, validation_fraction=fraction
     ).any()
-    found = data.unlabelled(vectorizer)
+    found = data.unlabelled(tokenizer)
     assert not in_validation(found.hash_buckets, validation_fraction=fraction).any()
 
 
 def test_own_ngrams_can_be_the_teacher(config, tmp_path):
     loop = make(dataclasses.replace(config, teacher="ngrams"), tmp_path)
-    loop._fit_ngrams()
+    loop._fit_without_steps()
     loop._training.read()
     scorer, labelled = loop.state.model.ngram_scorer, loop._training.labelled
     training = loop._training.examples
@@ -140,7 +140,7 @@ def test_a_student_can_be_a_teacher_of_another_architecture(config, student, tmp
     loop = make(third, tmp_path)
     loop.fit()
     best = load(student)
-    expected = best.evaluator.predict(open_with_unlabelled(config).unlabelled(best.vectorizer))
+    expected = best.evaluator.predict(open_with_unlabelled(config).unlabelled(best.tokenizer))
     soft_labels = np.load(tmp_path / "taught_labels.npy")
     np.testing.assert_allclose(soft_labels, expected[:, 1:], atol=1e-6)
 

@@ -21,7 +21,7 @@ from trainer import loop as training_loop
 from trainer import run as runs
 from trainer.building import build_model
 from trainer.config import TrainConfig
-from trainer.data import make_vectorizer, open_corpus
+from trainer.data import make_tokenizer, open_corpus
 from trainer.evaluation.scoring import Evaluator
 from trainer.runtime.replicas import Replicas, one_replica, open_replicas
 from trainer.runtime.signals import Interrupted, StopSignals, use_stop
@@ -32,14 +32,14 @@ STEPS = 20
 def take_steps(config: TrainConfig, folder: Path, replicas: Replicas) -> None:
     """Writes the loss and gradient norm of each step, and the weights and logits after them."""
     data = open_corpus(config)
-    vectorizer = make_vectorizer(data.vocabulary(), config)
-    splits = [data.examples(split, vectorizer) for split in ("train", "validation")]
+    tokenizer = make_tokenizer(data.vocabulary(), config)
+    splits = [data.examples(split, tokenizer) for split in ("train", "validation")]
     names = data.dataset.label_names
-    splits_and_names = {"splits": (vectorizer, *splits), "label_names": names}
+    splits_and_names = {"splits": (tokenizer, *splits), "label_names": names}
     made = make_small_loop(config, folder=folder, replicas=replicas, **splits_and_names)
     state, steps = made.state, []
     replicas.offset_replica_seeds(state.model)
-    made._fit_ngrams()
+    made._fit_without_steps()
     made._training.read()
     about = {"batch_size": config.batch_size, "seed": 0}
     about |= {"shards": replicas.count, "local": replicas.local}

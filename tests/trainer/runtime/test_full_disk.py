@@ -44,7 +44,7 @@ from trainer.monitoring.summaries import Summaries
 
 folder = pathlib.Path(sys.argv[1])
 history = History(folder, epochs=0)
-summaries = Summaries(folder, first_step=0, vocabulary=[], label_names=("neg", "pos"))
+summaries = Summaries(folder, first_step=0, token_names=[], label_names=("neg", "pos"))
 values = {f"{s}_{n}": 0.5 for s in ("train", "validation") for n in ("loss", "accuracy")}
 variable = tf.Variable(tf.zeros([100_000]))
 manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=variable), str(folder / "c"), 3)

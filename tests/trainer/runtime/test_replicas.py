@@ -12,8 +12,10 @@ import tensorflow as tf
 from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
 from pipeline.errors import UserError
 from pipeline.examples import unlabelled_examples
-from tests.helpers import write_csv
+from tests.helpers import read_results, write_csv
+from tests.pretrained_folder import make_folder
 from tests.small import ROOT
+from trainer.config import TrainConfig
 from trainer.runtime.replicas import open_replicas
 
 
@@ -100,6 +102,7 @@ import tensorflow as tf
 from pipeline.errors import RunError
 from trainer.building import build_model, build_optimizer
 from trainer.config import TrainConfig
+from trainer.config import TrainConfig
 from trainer.runtime.replicas import open_replicas
 
 (cpu,) = tf.config.list_physical_devices("CPU")
@@ -177,3 +180,25 @@ def test_missing_devices_and_invalid_tf_config_are_user_errors(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{cluster")
     with pytest.raises(UserError, match="TF_CONFIG is wrong: it is not JSON"):
         open_replicas("auto")
+
+
+@pytest.mark.slow
+def test_two_replicas_fine_tune_a_pretrained_encoder_like_one(program, small_config, tmp_path):
+    """Without dropout, because each replica has its own."""
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = TrainConfig(
+        dataset=small_config.dataset,
+        data_dir=small_config.data_dir,
+        cache_dir=small_config.cache_dir,
+        pretrained=str(make_folder(tmp_path / "encoder", **no_dropout)),
+        dropout=0.0,
+        sequence_length=40,
+        batch_size=15,
+        epochs=1,
+        learning_rate=0.01,
+    )
+    one, two = (
+        read_results(program("all", count, config, tmp_path / str(count)))["loss"]
+        for count in (1, 2)
+    )
+    assert one == pytest.approx(two, rel=1e-3)

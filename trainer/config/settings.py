@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Any
 
 from model import ENCODERS
 from pipeline import DATASETS
-from pipeline.errors import UserError, quote, shorten
+from pipeline.errors import UserError, shorten
 from pipeline.files.file_format import QUOTING, FileFormat
 from pipeline.labels import parse_label_map
+from trainer.config.checks import MIN_FRACTION, check_scorers
+from trainer.config.fields import check_value, setting
 
 # The title of each group of settings, by the name of the first setting in the group.
 GROUPS = {
@@ -24,29 +25,6 @@ GROUPS = {
 }
 
 
-def _setting(
-    default: Any,  # noqa: ANN401 a setting may be of any flag type
-    help: str,
-    *,
-    between: tuple[float, float] | None = None,
-    minimum: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    may_change: bool = False,
-) -> Any:  # noqa: ANN401 the type of the field
-    """Returns the field of one setting.
-
-    `between` has the smallest and the largest value, `minimum` only the smallest. `may_change` is
-    for a resumed run.
-    """
-    smallest, largest = between or (minimum, None)
-    metadata = {"minimum": smallest, "maximum": largest, "choices": choices, "help": help}
-    return dataclasses.field(default=default, metadata=metadata | {"may_change": may_change})
-
-
-_MIN_FRACTION = 0.001  # of a split
-NGRAM_TEACHER = "ngrams"  # in place of a teacher's model_dir
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The settings of a run. Each field is also a flag of scripts.train.
@@ -55,185 +33,214 @@ class TrainConfig:
         UserError: A value is out of range.
     """
 
-    dataset: str = _setting(
+    dataset: str = setting(
         "imdb_reviews",
         f"data set to train on: {', '.join(DATASETS)} or another name in TensorFlow Datasets, or a "
         "file, folder or pattern of CSV, TSV, JSON Lines or Parquet",
     )
-    text_column: str = _setting(
+    text_column: str = setting(
         "text", "column of the text; several, separated by commas, are joined"
     )
-    label_column: str = _setting("label", "column of the label")
-    split_column: str = _setting(
+    label_column: str = setting("label", "column of the label")
+    split_column: str = setting(
         "",
         "column in your files that contains train, validation, test or unsupervised; empty: none",
     )
-    train_split: str = _setting("", "TFDS split to train on, such as train[:80%]; empty: train")
-    validation_split: str = _setting(
+    train_split: str = setting("", "TFDS split to train on, such as train[:80%]; empty: train")
+    validation_split: str = setting(
         "", "TFDS split for validation; empty: the one of that name, or a part of the train split"
     )
-    test_split: str = _setting(
+    test_split: str = setting(
         "", "TFDS split to test on; empty: the one of that name, if it has labels"
     )
-    validation_fraction: float = _setting(
+    validation_fraction: float = setting(
         0.2,
         "fraction of the train split that becomes the validation split, if the data has none; "
-        "0: none, only for --encoder=none, which cross-fitting validates",
+        "0: none, for --encoder=none or --train_layers=0, which cross-fitting validates",
         between=(0.0, 0.9),
     )
-    test_fraction: float = _setting(
+    test_fraction: float = setting(
         0.2,
         "fraction of the train split that becomes the test split, if the data has none",
-        between=(_MIN_FRACTION, 0.9),
+        between=(MIN_FRACTION, 0.9),
     )
-    skip_bad_rows: bool = _setting(False, "skip unusable rows of your files instead of stopping")
-    splits_from_names: bool = _setting(
+    skip_bad_rows: bool = setting(False, "skip unusable rows of your files instead of stopping")
+    splits_from_names: bool = setting(
         True,
         "read the split from the first or last word in the name of your file or folder, such as "
         "train, validation, test or unsupervised",
     )
-    drop_duplicates: bool = _setting(
+    drop_duplicates: bool = setting(
         False,
         "in your files, drop train examples whose text is also in validation or test, and "
         "validation examples whose text is also in test",
     )
-    positive_label: str = _setting(
+    positive_label: str = setting(
         "",
         "label whose probability is predicted; empty: the larger number, or the last label in "
         "alphabetical order (TensorFlow Datasets: the last label)",
     )
-    label_map: str = _setting(
+    label_map: str = setting(
         "",
         "new names of labels, such as 1:neg,2:neg,3:pos; labels with the same new name are merged",
     )
-    encoding: str = _setting(
+    encoding: str = setting(
         "auto",
         "encoding of your files, such as cp1252; auto: from the byte order mark, otherwise UTF-8",
     )
-    delimiter: str = _setting(
+    delimiter: str = setting(
         "auto",
         "column delimiter of your CSV and TSV files: one character, or tab; auto: comma, tab, "
         "semicolon or |, whichever gives the required columns",
     )
-    quoting: str = _setting(
+    quoting: str = setting(
         "auto",
         "csv: fields of your CSV and TSV files may be quoted; none: quotes belong to the text; "
         "auto: csv if the whole file is valid with quoting, otherwise none",
         choices=QUOTING,
     )
-    data_dir: str = _setting(
+    data_dir: str = setting(
         "", "folder of TensorFlow Datasets; empty: the default folder", may_change=True
     )
-    download: bool = _setting(
+    download: bool = setting(
         True, "download and prepare the data set if it is not in data_dir", may_change=True
     )
-    cache_dir: str = _setting(
+    cache_dir: str = setting(
         "~/.cache/text-sentiment",
         "folder that caches texts, vocabularies and token ids for the next run; empty: no cache",
         may_change=True,
     )
-    cache_gb: float = _setting(
+    cache_gb: float = setting(
         10.0,
         "maximum size of the cache in gigabytes; above it, the least recently used entries are "
         "deleted, except those used in the last hour",
         between=(0.0, 1e6),
         may_change=True,
     )
-    punctuation: str = _setting(
+    punctuation: str = setting(
         "drop",
         "drop: remove punctuation; keep: each punctuation mark is a token",
         choices=("drop", "keep"),
     )
-    vocab_size: int = _setting(
+    vocab_size: int = setting(
         10_000, "vocabulary size, including padding and out-of-vocabulary", between=(3, 10_000_000)
     )
-    sequence_length: int = _setting(500, "maximum number of tokens per text", between=(1, 100_000))
-    truncate: str = _setting("tail", "which end of a longer text to keep", choices=("head", "tail"))
-    encoder: str = _setting(
+    sequence_length: int = setting(500, "maximum number of tokens per text", between=(1, 100_000))
+    truncate: str = setting(
+        "tail",
+        "which tokens of a longer text to keep: its head, its tail, or half of them at each end",
+        choices=("head", "tail", "ends"),
+    )
+    encoder: str = setting(
         "stacked_lstm",
         f"encoder of the neural scorer: {', '.join(ENCODERS)}; several, separated by commas: an "
         "ensemble; none: n-grams only",
     )
-    encoder_length: int = _setting(
+    encoder_length: int = setting(
         0,
-        "number of tokens that encoders read, counted from the end of the text; 0: all",
+        "number of tokens that encoders read, from the end of the text, or with --pretrained as "
+        "--truncate says; 0: all, or as many as the pretrained encoder can read",
         between=(0, 100_000),
     )
-    window: int = _setting(
+    window: int = setting(
         0,
         "in training, encoders read this many consecutive tokens from a random position; 0: all",
         between=(0, 100_000),
     )
-    ngrams: int = _setting(
+    pretrained: str = setting(
+        "",
+        "folder of a pretrained encoder (BERT, DistilBERT) in Hugging Face's format, which is used "
+        "in place of --encoder; empty: none",
+    )
+    train_layers: int = setting(
+        -1,
+        "number of layers of the pretrained encoder, counted from the last, that are trained; "
+        "-1: all, and the embeddings; 0: none; logistic regression is fitted to its vectors",
+        between=(-1, 1000),
+    )
+    pooling: str = setting(
+        "mean",
+        "vector of a text: the mean of the pretrained encoder's vectors, or that of [CLS]",
+        choices=("mean", "cls"),
+    )
+    ngrams: int = setting(
         0,
         "maximum length in tokens of the n-grams of the n-gram scorer; 0: no n-gram scorer",
         between=(0, 8),
     )
-    ngram_weight: float = _setting(
+    ngram_weight: float = setting(
         0.8, "weight of the n-grams' logits when added to those of encoders", between=(0.01, 1.0)
     )
-    teacher: str = _setting(
+    teacher: str = setting(
         "",
         "whose probabilities label the unlabelled texts: ngrams for this run's own n-grams, or the "
         "model_dir of a run with the same splits; empty: no teacher",
     )
-    units: int = _setting(128, "units of each encoder", between=(1, 8192))
-    embedding_dim: int = _setting(128, "dimensions of the embedding of a token", between=(1, 8192))
-    embedding_rate: float = _setting(
+    units: int = setting(128, "units of each encoder", between=(1, 8192))
+    embedding_dim: int = setting(128, "dimensions of the embedding of a token", between=(1, 8192))
+    embedding_rate: float = setting(
         1.0, "learning rate of the embedding, as a multiple of --learning_rate", between=(1e-3, 1e3)
     )
-    dropout: float = _setting(0.3, "dropout rate of embeddings and encodings", between=(0.0, 0.95))
-    word_dropout: float = _setting(0.0, "dropout rate of whole tokens", between=(0.0, 0.95))
-    batch_size: int = _setting(64, "examples per step, over all devices", between=(1, 1_000_000))
-    epochs: int = _setting(
+    dropout: float = setting(0.3, "dropout rate of embeddings and encodings", between=(0.0, 0.95))
+    word_dropout: float = setting(0.0, "dropout rate of whole tokens", between=(0.0, 0.95))
+    batch_size: int = setting(64, "examples per step, over all devices", between=(1, 1_000_000))
+    epochs: int = setting(
         5, "passes over the training examples", between=(1, 1_000_000), may_change=True
     )
-    max_steps: int = _setting(0, "maximum number of steps; 0: no limit", minimum=0, may_change=True)
-    learning_rate: float = _setting(1e-3, "learning rate of Adam", between=(1e-9, 10.0))
-    decay: str = _setting(
+    min_steps: int = setting(
+        0,
+        "minimum number of steps; if --epochs gives fewer, epochs are added",
+        between=(0, 1_000_000),
+        may_change=True,
+    )
+    max_steps: int = setting(0, "maximum number of steps; 0: no limit", minimum=0, may_change=True)
+    learning_rate: float = setting(1e-3, "learning rate of Adam", between=(1e-9, 10.0))
+    decay: str = setting(
         "none",
         "decay of the learning rate, to a hundredth at the last step",
         choices=("none", "linear"),
     )
-    warmup_steps: int = _setting(
-        0, "steps of linear warm-up of the learning rate from 0", between=(0, 10**9)
+    warmup: float = setting(
+        0.0,
+        "fraction of all steps in which the learning rate rises linearly from 0",
+        between=(0.0, 0.9),
     )
-    weight_decay: float = _setting(
+    weight_decay: float = setting(
         0.0,
         "decoupled weight decay: each step subtracts this fraction of every weight, times the "
-        "learning rate; biases are excluded",
+        "learning rate; biases and layer normalizations are excluded",
         between=(0.0, 1e3),
     )
-    clip_norm: float = _setting(
+    clip_norm: float = setting(
         1.0, "maximum global norm of the gradients; 0: no clipping", between=(0.0, 1e9)
     )
-    class_weights: str = _setting(
+    class_weights: str = setting(
         "",
         "weights of the classes in the training loss: balanced (rare classes count more), or "
         "numbers by label such as neg:1,pos:3; empty: none",
     )
-    best_metric: str = _setting(
+    best_metric: str = setting(
         "loss",
         "validation metric that decides which epoch is best",
         choices=("loss", "accuracy", "macro_f1"),
     )
-    early_stopping_patience: int = _setting(
+    early_stopping_patience: int = setting(
         0,
         "stop after this many epochs without a better validation --best_metric; 0: never",
         minimum=0,
         may_change=True,
     )
-    seed: int = _setting(
+    seed: int = setting(
         0,
         "seed of the initial weights, the order of examples and dropout",
         between=(0, 2**31 - 1_000),
     )
-    precision: str = _setting(
+    precision: str = setting(
         "auto",
         "Keras dtype policy; auto: mixed_float16 on a GPU with tensor cores, otherwise float32",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
-    distribute: str = _setting(
+    distribute: str = setting(
         "auto",
         "none: one device; mirrored: all GPUs of this machine; multi_worker: the devices of all "
         "workers in TF_CONFIG; auto: multi_worker if TF_CONFIG is set, mirrored if there are "
@@ -241,11 +248,11 @@ class TrainConfig:
         choices=("auto", "none", "mirrored", "multi_worker"),
         may_change=True,
     )
-    checkpoint_every: int = _setting(
+    checkpoint_every: int = setting(
         200, "steps between checkpoints; each epoch also ends with one", minimum=1, may_change=True
     )
-    summary_every: int = _setting(20, "steps between points of TensorBoard's curves", minimum=1)
-    profile_steps: str = _setting(
+    summary_every: int = setting(20, "steps between points of TensorBoard's curves", minimum=1)
+    profile_steps: str = setting(
         "",
         "for TensorBoard's profiler, record the steps after step A up to step B, such as 100,110; "
         "empty: none",
@@ -255,7 +262,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Checks each value against its field's type, choices and range."""
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            check_value(field, getattr(self, field.name))
         if not self.dataset:
             raise UserError(f"name the data: --dataset=FILE, or one of {', '.join(DATASETS)}")
         _ = self.file_format, self.label_mapping  # checks their values
@@ -269,21 +276,7 @@ class TrainConfig:
             raise UserError(
                 f"--class_weights={shorten(self.class_weights)} is not balanced or like neg:1,pos:3"
             )
-        if not set(self.encoders) <= set(ENCODERS):
-            raise UserError(
-                f"--encoder={shorten(self.encoder)} is unknown; choose none, or one or "
-                f"several of {', '.join(ENCODERS)}, separated by commas"
-            )
-        if not self.encoders and not self.ngrams:
-            raise UserError("--encoder=none leaves no scorer to train; add --ngrams=3")
-        if self.encoders and self.validation_fraction < _MIN_FRACTION:
-            raise UserError(
-                f"--validation_fraction={self.validation_fraction} needs --encoder=none; with an "
-                f"encoder, it must be at least {_MIN_FRACTION}"
-            )
-        if self.teacher and not (self.encoders and (self.ngrams or self.teacher != NGRAM_TEACHER)):
-            needed = "--ngrams=3" if self.encoders else "--encoder=pooled_lstm"
-            raise UserError(f"--teacher={shorten(self.teacher)} also needs {needed}")
+        check_scorers(self)
         is_valid = re.fullmatch(r"(\d{1,15},\d{1,15})?", self.profile_steps)
         if not is_valid or self.profile_range != tuple(sorted(set(self.profile_range))):
             raise UserError(
@@ -309,7 +302,24 @@ class TrainConfig:
     @property
     def encoders(self) -> tuple[str, ...]:
         """Returns the encoder of each neural scorer."""
+        if self.pretrained:
+            return ("pretrained",)
         return () if self.encoder == "none" else tuple(self.encoder.split(","))
+
+    @property
+    def has_schedule(self) -> bool:
+        """Returns whether the learning rate changes during training."""
+        return self.decay != "none" or self.warmup > 0
+
+    @property
+    def has_frozen_encoder(self) -> bool:
+        """Returns whether the encoder is pretrained, and none of its layers is trained."""
+        return bool(self.pretrained) and self.train_layers == 0
+
+    @property
+    def has_steps(self) -> bool:
+        """Returns whether an encoder is trained by steps; all else is fitted without steps."""
+        return bool(self.encoders) and not self.has_frozen_encoder
 
     @property
     def profile_range(self) -> tuple[int, ...]:
@@ -319,8 +329,8 @@ class TrainConfig:
     def differences(self, other: TrainConfig) -> list[str]:
         """Lists differences of settings that must not change, as `name (this value, not other)`."""
         may_change = set(changeable())
-        if self.decay != "none":  # the learning rate of every step depends on the number of steps
-            may_change -= {"epochs", "max_steps"}
+        if self.has_schedule:  # the learning rate of every step depends on the number of steps
+            may_change -= {"epochs", "min_steps", "max_steps"}
         elif (other.max_steps or math.inf) < (self.max_steps or math.inf):  # it may only grow
             may_change.remove("max_steps")
         names = [field.name for field in dataclasses.fields(self) if field.name not in may_change]
@@ -331,20 +341,3 @@ class TrainConfig:
 def changeable() -> list[str]:
     """Returns the names of the settings that may change when a run is resumed."""
     return [f.name for f in dataclasses.fields(TrainConfig) if f.metadata["may_change"]]
-
-
-def _check(field: dataclasses.Field[Any], value: object) -> None:
-    """Checks a value against the type, the choices and the range of its field."""
-    expected = type(field.default)
-    if type(value) is not expected and not (expected is float and type(value) is int):
-        raise UserError(f"--{field.name}={quote(value)} is not of type {expected.__name__}")
-    choices, minimum, maximum = (field.metadata[k] for k in ("choices", "minimum", "maximum"))
-    if choices and value not in choices:
-        raise UserError(
-            f"--{field.name}={shorten(str(value))} is unknown; choose {' or '.join(choices)}"
-        )
-    too_small = minimum is not None and not value >= minimum  # `not`: also refuses NaN
-    too_large = maximum is not None and not value <= maximum
-    if too_small or too_large:
-        bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
-        raise UserError(f"--{field.name}={value} is out of range; it must be {bounds}")
