@@ -124,7 +124,7 @@ def test_a_stopped_run_with_a_pretrained_encoder_resumes_to_the_same_bits(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"ngrams": 2},
+        pytest.param({"ngrams": 2}, marks=pytest.mark.slow),
         {"train_layers": 0, "pooling": "cls", "ngrams": 2, "validation_fraction": 0.0},
         pytest.param({"train_layers": 1, "encoder_length": 20}, marks=pytest.mark.slow),
         pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.slow),
@@ -151,6 +151,7 @@ def test_a_frozen_encoder_is_calibrated_by_cross_fitting(config, tmp_path):
     assert results["loss"] < 0.75
 
 
+@pytest.mark.slow
 def test_many_classes(folder, tmp_path):
     rows = [(f"{word} film {number}", word) for number in range(30) for word in "abc"]
     path = write_csv(tmp_path / "rows.csv", rows)
@@ -161,6 +162,7 @@ def test_many_classes(folder, tmp_path):
     assert load(tmp_path / "run").predict(TEXTS).shape == (len(TEXTS), 3)
 
 
+@pytest.mark.slow
 def test_the_recipe_takes_20_steps(run, data_flags, folder, tmp_path):
     recipe = ROOT / "scripts" / "recipes" / "pretrained.flags"
     flags = [f"--flagfile={recipe}", "--dataset=imdb_offline", f"--model_dir={tmp_path / 'run'}"]
