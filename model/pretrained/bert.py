@@ -121,13 +121,15 @@ class Embeddings(keras.layers.Layer):
         """Creates the weights: words [V, H], positions [P, H] and, if there are types, types."""
         del vectors_shape
         sizes = self._architecture
-        self.words = self._add_table("words", sizes.vocabulary_size)
+        # Without autocast, which would convert the whole table in each step.
+        self.words = self._add_table("words", sizes.vocabulary_size, autocast=False)
         self.positions = self._add_table("positions", sizes.position_count)
         self.types = self._add_table("types", sizes.type_count) if sizes.type_count else None
         self.norm.build((None, None, sizes.hidden_size))
 
-    def _add_table(self, name: str, rows: int) -> keras.Variable:
-        return self.add_weight((rows, self._architecture.hidden_size), "zeros", name=name)
+    def _add_table(self, name: str, rows: int, *, autocast: bool = True) -> keras.Variable:
+        shape = (rows, self._architecture.hidden_size)
+        return self.add_weight(shape, "zeros", name=name, autocast=autocast)
 
     def look_up(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Returns the word embeddings [B, T, H] of token_ids <int32>[B, T]."""

@@ -169,10 +169,12 @@ def _read_architecture(content: Mapping[str, Any]) -> tuple[str, Architecture]:
     )
     for field in dataclasses.fields(architecture):
         value = getattr(architecture, field.name)
-        is_number = type(value) in ((int,) if field.type == "int" else (int, float))
-        if field.type != "str" and not (is_number and 0 <= value < 2**31):
-            kind = "an integer" if field.type == "int" else "a number"
-            raise ValueError(f"{field.name} is {value!r}; it must be {kind} from 0 to {2**31 - 1}")
+        if field.type == "int" and not (type(value) is int and 0 <= value < 2**31):
+            raise ValueError(f"{field.name} is {value!r}; it must be an integer from 0 on")
+        if field.type == "float" and not (type(value) in (int, float) and 0 <= value < 1):
+            raise ValueError(f"{field.name} is {value!r}; it must be a number from 0 to below 1")
+    if architecture.position_count < 3:
+        raise ValueError(f"{architecture.position_count} positions are too few; 3 are needed")
     if architecture.activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"the activation is {architecture.activation!r}, not one of {known}")
@@ -199,6 +201,11 @@ def _read_tokenizer(folder: Path) -> tuple[WordPieceSettings, tuple[str, ...]]:
             tokens = _read_vocabulary(path)
             tokenizer = WordPieceSettings(_make_standardization(settings))
     with _translate_errors(path):
+        for name, value in dataclasses.asdict(tokenizer.standardization).items():
+            if type(value) is not bool:
+                raise ValueError(f"{name} is {value!r}, neither true nor false")
+        if type(tokenizer.max_word_length) is not int:
+            raise ValueError(f"max_input_chars_per_word is {tokenizer.max_word_length!r}")
         if len(set(tokens)) < len(tokens):
             raise ValueError("its vocabulary has a token twice")
         missing = [token for token in _SPECIAL[:4] if token not in tokens]
