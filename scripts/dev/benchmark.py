@@ -2,8 +2,9 @@
 
 The sections training, evaluation and prediction compare this project with `fit`, `evaluate` and
 `predict` of the tutorial's Keras model. Both read the same texts; Keras reads them padded to
---sequence_length. Other sections:
+--sequence_length. GFLOP/s are those of the LSTMs on tokens, without padding. Other sections:
 
+  peak       the product of two large matrices, for comparison with these GFLOP/s
   input      the fraction of training time spent waiting for batches
   summaries  the fraction of an epoch spent writing TensorBoard events
   startup    the time until the end of the first step
@@ -16,21 +17,19 @@ from __future__ import annotations
 
 import json
 import resource
-import statistics
 import sys
 import time
-from pathlib import Path
 
 from absl import flags
 
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.dev.measuring import Measurement, check_names, format_table, measure_in_process
+from scripts.dev.measure.measuring import Measurement, check_names, measure_in_process
+from scripts.dev.measure.records import Recorder
+from scripts.dev.measure.tables import Measurements, format_speed, section_of
 from trainer.config import TrainConfig
 
-Measurements = dict[str, list[Measurement]]
-
-_SECTIONS = ("training", "evaluation", "prediction", "input", "summaries", "startup")
+_SECTIONS = ("training", "evaluation", "prediction", "peak", "input", "summaries", "startup")
 
 
 def define_flags() -> None:
@@ -52,17 +51,14 @@ def main() -> None:
         print(json.dumps(_measure(FLAGS.measure, config)))
         return
     check_names("sections", _SECTIONS)
-    measurements = _measure_all(FLAGS.sections, FLAGS.repeats)
-    print(_format_report(measurements))
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(measurements, indent=2) + "\n", encoding="utf-8")
+    print(format_speed(_measure_all(FLAGS.sections, FLAGS.repeats)))
 
 
 def _measure(name: str, config: TrainConfig) -> Measurement:
     """Measures in this process; adds its peak memory in MiB."""
     start = time.monotonic()
     with streams.quiet_stderr():
-        from scripts.dev.measurements import MEASURES, devices
+        from scripts.dev.measure.measurements import MEASURES, devices
     imports = {"imports, s": time.monotonic() - start} if name == "startup" else {}
     devices.set_threads(config.batch_size)
     values = imports | MEASURES[name](config)
@@ -71,42 +67,25 @@ def _measure(name: str, config: TrainConfig) -> Measurement:
 
 
 def _measure_all(sections: list[str], repeats: int) -> Measurements:
+    recorder = Recorder("scripts.dev.benchmark")
     with streams.quiet_stderr():
-        from scripts.dev.measurements import MEASURES
-    measurements: Measurements = {name: [] for name in MEASURES if _section_of(name) in sections}
+        from scripts.dev.measure.measurements import MEASURES
+    measurements: Measurements = {name: [] for name in MEASURES if section_of(name) in sections}
     for repeat in range(1, repeats + 1):
         for name, results in measurements.items():
             results.append(_measure_in_process(name))
             streams.print_message(f"{repeat}/{repeats} {name}: {results[-1]}")
+            recorder.write(measurements)
     return measurements
 
 
-def _section_of(name: str) -> str:
-    return name.removeprefix("keras ")
-
-
 def _measure_in_process(name: str) -> Measurement:
-    is_keras = name.startswith("keras")  # with TensorFlow's default number of threads, 0
-    environment = {"TF_NUM_INTRAOP_THREADS": "0"} if is_keras else {}
+    # Only this project's own measurements set TensorFlow's number of threads; 0 is its default.
+    is_other = name == "peak" or name.startswith("keras")
+    environment = {"TF_NUM_INTRAOP_THREADS": "0"} if is_other else {}
     return measure_in_process(
         "scripts.dev.benchmark", [*sys.argv[1:], f"--measure={name}"], environment
     )
-
-
-def _format_report(measurements: Measurements) -> str:
-    """Formats the medians; measurements with the same columns share a table."""
-    tables: dict[tuple[str, ...], list[list[str]]] = {}
-    for name, results in measurements.items():
-        medians = {title: _median(results, title) for title in results[0]}
-        if keras := measurements.get(f"keras {_section_of(name)}"):
-            medians["relative to Keras"] = medians["seconds"] / _median(keras, "seconds")
-        cells = [f"{value:.2f}" if value < 100 else f"{value:.0f}" for value in medians.values()]
-        tables.setdefault(tuple(medians), []).append([name, *cells])
-    return "\n\n".join(format_table(["", *titles], rows) for titles, rows in tables.items())
-
-
-def _median(results: list[Measurement], title: str) -> float:
-    return statistics.median(result[title] for result in results)
 
 
 if __name__ == "__main__":

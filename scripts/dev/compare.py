@@ -14,6 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,23 +23,15 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.dev.data_sets import LARGE, NAMES, write_data_set
-from scripts.dev.measuring import check_names, format_table, measure_in_process
+from scripts.dev.measure.data_sets import LARGE, NAMES, write_data_set
+from scripts.dev.measure.measuring import check_names, measure_in_process
+from scripts.dev.measure.records import Recorder, name_without_folder
+from scripts.dev.measure.tables import RECIPES, Results, format_comparison, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Results = dict[str, list[dict[str, float]]]  # what `measure` returns for each seed, by method
-
-_COLUMNS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "auc": "AUC",
-    "loss": "loss",
-    "calibration_error": "calibration error",
-}
 _RECIPES_DIR = Path(__file__).parents[1] / "recipes"
-_RECIPES = ("fast", "quick", "tutorial", "pretrained")
 # Variants of the recipe pretrained: their flags. Only these and the recipe get --pretrained.
 _VARIANTS = {
     "pretrained alone": ["--ngrams=0"],
@@ -62,40 +55,50 @@ def define_flags() -> None:
 def main() -> None:
     """Measures each method with each seed, and prints a table."""
     with streams.quiet_stderr():
-        from scripts.dev.methods import BASELINES, measure
+        from scripts.dev.measure.methods import BASELINES, measure
     if FLAGS.measure:
         print(json.dumps(measure(FLAGS.measure, get_settings(), Path(FLAGS.folder))))
         return
-    known = [*BASELINES, *_RECIPES, *_VARIANTS]
+    known = [*BASELINES, *RECIPES, *_VARIANTS]
     methods = FLAGS.methods or [m for m in known if FLAGS.pretrained or not _is_pretrained(m)]
     if not FLAGS.pretrained and any(map(_is_pretrained, methods)):
         raise UserError("--methods=pretrained needs the folder of an encoder: --pretrained=FOLDER")
     check_names("methods", known)
     check_names("data_sets", [*NAMES, "all"])
     names = NAMES if "all" in FLAGS.data_sets else FLAGS.data_sets or [FLAGS.dataset]
-    results = {name: _measure_all(name, methods) for name in names}
-    print(_format_table(results))
-    if FLAGS.json:
-        Path(FLAGS.json).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = _measure_all(names, methods)
+    print(format_comparison(results))
     if FLAGS.picture:
         _draw(results, Path(FLAGS.picture))
 
 
-def _measure_all(data_set: str, methods: list[str]) -> Results:
-    """Measures methods on one of NAMES, or on --dataset."""
-    from scripts.dev.methods import BASELINES, RANDOM, SLOW
+def _measure_all(data_sets: Sequence[str], methods: list[str]) -> dict[str, Results]:
+    """Measures methods on some of NAMES, or on --dataset."""
+    from scripts.dev.measure.methods import SLOW
 
-    results: Results = {}
-    for method in methods:
-        if data_set in LARGE and method in SLOW:
-            continue
-        is_random = data_set in NAMES or method not in BASELINES or method in RANDOM
-        for seed in range(FLAGS.seeds if is_random else 1):
-            with tempfile.TemporaryDirectory() as folder:
-                result = _measure_in_process(method, seed, Path(folder), data_set)
-            streams.print_message(f"{data_set}: {method}, seed {seed}: {result}")
-            results.setdefault(method, []).append(result)
-    return results
+    recorder = Recorder("scripts.dev.compare")
+    all_results: dict[str, Results] = {}
+    for data_set in data_sets:
+        results: Results = {}
+        all_results[name_without_folder(data_set)] = results
+        for method in methods:
+            if data_set in LARGE and method in SLOW:
+                continue
+            for seed in range(_count_seeds(data_set, method)):
+                with tempfile.TemporaryDirectory() as folder:
+                    result = _measure_in_process(method, seed, Path(folder), data_set)
+                streams.print_message(f"{data_set}: {method}, seed {seed}: {result}")
+                results.setdefault(method, []).append(result)
+                recorder.write(all_results)
+    return all_results
+
+
+def _count_seeds(data_set: str, method: str) -> int:
+    """Returns 1 if the seed changes neither the data nor the method."""
+    from scripts.dev.measure.methods import BASELINES, RANDOM
+
+    is_random = data_set in NAMES or method not in BASELINES or method in RANDOM
+    return FLAGS.seeds if is_random else 1
 
 
 def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> dict[str, float]:
@@ -105,7 +108,7 @@ def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> 
         write_data_set(data_set, seed, folder / "data.csv")
         arguments += [f"--dataset={folder / 'data.csv'}", "--split_column=split"]
     recipe = "pretrained" if _is_pretrained(method) else method
-    if recipe in _RECIPES:
+    if recipe in RECIPES:
         arguments.insert(0, f"--flagfile={_RECIPES_DIR / recipe}.flags")
     arguments += _VARIANTS.get(method, []) if _is_pretrained(method) else ["--pretrained="]
     return measure_in_process("scripts.dev.compare", [*arguments, f"--folder={folder}"])
@@ -113,30 +116,6 @@ def _measure_in_process(method: str, seed: int, folder: Path, data_set: str) -> 
 
 def _is_pretrained(method: str) -> bool:
     return method == "pretrained" or method in _VARIANTS
-
-
-def _summarize(results: list[dict[str, float]]) -> tuple[float, float, float]:
-    """Returns the median seconds, and the mean and standard deviation of the accuracy."""
-    accuracies = [result["accuracy"] for result in results]
-    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
-    seconds = statistics.median(result["seconds"] for result in results)
-    return seconds, statistics.mean(accuracies), deviation
-
-
-def _format_table(all_results: dict[str, Results]) -> str:
-    rows = []
-    for data_set, results in all_results.items():
-        for method, per_seed in sorted(results.items(), key=lambda item: _summarize(item[1])[0]):
-            seconds, _, deviation = _summarize(per_seed)
-            name = f"**`{method}.flags`**" if method in _RECIPES else method
-            cells = [_format_mean([r[key] for r in per_seed if key in r]) for key in _COLUMNS]
-            cells[0] += f" ± {deviation:.4f}" if len(per_seed) > 1 else ""
-            rows.append([data_set, name, f"{seconds:.1f}", *cells, len(per_seed)])
-    return format_table(["", "", "seconds to train", *_COLUMNS.values(), "seeds"], rows)
-
-
-def _format_mean(values: list[float]) -> str:
-    return f"{statistics.mean(values):.4f}" if values else "-"
 
 
 def _draw(all_results: dict[str, Results], path: Path) -> None:
@@ -165,7 +144,7 @@ def _draw_data_sets(axes: Axes, all_results: dict[str, Results]) -> None:
             for results in all_results.values()
             if method in results
         ]
-        is_recipe = method in _RECIPES
+        is_recipe = method in RECIPES
         color, marker = (
             ("tab:orange", "D") if is_recipe else (f"C{number + 3}", "os^v<>Pp"[number % 8])
         )
@@ -182,9 +161,9 @@ def _draw_axes(axes: Axes, results: Results) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     for method, per_seed in results.items():
-        seconds, accuracy, deviation = _summarize(per_seed)
+        seconds, accuracy, deviation = summarize(per_seed)
         name, color, weight = method, "tab:gray", "normal"
-        if method in _RECIPES:
+        if method in RECIPES:
             name, color, weight = f"{method}.flags", "tab:orange", "bold"
         point = (seconds, accuracy)
         axes.errorbar(*point, yerr=deviation, fmt="o", color=color, capsize=3)

@@ -29,7 +29,9 @@ from absl import flags
 from pipeline.errors import UserError
 from scripts.cli import commands, streams
 from scripts.cli.flags import FLAGS, define_setting_flags, get_settings
-from scripts.dev.measuring import Measurement, format_table, measure_in_process
+from scripts.dev.measure.measuring import Measurement, measure_in_process
+from scripts.dev.measure.records import Recorder
+from scripts.dev.measure.tables import Measurements, format_fine_tuning
 from trainer.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_integer("steps", 40, "steps to measure", lower_bound=1)
     flags.DEFINE_integer("repeats", 2, "how often to repeat each measurement", lower_bound=1)
+    flags.DEFINE_string("json", "", "file to write all measurements to")
     flags.DEFINE_string("measure", "", "run only this part, in this process, and print JSON")
     flags.DEFINE_string("folder", "", "folder for the files of --measure")
     define_setting_flags()
@@ -62,8 +65,13 @@ def main() -> None:
     if FLAGS.measure:
         print(json.dumps(_measure(FLAGS.measure, config)))
         return
-    results: dict[str, list[Measurement]] = {program: [] for program in _PROGRAMS}
-    for _ in range(FLAGS.repeats):
+    print(format_fine_tuning(_measure_all(FLAGS.repeats)))
+
+
+def _measure_all(repeats: int) -> Measurements:
+    recorder = Recorder("scripts.dev.fine_tuning")
+    results: Measurements = {program: [] for program in _PROGRAMS}
+    for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             for program, parts in _PROGRAMS.items():
                 values: Measurement = {}
@@ -72,17 +80,8 @@ def main() -> None:
                     values |= measure_in_process("scripts.dev.fine_tuning", arguments)
                 results[program].append(values)
                 streams.print_message(f"{program}: {values}")
-    medians = {
-        program: {name: statistics.median(m[name] for m in measured) for name in measured[0]}
-        for program, measured in results.items()
-    }
-    rows = [
-        [name, *(f"{medians[program][name]:.3g}" for program in _PROGRAMS)]
-        for name in medians["ours"]
-    ]
-    for row in rows:
-        row.append(f"{medians['ours'][row[0]] / medians['pytorch'][row[0]]:.2f}")
-    print(format_table(["", *_PROGRAMS, "ratio"], rows))
+                recorder.write(results)
+    return results
 
 
 def _measure(program: str, config: TrainConfig) -> Measurement:

@@ -18,7 +18,7 @@ def compared(run_process, flags, tmp_path_factory):
         "dev.compare", "--methods=TF-IDF of words,NB-SVM,tutorial", "--seeds=2", *files, *flags
     )
     assert done.returncode == 0, done.stderr.decode()
-    (measured,) = json.loads((folder / "measured.json").read_text()).values()
+    (measured,) = json.loads((folder / "measured.json").read_text())["results"].values()
     return done.stdout.decode(), measured, folder / "picture.png"
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_method_is_refused(run_process, flags):
 
 
 def test_data_sets_have_their_sizes_shares_and_one_test_split(tmp_path):
-    from scripts.dev.data_sets import write_data_set
+    from scripts.dev.measure.data_sets import write_data_set
 
     def rows(name, seed):
         write_data_set(name, seed, tmp_path / "data.csv")

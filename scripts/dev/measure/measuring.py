@@ -1,4 +1,4 @@
-"""What benchmark and compare share: measurements in separate processes, and their tables."""
+"""Measurements in separate processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RunError, UserError
@@ -45,9 +45,3 @@ def measure_in_process(
     except subprocess.CalledProcessError as error:
         raise RunError(f"{' '.join(command)} failed with exit code {error.returncode}") from error
     return dict(json.loads(done.stdout))
-
-
-def format_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Formats a Markdown table."""
-    lines = [f"| {' | '.join(map(str, cells))} |" for cells in (titles, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(titles), *lines[1:]])

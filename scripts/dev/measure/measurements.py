@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from pipeline.batches import training_batches
 from pipeline.examples import Examples
 from pipeline.text.tokenizer import Tokenizer
 from scripts.cli.flags import FLAGS
-from scripts.dev.measuring import Measurement
+from scripts.dev.measure.measuring import Measurement
 from trainer import loop as training_loop
 from trainer import run  # noqa: F401 so that the imports are those of scripts.train
 from trainer.artifacts.run_record import RunRecord
@@ -33,6 +34,8 @@ from trainer.monitoring import summaries
 from trainer.runtime import devices
 from trainer.runtime.replicas import one_replica
 
+_PEAK_SIZE, _PEAK_REPEATS = 3072, 10
+
 # Speed
 
 
@@ -42,7 +45,7 @@ def _measure_training(config: TrainConfig) -> Measurement:
     with tempfile.TemporaryDirectory() as name:
         loop = _make_loop(config, tokenizer, examples, Path(name))
         seconds = _time_call(lambda: loop.fit())
-        return _describe_work(examples, seconds)
+        return _describe_work(examples, seconds, loop.state.model, passes=3)
 
 
 def _measure_scoring(score: Callable[..., object], config: TrainConfig) -> Measurement:
@@ -52,7 +55,7 @@ def _measure_scoring(score: Callable[..., object], config: TrainConfig) -> Measu
         model = _make_loop(config, tokenizer, examples, Path(name)).state.model
     evaluator = Evaluator(model)
     seconds = _time_call(lambda: score(evaluator, examples))
-    return _describe_work(examples, seconds)
+    return _describe_work(examples, seconds, model, passes=1)
 
 
 def _measure_keras(method: str, split: str, config: TrainConfig) -> Measurement:
@@ -67,7 +70,7 @@ def _measure_keras(method: str, split: str, config: TrainConfig) -> Measurement:
     if method == "fit":
         arguments["batch_size"] = config.batch_size
     seconds = _time_call(lambda: getattr(model, method)(token_ids, **arguments))
-    return _describe_work(examples, seconds)
+    return _describe_work(examples, seconds, model, passes=3 if method == "fit" else 1)
 
 
 def _make_keras_model(config: TrainConfig, vocabulary_size: int) -> keras.Model:
@@ -85,10 +88,28 @@ def _make_keras_model(config: TrainConfig, vocabulary_size: int) -> keras.Model:
     return model
 
 
-def _describe_work(examples: Examples, seconds: float) -> Measurement:
+def _describe_work(
+    examples: Examples, seconds: float, model: keras.Model, *, passes: int
+) -> Measurement:
+    """Describes passes over all tokens; a backward pass takes as long as two forward ones.
+
+    A pass needs two operations for each token and each weight of the LSTMs.
+    """
     counts = {"texts": len(examples), "tokens": int(examples.lengths.sum())}
     speeds = {f"{name}/s": count / seconds for name, count in counts.items()}
-    return {"seconds": seconds, **counts, **speeds}
+    weights = sum(math.prod(w.shape) for w in model.trainable_weights if "lstm" in w.path)
+    operations = 2 * passes * weights * counts["tokens"]
+    return {"seconds": seconds, **counts, **speeds, "GFLOP/s": operations / seconds / 1e9}
+
+
+def _measure_peak(config: TrainConfig) -> Measurement:
+    """Times the product of two large matrices of the precision of the run, with all cores."""
+    dtype = keras.DTypePolicy(devices.choose_precision(config.precision)).compute_dtype
+    matrix = tf.random.normal([_PEAK_SIZE, _PEAK_SIZE], dtype=dtype)
+    multiply = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
+    multiply().numpy()
+    seconds = min(_time_call(lambda: multiply().numpy()) for _ in range(_PEAK_REPEATS))
+    return {"seconds": seconds, "GFLOP/s": 2 * _PEAK_SIZE**3 / seconds / 1e9}
 
 
 # Overhead
@@ -198,6 +219,7 @@ MEASURES: dict[str, Callable[[TrainConfig], Measurement]] = {
     "keras evaluation": partial(_measure_keras, "evaluate", "test"),
     "prediction": partial(_measure_scoring, Evaluator.predict),
     "keras prediction": partial(_measure_keras, "predict", "test"),
+    "peak": _measure_peak,
     "input": _measure_input,
     "summaries": _measure_summaries,
     "startup": _measure_startup,

@@ -22,9 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from pipeline.corpus import Dataset
-from pipeline.datasets import NamedDataset
 from pipeline.errors import UserError
 from pipeline.file_dataset.dataset import RowDataset
+from pipeline.named_dataset.dataset import NamedDataset
 from trainer.artifacts.pretrained import read_encoder_folder
 from trainer.artifacts.trained_run import load
 from trainer.config import TrainConfig

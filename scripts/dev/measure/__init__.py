@@ -1,0 +1,1 @@
+"""What the commands that measure share: what they measure, processes, JSON files and tables."""
