@@ -23,6 +23,17 @@ def label_text(value: object) -> str | None:
     Raises:
         ValueError: The value has another type, or is not valid Unicode; the message names it.
     """
+    if not isinstance(value, str):
+        value = _to_python(value)
+        if value is None:
+            return None
+    if re.search("[\ud800-\udfff]", text := str(value).strip()):
+        raise ValueError("invalid Unicode")
+    return text
+
+
+def _to_python(value: object) -> str | int | float | None:
+    """Converts a value that is not a string to a type of Python; see `label_text`."""
     if getattr(value, "size", 1) != 1:
         raise ValueError("an array")
     if hasattr(value, "item"):  # a NumPy scalar; float32 keeps its shortest form, such as 0.1
@@ -33,11 +44,7 @@ def label_text(value: object) -> str | None:
         return None
     if not isinstance(value, str | int | float):  # a bool is an int
         raise ValueError(f"a {type(value).__name__}")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if re.search("[\ud800-\udfff]", text := str(value).strip()):
-        raise ValueError("invalid Unicode")
-    return text
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse_label_map(text: str) -> dict[str, str]:

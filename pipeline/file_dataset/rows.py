@@ -80,6 +80,8 @@ def _make_file_row(
     word = record.get(settings.split_column) if settings.split_column else split
     label = record.get(settings.label_column)
     row = make_row(file, line, text, label, word, (settings.label_column, settings.split_column))
+    if settings.split_column:
+        return row
     used = (*settings.text_columns, settings.label_column)
     unused = tuple(
         name
@@ -87,7 +89,7 @@ def _make_file_row(
         if name and name.lower() in SPLIT_COLUMNS and name not in used
         if isinstance(value, str) and value.strip().lower() in SPLIT_WORDS
     )
-    return row if settings.split_column else dataclasses.replace(row, split_columns=unused)
+    return dataclasses.replace(row, split_columns=unused) if unused else row
 
 
 def make_row(
@@ -97,7 +99,10 @@ def make_row(
 
     The `word` is that of the split. The `names` are the columns of label and split, for messages.
     """
-    label_place, split_place = [f" in {quote(name)}" for name in names] or ["", ""]
+
+    def place(number: int) -> str:
+        return f" in {quote(names[number])}" if names else ""
+
     if not isinstance(text, str | bytes):
         is_missing = text is None or str(text) in ("nan", "<NA>")  # as pandas writes them
         problem = "no text" if is_missing else f"no text but {quote(str(text))}"
@@ -105,7 +110,7 @@ def make_row(
     word = word.decode(errors="replace") if isinstance(word, bytes) else str(word)
     split = SPLIT_WORDS.get(word.strip().lower(), "")
     if not split:
-        problem = f"{quote(word)}{split_place} is not a split, such as train or test"
+        problem = f"{quote(word)}{place(1)} is not a split, such as train or test"
         return Row(file, line, problem=problem)
     try:
         if isinstance(text, bytes):
@@ -114,8 +119,8 @@ def make_row(
     except UnicodeDecodeError:
         return Row(file, line, problem="the text is not UTF-8")
     except ValueError as error:
-        return Row(file, line, problem=f"{error}{label_place} is not a label")
+        return Row(file, line, problem=f"{error}{place(0)} is not a label")
     if not name and split != "unsupervised":
-        return Row(file, line, problem=f"no label{label_place}")
+        return Row(file, line, problem=f"no label{place(0)}")
     text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return Row(file, line, text, name or None, split)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import logging
+import math
 import re
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -72,8 +73,9 @@ class Table:
         names = [name.strip() for name in next(rows, (0, []))[1]]
         for line, row in rows:
             record: Record = dict(zip(names, row, strict=False))
-            record.update(dict.fromkeys(names[len(row) :]))
-            if len(row) > len(names):
+            if len(row) < len(names):
+                record.update(dict.fromkeys(names[len(row) :]))
+            elif len(row) > len(names):
                 record[None] = row[len(names) :]
             yield line, record
 
@@ -152,8 +154,12 @@ def _best(tables: Sequence[Table], *, is_tab: bool) -> _Survey:
     """Chooses the delimiter and the quoting with the fewest ragged rows."""
     found: list[_Survey] = []
     for delimiter in dict.fromkeys(table.delimiter for table in tables):
-        quoted, *plain = (_survey(table) for table in tables if table.delimiter == delimiter)
-        found.append(_choose_quoting(quoted, plain[0], is_tab=is_tab) if plain else quoted)
+        first, *second = (table for table in tables if table.delimiter == delimiter)
+        found.append(_survey(first))
+        if second:
+            limit = math.inf if found[-1].open_quote else found[-1].ragged
+            plain = _survey(second[0], max_ragged=limit)
+            found[-1] = _choose_quoting(found[-1], plain, is_tab=is_tab)
         if not found[-1].ragged and not found[-1].open_quote:
             return found[-1]
     return min(found, key=lambda survey: (survey.open_quote > 0, survey.ragged))
@@ -172,8 +178,11 @@ def _choose_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey
     return quoted
 
 
-def _survey(table: Table) -> _Survey:
-    """Reads a table in one format, and returns its statistics."""
+def _survey(table: Table, max_ragged: float = math.inf) -> _Survey:
+    """Reads a table in one format, and returns its statistics.
+
+    Stops when more rows are ragged than `max_ragged`, and it is known that quotes enclose fields.
+    """
     survey, last_line = _Survey(table), table.skipped
     try:
         for line, row in table.rows():
@@ -185,6 +194,8 @@ def _survey(table: Table) -> _Survey:
             survey.ragged += len(row) != survey.width
             if not table.is_quoted and not survey.has_enclosed:
                 survey.has_enclosed = any(field.startswith('"') for field in row)
+            if survey.ragged > max_ragged and survey.has_enclosed:
+                break
     except csv.Error:
         survey.open_quote = last_line + 1
     return survey
