@@ -86,6 +86,12 @@ class NeuralScorer(keras.layers.Layer):
             dtype="float32",
         )
 
+    def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
+        """Creates all variables; an example shows the size of the encoder's vectors."""
+        self.embedding.build(token_ids_shape)
+        vectors, lengths = self._embed(tf.ones([1, 1], tf.int32))
+        self.logit.build(self.encoder(vectors, lengths).shape)
+
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes the logits <float32>[B, L] of token_ids <int32>[B, T]."""
         embedded, lengths = self._embed(self.crop(token_ids, training))

@@ -15,7 +15,6 @@ from model.pretrained.scorer import PretrainedScorer
 from model.seeds import derive_seed
 from pipeline.batches import batches_per_epoch
 from pipeline.errors import RunError
-from pipeline.vocabulary import OOV_ID
 from trainer.config import TrainConfig
 from trainer.runtime import devices
 
@@ -51,7 +50,7 @@ def build_model(
         branches=branches or devices.choose_branches(config.batch_size),
         dtype=dtype,
     )
-    model(tf.constant([[OOV_ID, OOV_ID]]))  # the first call creates the variables
+    model.build((None, None))
     return model
 
 
@@ -136,7 +135,9 @@ def _learning_rate(
 
 
 class PresummedAdam(keras.optimizers.Adam):
-    """Adam with gradients that are already summed over all replicas.
+    """Adam in one fused operation, with gradients that are already summed over all replicas.
+
+    Keras' own step has a dozen operations per weight, each of which reads and writes memory.
 
     Keras clips the gradients of each replica before it sums them. Here clipping must apply to the
     sum, so that several replicas take the same steps as one. The overridden method is not public,
@@ -147,6 +148,24 @@ class PresummedAdam(keras.optimizers.Adam):
         self, grads_and_vars: list[tuple[tf.Tensor, tf.Variable]]
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
         return grads_and_vars
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        """Updates a variable (Kingma & Ba, Adam, ICLR 2015)."""
+        number, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[number].value.handle,
+            v=self._velocities[number].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 def _check_no_second_sum() -> None:

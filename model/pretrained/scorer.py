@@ -52,7 +52,7 @@ class PretrainedScorer(keras.layers.Layer):
         self._max_length = min(max_length or positions, positions)
         room = self._max_length - 2  # for tokens between [CLS] and [SEP]
         self._head = 1 + {"head": room, "tail": 0, "ends": room // 2}[truncate]
-        self._pooling = pooling
+        self._pooling, self._hidden_size = pooling, architecture.hidden_size
         self.bert = Bert(architecture, seed=derive_seed(seed, "bert"), dtype=dtype)
         if train_layers >= 0:
             self.bert.freeze_except_last(train_layers)
@@ -66,6 +66,11 @@ class PretrainedScorer(keras.layers.Layer):
         )
         # Without layers to train, logistic regression fits the logits.
         self.logit.trainable = train_layers != 0
+
+    def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
+        """Creates all variables."""
+        self.bert.build(token_ids_shape)
+        self.logit.build((None, self._hidden_size))
 
     def call(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Computes the logits <float32>[B, L] of token_ids <int32>[B, T]."""
