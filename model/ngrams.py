@@ -62,6 +62,14 @@ class NgramScorer(keras.layers.Layer):
         """Finds the row of each distinct n-gram of each text; see `find_ngrams`."""
         return find_ngrams(token_ids, self.max_tokens, self._bits)
 
+    def hash_ngrams(self, token_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the row <int32>[B, T, max_tokens] of the n-grams that end at each token.
+
+        Padding, 0 in token_ids <int32>[B, T], has -1. `find_rows` returns the distinct ones.
+        """
+        hashes = tf.cast(_hash_ngrams(token_ids, self.max_tokens, self._bits), tf.int32)
+        return tf.where(token_ids[..., tf.newaxis] > 0, hashes, -1)
+
     def assign(
         self, rows: np.ndarray, scores: np.ndarray, scales: np.ndarray, bias: np.ndarray
     ) -> None:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from pipeline.datasets import disable_autotune
 from pipeline.examples import Examples
+from pipeline.reading import disable_autotune
 from pipeline.vocabulary import OOV_ID, PADDING_ID
 
 # Batches per pool of examples sorted by length. A larger pool has less padding, and mixes less.
 _POOL_BATCHES = 50
-_READ_AHEAD = 8  # batches; making one takes 1 ms
+_READ_AHEAD = 8  # batches
 _PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple of this, for tensor cores
 PADDING_LABEL = -2  # the label of a row without an example, which only fills up a shard
 
@@ -135,33 +135,34 @@ def _gather(
 ) -> tf.data.Dataset:
     """Returns a tf.data pipeline that reads and pads the local shards of each batch."""
     order = [_local_shards(batch, batch_size, shards, local) for batch in order]
-    positions = tf.RaggedTensor.from_row_lengths(
-        np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
-    )
-
-    specs = batch_spec(examples)
-
-    def gather(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        arrays = tf.numpy_function(
-            lambda chosen: _pad(examples, chosen), [batch], [spec.dtype for spec in specs]
+    with tf.device("CPU"):  # where tf.data runs
+        positions = tf.RaggedTensor.from_row_lengths(
+            np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
         )
-        return tuple(tf.ensure_shape(a, s.shape) for a, s in zip(arrays, specs, strict=True))
+        arrays = (examples.starts, examples.lengths, examples.labels, _offsets(examples))
+        starts, lengths, labels, offsets = map(tf.constant, arrays)
+
+    def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        is_example = batch >= 0
+        batch = tf.maximum(batch, 0)
+        batch_lengths = tf.where(is_example, tf.gather(lengths, batch), 0)
+        padded_length = tf.maximum(-(-tf.reduce_max(batch_lengths) // _PAD_MULTIPLE), 1)
+        columns = tf.range(padded_length * _PAD_MULTIPLE)
+        is_token = columns < batch_lengths[:, tf.newaxis]  # [B, T]
+        values = tf.gather(starts, batch)[:, tf.newaxis] + tf.cast(columns, tf.int64)
+        token_ids = examples.values.gather(tf.where(is_token, values, 0))
+        filler = tf.where(is_example[:, tf.newaxis] | (columns > 0), PADDING_ID, OOV_ID)
+        return (
+            tf.where(is_token, token_ids, filler),
+            _keep_rows(tf.gather(labels, batch), is_example, PADDING_LABEL),
+            _keep_rows(tf.gather(offsets, batch), is_example, 0),
+        )
 
     batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
     return disable_autotune(batches)
 
 
-def _pad(examples: Examples, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns padded token ids <int32>[B, T], labels and offsets; -1 positions come last."""
-    chosen = examples[positions[positions >= 0]]
-    longest = int(chosen.lengths.max(initial=1))
-    padded_length = longest + -longest % _PAD_MULTIPLE
-    token_ids = np.full([len(positions), padded_length], PADDING_ID, np.int32)
-    for row, length in enumerate(chosen.lengths):
-        token_ids[row, :length] = chosen.row(row)
-    token_ids[len(chosen) :, 0] = OOV_ID
-    shape = (len(positions) - len(chosen), *chosen.labels.shape[1:])
-    no_labels = np.full(shape, PADDING_LABEL, chosen.labels.dtype)
-    offsets = _offsets(chosen)
-    offsets = np.pad(offsets, [(0, len(positions) - len(chosen)), (0, 0)])
-    return token_ids, np.concatenate([chosen.labels, no_labels]), offsets
+def _keep_rows(values: tf.Tensor, is_kept: tf.Tensor, other: int) -> tf.Tensor:
+    """Replaces the values [B, ...] of the rows outside a mask <bool>[B]."""
+    is_kept = tf.reshape(is_kept, [-1] + [1] * (values.shape.rank - 1))
+    return tf.where(is_kept, values, tf.constant(other, values.dtype))

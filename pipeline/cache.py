@@ -1,10 +1,10 @@
-"""Caches the results of slow work on disk: parsed files, vocabularies, token ids.
+"""Caches the results of slow work on disk: parsed files, words, vocabularies, token ids.
 
 Layout of a cache folder, which may be any folder, even one with other files:
 
     CACHE_DIR/text-sentiment-cache/
         CACHEDIR.TAG                 makes backup programs skip the folder
-        texts-0123456789abcdef0123/  an entry
+        words-0123456789abcdef0123/  an entry
             entry.json               the key; the time of its last change is that of the last use
             …
         unfinished/                  entries that are being written or removed

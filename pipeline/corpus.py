@@ -6,53 +6,63 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline import vocabulary
 from pipeline.cache import Cache
-from pipeline.datasets import (
-    READ_BATCH,
-    NamedDataset,
-    disable_autotune,
-    hash_buckets,
-    in_validation,
-)
 from pipeline.errors import UserError
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.dataset import RowDataset
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES
 from pipeline.file_dataset.splitting import SplitSettings, take_from_train
-from pipeline.named_dataset.preparation import translate_read_errors
+from pipeline.reading import (
+    READ_BATCH,
+    disable_autotune,
+    hash_buckets,
+    in_validation,
+    translate_read_errors,
+)
 from pipeline.text.tokenizer import Standardization, Tokenizer
+from pipeline.text.words import WordNumbers, split_words
+
+if TYPE_CHECKING:  # TFDS is slow to import, and files do not need it
+    from pipeline.named_dataset.dataset import NamedDataset
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-Dataset = NamedDataset | RowDataset  # both are read by split; rows also know their counts
+Dataset: TypeAlias = (
+    "NamedDataset | RowDataset"  # both are read by split; rows also know their counts
+)
 
 _TRAIN = SPLIT_NAMES.index("train")
+_LARGE_BATCH = 2**16  # words, or texts as numbers of words
+# Numbers of words, and the number of words of each text.
+_ROWS = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
 _HASHES = 2**62  # different hashes of texts
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
 
-class _SourceTexts(NamedTuple):
-    """A source split."""
+class _SourceWords(NamedTuple):
+    """The standardized texts of a source split."""
 
-    examples: Examples  # standardized texts
+    examples: Examples  # numbers of words; see `WordNumbers`
+    words: bytes  # of these numbers, one per line
     sha256: str  # of all original texts and labels
     hashes: np.ndarray  # <uint64>[N], of the original texts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-    """The train, validation and test splits of a run, as standardized texts and as token ids.
+    """The train, validation and test splits of a run, as words and as token ids.
 
-    Three results are computed once and cached: standardized texts, vocabulary, token ids. A *source
+    Three results are computed once and cached: the words of standardized texts, the vocabulary, the
+    token ids. A *source
     split* is a split of the data set. A validation or test split that the data set lacks is taken
     from the source split `train`; see `take_from_train`. Examples without a label are dropped.
     """
@@ -72,13 +82,13 @@ class Corpus:
 
     def vocabulary(self) -> list[str]:
         """Returns the most frequent tokens of the train split, without the validation split."""
-        texts = self.texts("train")
 
         def make(folder: Path) -> None:
-            chunks = self._show_progress(texts.in_chunks(READ_BATCH), "counting tokens", len(texts))
-            tokens = vocabulary.most_frequent_tokens(
-                (chunk.texts() for chunk in chunks), vocab_size=self.vocab_size
-            )
+            words = self._standardized(self._source("train")).words.splitlines()
+            counts = np.zeros(len(words), np.int64)
+            for chunk in self.words("train").in_chunks(_LARGE_BATCH):
+                counts += np.bincount(chunk.read(), minlength=len(words))
+            tokens = vocabulary.most_frequent_tokens(words, counts, vocab_size=self.vocab_size)
             vocabulary.save(tokens, folder / "vocabulary.txt")
 
         fraction = self.split_settings.validation_fraction
@@ -92,10 +102,10 @@ class Corpus:
             read=lambda folder: vocabulary.load(folder / "vocabulary.txt"),
         )
 
-    def texts(self, split: str) -> Examples:
-        """Returns the standardized texts of `train`, `validation` or `test`."""
-        texts = self._standardized(self._source(split)).examples
-        return texts[self._mask(split, texts)]
+    def words(self, split: str) -> Examples:
+        """Returns `train`, `validation` or `test` as words; see `WordNumbers`."""
+        examples = self._standardized(self._source(split)).examples
+        return examples[self._mask(split, examples)]
 
     def examples(self, split: str, tokenizer: Tokenizer) -> Examples:
         """Returns `train`, `validation` or `test` as token ids.
@@ -152,7 +162,7 @@ class Corpus:
             return {split: self.dataset.class_counts(split) for split in splits}
         splits = ("train", *validation, *(self._missing & {"test"}))
         classes = len(self.dataset.label_names)
-        return {s: np.bincount(self.texts(s).labels, minlength=classes).tolist() for s in splits}
+        return {s: np.bincount(self.words(s).labels, minlength=classes).tolist() for s in splits}
 
     def log_findings(self) -> None:
         """Logs warnings about the user's data before training."""
@@ -213,7 +223,7 @@ class Corpus:
     @functools.cached_property
     def _split_numbers(self) -> np.ndarray:
         """Returns the split <uint8>[N], an index into SPLIT_NAMES, of the source split `train`."""
-        examples, _, hashes = self._standardized("train")
+        examples, _, _, hashes = self._standardized("train")
         numbers = np.full(len(examples), _TRAIN, np.uint8)
         take_from_train(self._missing, numbers, hashes, examples, self.split_settings)
         return numbers
@@ -229,9 +239,9 @@ class Corpus:
             return is_labelled
         return is_labelled & (self._split_numbers == SPLIT_NAMES.index(split))
 
-    def _standardized(self, source: str) -> _SourceTexts:
-        """Returns the standardized texts of a source split, and hashes of the originals."""
-        content, hashes = hashlib.sha256(), [np.empty(0, np.uint64)]
+    def _standardized(self, source: str) -> _SourceWords:
+        """Returns the words of a source split, and hashes of the original texts."""
+        content, hashes, words = hashlib.sha256(), [np.empty(0, np.uint64)], WordNumbers()
 
         def chunks() -> Iterator[Chunk]:
             batches = self.dataset.read(source).map(
@@ -239,43 +249,62 @@ class Corpus:
             )
             batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
             batches = self._show_progress(batches, "reading", self.dataset.size(source))
-            for original, original_lengths, standard, lengths, labels, buckets, numbers in batches:
-                content.update(original_lengths.astype("<i4").tobytes())
+            for (
+                joined,
+                sizes,
+                labels,
+                buckets,
+                text_hashes,
+                distinct,
+                positions,
+                lengths,
+            ) in batches:
+                content.update(sizes.astype("<i4").tobytes())
                 content.update(labels.astype("<i8").tobytes())
-                content.update(original)
-                hashes.append(numbers.astype(np.uint64) << np.uint64(2))
-                yield np.frombuffer(standard, np.uint8), lengths, labels, buckets
+                content.update(joined)
+                hashes.append(text_hashes.astype(np.uint64) << np.uint64(2))
+                yield words.number(distinct)[positions], lengths, labels, buckets
 
         def make(folder: Path) -> None:
             dataset = self.dataset
-            data_dir = dataset.builder.data_dir if isinstance(dataset, NamedDataset) else None
+            data_dir = None if isinstance(dataset, RowDataset) else dataset.builder.data_dir
             with translate_read_errors(dataset.name, data_dir):
                 write_examples(folder, chunks())
+            (folder / "words.txt").write_bytes(b"\n".join(words.words()))
             np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
-        def read(folder: Path) -> _SourceTexts:
+        def read(folder: Path) -> _SourceWords:
             sha256 = (folder / "sha256.txt").read_text(encoding="ascii")
-            return _SourceTexts(read_examples(folder), sha256, np.load(folder / "hashes.npy"))
+            words, hashes = (folder / "words.txt").read_bytes(), np.load(folder / "hashes.npy")
+            return _SourceWords(read_examples(folder), words, sha256, hashes)
 
-        return self.cache.get("texts", self._identity | {"split": source}, make=make, read=read)
+        return self.cache.get("words", self._identity | {"split": source}, make=make, read=read)
 
+    @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and that takes 0.4 s
     def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Standardizes a batch of texts; returns the elements that `_standardized` reads."""
-        standard = self.standardization(texts)
-        lengths = tf.strings.length(standard)  # bytes
-        original = tf.strings.reduce_join(texts), tf.strings.length(texts)
+        original = tf.strings.reduce_join(texts), tf.strings.length(texts)  # in bytes
         hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
-        return *original, tf.strings.reduce_join(standard), lengths, labels, *hashes
+        return *original, labels, *hashes, *split_words(self.standardization(texts))
 
     def _token_ids(self, source: str, tokenizer: Tokenizer) -> Examples:
         dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
 
         def chunks() -> Iterator[Chunk]:
-            texts = self._standardized(source).examples
-            parts = self._show_progress(texts.in_chunks(READ_BATCH), "tokenizing", len(texts))
+            examples, words, *_ = self._standardized(source)
+            ids_of_words = _look_up(tokenizer, words.splitlines())
+
+            @tf.function(input_signature=_ROWS, autograph=False)
+            def to_token_ids(numbers: tf.Tensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+                ids = tf.RaggedTensor.from_row_lengths(
+                    tf.gather(ids_of_words, numbers), tf.cast(lengths, tf.int64)
+                )
+                return tokenizer.complete(ids.merge_dims(1, 2))
+
+            parts = self._show_progress(examples.in_chunks(READ_BATCH), "tokenizing", len(examples))
             for part in parts:
-                token_ids = tokenizer.look_up(tf.constant(part.texts(), tf.string))
+                token_ids = to_token_ids(part.read().astype(np.int32), part.lengths)
                 values = token_ids.flat_values.numpy().astype(dtype)
                 yield values, token_ids.row_lengths().numpy(), part.labels, part.hash_buckets
 
@@ -291,3 +320,10 @@ class Corpus:
         return self.with_progress(
             chunks, description=description, total=total, chunk_size=READ_BATCH
         )
+
+
+def _look_up(tokenizer: Tokenizer, words: Sequence[bytes]) -> tf.RaggedTensor:
+    """Returns the token ids of words, ragged <int32>[W, (ids)]."""
+    starts = range(0, max(len(words), 1), _LARGE_BATCH)
+    parts = [tokenizer.look_up(tf.constant(words[s : s + _LARGE_BATCH], tf.string)) for s in starts]
+    return tf.concat(parts, axis=0)

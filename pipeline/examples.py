@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,47 +14,60 @@ import tensorflow as tf
 Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 _ARRAYS = {"lengths": np.int32, "labels": np.int32, "hash_buckets": np.uint16}
-_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+_UNSIGNED = {1: tf.uint8, 2: tf.uint16, 4: tf.uint32}
 
 
 class Values(Protocol):
-    """A one-dimensional array, on disk or in memory, that is read by slices."""
+    """A one-dimensional array that is read in parts."""
 
     def __getitem__(self, section: slice, /) -> np.ndarray:
         """Returns a section; `section` has a start and a stop."""
 
+    def gather(self, positions: tf.Tensor) -> tf.Tensor:
+        """Returns the values <int32>[...] at positions <int64>[...]; tf.data can run it."""
 
-class NumberFile:
-    """An array of unsigned numbers in a file. Each slice reads from the file.
 
-    np.memmap would be shorter, but its pages count as memory of the process once they are read. The
-    size of the file determines the bytes per number.
+class TensorValues:
+    """The values of a tensor <int>[M], which may be in a file."""
+
+    def __init__(self, tensor: tf.Tensor) -> None:
+        self._tensor = tensor
+
+    def __getitem__(self, section: slice, /) -> np.ndarray:
+        return np.asarray(memoryview(self._tensor))[section]
+
+    def gather(self, positions: tf.Tensor) -> tf.Tensor:
+        """Returns the values <int32>[...] at positions <int64>[...]."""
+        return tf.cast(tf.gather(self._tensor, positions), tf.int32)
+
+
+def open_values(path: Path, count: int) -> TensorValues:
+    """Opens a file of `count` unsigned numbers, which may be larger than the memory.
+
+    The operating system reads a part of the file when it is used, and may drop it again. The size
+    of the file determines the bytes per number.
 
     Raises:
         ValueError: The size of the file does not fit.
     """
-
-    def __init__(self, path: Path, count: int) -> None:
-        self._file = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
-        size = os.fstat(self._file).st_size
-        width = size // max(count, 1) or 1
-        if width not in _UNSIGNED or size != count * width:
-            raise ValueError(f"{path.name} has {size} bytes for {count} numbers")
-        self.dtype = np.dtype(_UNSIGNED[width])
-
-    def __getitem__(self, section: slice, /) -> np.ndarray:
-        width = self.dtype.itemsize
-        length = section.stop - section.start
-        data = os.pread(self._file, length * width, section.start * width)
-        return np.frombuffer(data, self.dtype)
+    size = path.stat().st_size
+    width = size // max(count, 1) or 1
+    if width not in _UNSIGNED or size != count * width:
+        raise ValueError(f"{path.name} has {size} bytes for {count} numbers")
+    dtype = _UNSIGNED[width]
+    if not count:  # an empty file cannot be mapped
+        return TensorValues(tf.zeros([0], dtype))
+    with tf.device("CPU"):
+        return TensorValues(
+            tf.raw_ops.ImmutableConst(dtype=dtype, shape=[count], memory_region_name=str(path))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled examples, either as bytes of text or as token ids."""
+    """Labelled examples: bytes of text, numbers of words, or token ids."""
 
-    values: Values  # the bytes or token ids of all examples, concatenated
+    values: Values  # of all examples, concatenated
     starts: np.ndarray  # <int64>[N], the position of the first value of each example
     lengths: np.ndarray  # <int32>[N], the number of values of each example
     # Class numbers <int32>[N], -1 for none; or soft labels <float32>[N, L] for model.labels.
@@ -81,6 +92,16 @@ class Examples:
         start = int(self.starts[position])
         return self.values[start : start + int(self.lengths[position])]
 
+    def read(self) -> np.ndarray:
+        """Reads the values of all examples, concatenated; consecutive examples in one piece."""
+        if not len(self):
+            return self.values[slice(0, 0)]
+        ends = self.starts + self.lengths
+        breaks = np.flatnonzero(self.starts[1:] != ends[:-1]) + 1
+        starts, ends = self.starts[[0, *breaks]], ends[[*(breaks - 1), -1]]
+        sections = map(slice, starts.tolist(), ends.tolist())
+        return np.concatenate([self.values[section] for section in sections])
+
     def in_chunks(self, size: int) -> Iterator[Examples]:
         """Yields the examples in chunks of at most `size`."""
         for start in range(0, len(self), size):
@@ -99,7 +120,10 @@ class Examples:
 
     def texts(self) -> list[bytes]:
         """Reads the texts, if the values are bytes."""
-        return [self.row(position).tobytes() for position in range(len(self))]
+        text, ends = self.read().tobytes(), np.cumsum(self.lengths, dtype=np.int64)
+        return [
+            text[s:e] for s, e in zip((ends - self.lengths).tolist(), ends.tolist(), strict=True)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,17 +139,28 @@ class _ConcatenatedValues:
             return self.first[section]
         return self.second[section.start - self.end : section.stop - self.end]
 
+    def gather(self, positions: tf.Tensor) -> tf.Tensor:
+        """Returns the values <int32>[...] at positions <int64>[...]."""
+        first = self.first.gather(tf.minimum(positions, self.end - 1))
+        second = self.second.gather(tf.maximum(positions - self.end, 0))
+        return tf.where(positions < self.end, first, second)
+
 
 def unlabelled_examples(token_ids: tf.RaggedTensor) -> Examples:
     """Returns examples with token ids <int32>[N, (T)], in memory; their labels, 0, are not used."""
     lengths = token_ids.row_lengths().numpy().astype(np.int32)
     return Examples(
-        token_ids.flat_values.numpy(),
+        _in_memory(token_ids.flat_values),
         _starts(lengths),
         lengths,
         labels=np.zeros(len(lengths), np.int32),
         hash_buckets=np.zeros(len(lengths), np.uint16),
     )
+
+
+def _in_memory(values: tf.Tensor) -> TensorValues:
+    with tf.device("CPU"):
+        return TensorValues(tf.identity(values))
 
 
 def write_examples(folder: Path, chunks: Iterable[Chunk]) -> None:
@@ -151,7 +186,7 @@ def read_examples(folder: Path) -> Examples:
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError("its arrays have different lengths")
     lengths = arrays["lengths"]
-    values = NumberFile(folder / "values.bin", int(lengths.sum(dtype=np.int64)))
+    values = open_values(folder / "values.bin", int(lengths.sum(dtype=np.int64)))
     return Examples(values, _starts(lengths), **arrays)
 
 

@@ -51,8 +51,8 @@ def shared(tmp_path_factory):
 @pytest.fixture(scope="session")
 def data_dir(shared):
     """A TFDS folder with a small imdb_offline, prepared by its builder from fewer texts."""
-    from pipeline.datasets import open_dataset
     from pipeline.imdb_offline import imdb_offline_dataset_builder as module
+    from pipeline.named_dataset.dataset import open_dataset
 
     def make(folder):
         by_length = sorted(module.read_reviews(), key=lambda example: len(example[0]))
@@ -67,7 +67,7 @@ def data_dir(shared):
 @pytest.fixture(scope="session")
 def train_examples(data_dir):
     """The (text <bytes>, label) pairs of its train split."""
-    from pipeline.datasets import open_dataset
+    from pipeline.named_dataset.dataset import open_dataset
 
     batches = open_dataset("imdb_offline", data_dir=str(data_dir), download=False).read("train")
     return list(batches.unbatch().as_numpy_iterator())

@@ -11,7 +11,6 @@ import numpy as np
 
 from pipeline.cache import Cache
 from pipeline.corpus import Corpus, Dataset
-from pipeline.datasets import open_dataset
 from pipeline.errors import UserError, quote, shorten
 from pipeline.examples import Examples
 from pipeline.file_dataset.dataset import RowDataset, RowSettings
@@ -60,6 +59,8 @@ def open_corpus(
     cache = _open_cache(config)
     splits = {split: getattr(config, f"{split}_split") for split in ("train", "validation", "test")}
     if data is None and not names_files(config.dataset):
+        from pipeline.named_dataset.dataset import open_dataset  # TFDS is slow to import
+
         dataset: Dataset = open_dataset(
             config.dataset,
             data_dir=config.data_dir or None,
@@ -168,7 +169,7 @@ def check_data(corpus: Corpus, config: TrainConfig) -> None:
     _check_classes(corpus, counts, config)
     _check_sizes(corpus, counts, config)
     _warn_of_rare_classes(corpus.dataset.label_names, counts["train"], config)
-    _check_texts(corpus.texts("train"), config)
+    _check_words(corpus.words("train"), config)
 
 
 def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainConfig) -> None:
@@ -245,9 +246,9 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
         )
 
 
-def _check_texts(texts: Examples, config: TrainConfig) -> None:
+def _check_words(words: Examples, config: TrainConfig) -> None:
     """Checks that the standardized training texts have tokens; warns if some have none."""
-    empty, total = int(np.count_nonzero(texts.lengths == 0)), len(texts)
+    empty, total = int(np.count_nonzero(words.lengths == 0)), len(words)
     if empty == total:
         dropped = ", or keep punctuation: --punctuation=keep" * (config.punctuation == "drop")
         raise UserError(

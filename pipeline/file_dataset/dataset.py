@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cache import Cache
-from pipeline.datasets import READ_BATCH
 from pipeline.errors import UserError
 from pipeline.file_dataset.checks import check_rows, log_findings
 from pipeline.file_dataset.parsed_rows import (
@@ -24,6 +23,7 @@ from pipeline.file_dataset.rows import Row, RowSettings
 from pipeline.file_dataset.sources import ArrayData, FileSource
 from pipeline.file_dataset.splitting import SplitSettings, make_splits
 from pipeline.labels import choose_labels
+from pipeline.reading import READ_BATCH
 
 
 class RowDataset:

@@ -13,11 +13,11 @@ from typing import TypedDict
 
 import numpy as np
 
-from pipeline.datasets import READ_BATCH, hash_buckets
 from pipeline.errors import UserError, quote
 from pipeline.examples import Chunk, Examples, read_examples, write_examples
 from pipeline.file_dataset.rows import Row
 from pipeline.labels import MAX_LABELS
+from pipeline.reading import READ_BATCH, hash_buckets
 
 SPLIT_NAMES = ("train", "validation", "test", "unsupervised")
 _SHOWN_ROWS = 5

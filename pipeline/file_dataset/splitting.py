@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from pipeline.datasets import HASH_BUCKETS
 from pipeline.examples import Examples
 from pipeline.file_dataset.parsed_rows import SPLIT_NAMES, ParsedRows
+from pipeline.reading import HASH_BUCKETS
 
 _TRAIN, _VALIDATION, _TEST, _UNSUPERVISED = range(len(SPLIT_NAMES))
 _DROPPED = len(SPLIT_NAMES)

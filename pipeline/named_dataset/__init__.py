@@ -1,4 +1,4 @@
 """A data set of TensorFlow Datasets (TFDS): its preparation, columns, labels and splits.
 
-`pipeline.datasets.open_dataset` combines them as a `NamedDataset`.
+`dataset.open_dataset` combines them as a `NamedDataset`.
 """

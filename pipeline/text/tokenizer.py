@@ -32,7 +32,7 @@ class Tokenizer(Protocol):
 
     @property
     def standardization(self) -> Standardization:
-        """Returns the first part of the tokenizer; the second is `look_up`."""
+        """Returns the first part; `look_up` and `complete` are the others."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -40,13 +40,19 @@ class Tokenizer(Protocol):
 
     @property
     def identity(self) -> list[object]:
-        """Returns a cache key: everything that `look_up` depends on, except text and code."""
+        """Returns a cache key: everything that token ids depend on, except text and code."""
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Returns the token ids of texts <string>[B], ragged <int32>[B, (T)], 1 ≤ T."""
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Returns the token ids of texts that are already standardized; see `__call__`."""
+        """Returns the ids of all tokens of standardized texts, ragged <int32>[B, (T)], 0 ≤ T.
+
+        The ids of a text are those of its words, concatenated, so words can be looked up alone.
+        """
+
+    def complete(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Turns the result of `look_up` for texts into that of `__call__`."""
 
     def words_of(self, text: bytes) -> tuple[list[str], np.ndarray]:
         """Returns the words of a text that remain after truncation, and the word of each token id.

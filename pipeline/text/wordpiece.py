@@ -89,19 +89,23 @@ class WordPiece:
         return [vocabulary, settings, self._length, self._truncate]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Standardizes and tokenizes texts <string>[B]; see `look_up`."""
-        return self.look_up(self.standardization(texts))
+        """Converts texts <string>[B] to token ids; see `complete`."""
+        return self.complete(self.look_up(self.standardization(texts)))
 
     def look_up(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Tokenizes texts that are already standardized.
+        """Returns the ids of the pieces of standardized texts or of single words <string>[B].
 
-        Args:
-            texts: <string>[B].
+        The result is ragged <int32>[B, (T)], 0 ≤ T.
+        """
+        return self._split_texts(texts).merge_dims(1, 2)
+
+    def complete(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Truncates the rows of ids from `look_up`, and adds [CLS] and [SEP].
 
         Returns:
             Ragged <int32>[B, (T)], 2 ≤ T ≤ sequence_length.
         """
-        pieces = self._truncated(self._split_texts(texts).merge_dims(1, 2))
+        pieces = self._truncated(token_ids)
         special = tf.ones([pieces.nrows(), 1], tf.int32)
         return tf.concat([self._start * special, pieces, self._end * special], axis=1)
 

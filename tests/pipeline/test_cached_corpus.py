@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline import cache, examples
 from pipeline.cache import Cache
-from pipeline.datasets import open_dataset
+from pipeline.named_dataset.dataset import open_dataset
 from trainer.data import make_tokenizer, open_corpus
 
 
@@ -75,9 +75,9 @@ def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
         assert [examples.row(i).tolist() for i in range(len(examples))] == expected
         assert (examples.labels == labels).all()
     assert {path.name.split("-")[0] for path in entries(tmp_path)} == {
-        "texts",
         "tokens",
         "vocabulary",
+        "words",
     }
 
 

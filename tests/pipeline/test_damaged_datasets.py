@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from pipeline.datasets import open_dataset
 from pipeline.errors import RunError
+from pipeline.named_dataset.dataset import open_dataset
 from trainer import run as runs
 
 # Data sets

@@ -10,9 +10,10 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from pipeline import DATASETS
-from pipeline.datasets import NamedDataset, hash_buckets, in_validation, open_dataset
 from pipeline.errors import RunError, UserError
 from pipeline.imdb_offline import imdb_offline_dataset_builder as imdb_offline
+from pipeline.named_dataset.dataset import NamedDataset, open_dataset
+from pipeline.reading import hash_buckets, in_validation
 from tests.small import DUPLICATES, EXAMPLES
 
 

@@ -54,7 +54,7 @@ def any_environment(request):
 @pytest.fixture(scope="module")
 def full_data_dir(tmp_path_factory):
     """A TFDS folder with the whole imdb_offline."""
-    from pipeline.datasets import open_dataset
+    from pipeline.named_dataset.dataset import open_dataset
 
     folder = tmp_path_factory.mktemp("full")
     open_dataset("imdb_offline", data_dir=str(folder), download=True)

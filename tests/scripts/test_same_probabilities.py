@@ -57,7 +57,7 @@ def serve(folder, texts):
 def test_evaluate_predict_and_the_export_agree_on_each_text(
     model, serve, request, run, tmp_path, small_config
 ):
-    from pipeline.datasets import open_dataset
+    from pipeline.named_dataset.dataset import open_dataset
 
     model_dir = request.getfixturevalue(model)
     dataset = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)

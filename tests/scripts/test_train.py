@@ -127,7 +127,8 @@ def test_the_test_split_is_not_read_before_training_has_ended(
 
 def test_the_vocabulary_comes_only_from_the_train_split(trained, small_config):
     """The reference counts the words of the training texts."""
-    from pipeline.datasets import hash_buckets, in_validation, open_dataset
+    from pipeline.named_dataset.dataset import open_dataset
+    from pipeline.reading import hash_buckets, in_validation
     from pipeline.text.standardization import standardize
 
     reviews = open_dataset("imdb_offline", data_dir=small_config.data_dir, download=False)

@@ -16,7 +16,8 @@ from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.evaluation.metrics import compute_metrics, errors_by_confidence, mean_loss
 from trainer.evaluation.scoring import Evaluator
 from trainer.objectives.logit_layer_fit import fit_logit_layer
-from trainer.objectives.ngram_fit import fit_scorer, ngram_logits
+from trainer.objectives.ngram_fit import fit_scorer
+from trainer.objectives.ngram_matrix import ngram_logits
 from trainer.runtime.replicas import Replicas
 
 _SHOWN_ERRORS = 10  # examples per epoch in TensorBoard

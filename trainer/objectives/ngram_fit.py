@@ -15,58 +15,70 @@ calibrate the fit, by a factor and a bias for each logit: the penalty favours fr
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent import futures
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from scipy import sparse
 
 from model.labels import count_logits
 from model.ngrams import NgramScorer
-from pipeline.batches import evaluation_batches, evaluation_order
+from pipeline.batches import evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.monitoring.progress import with_progress
+from trainer.objectives.ngram_matrix import ngram_logits, ngram_matrix
 
 # The candidates, and the best ones on IMDB; see docs/experiments.md.
-_SCALINGS = ((1, 0.1), (1, 0.3), (1, 1.0), (2, 0.1), (2, 0.3))  # smallest n, and c
+_SCALINGS = {1: (0.1, 0.3, 1.0), 2: (0.1, 0.3)}  # for each smallest n, the values of c
 _PENALTIES = (10.0, 100.0, 1000.0)  # C of scikit-learn; a larger C is a smaller penalty
 _MIDDLE_PENALTY = 100.0  # for the choice of the scaling
-_IMDB_SCALING, _IMDB_PENALTY = (2, 0.1), 1000.0
 _SELECTION_TEXTS = 5_000  # to choose settings on; more would take longer than the fit
 _SELECTION_LOGITS = 10  # with more, IMDB's settings are used, for the same reason
 
 _FOLDS, _FOLDS_OF_MANY, _SCALING_FOLDS = 5, 2, 3
 _MANY_TEXTS = 10_000  # texts need only 2 folds: half of them are nearly as good as all
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
-_TOLERANCE, _MAX_ITERATIONS = 0.01, 100  # of liblinear
+# Of liblinear. Fits of few texts are better with the smaller tolerance; with many texts, the larger
+# one takes a third of the time and changes the loss by 0.0001.
+_TOLERANCE, _TOLERANCE_OF_FEW, _FEW_TEXTS, _MAX_ITERATIONS = 1.0, 0.01, 2_000, 100
+
+_THREADS = 2  # one prepares a fit while the solver runs in the other
+_one_solver = threading.Lock()
 
 _MAX_NGRAMS = 50_000_000  # of all texts to fit; they need about 60 bytes each
-_BATCH = 1024  # examples; a larger batch needs more memory and is hardly faster
-_SIGNATURE = [tf.TensorSpec([None, None], tf.int32)]  # of token ids
-
-_Scaling = tuple[int, float]
-
 _log = logging.getLogger(__name__)
+
+
+class Settings(NamedTuple):
+    """What is chosen: the smallest n of n-grams, c, and C."""
+
+    min_count: int
+    idf_weight: float
+    penalty: float
+
+
+_IMDB_SETTINGS = Settings(2, 0.1, 1000.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class NgramFit:
-    """A fitted model of some columns of `NgramTexts.texts`."""
+    """A fitted model of the columns of `NgramTexts.texts`."""
 
-    columns: np.ndarray  # <int64>[M], of the n-grams that enough texts have
-    scores: np.ndarray  # <float64>[M, L]
-    scales: np.ndarray  # <float64>[M, L]
+    scores: np.ndarray  # <float64>[R, L]
+    scales: np.ndarray  # <float64>[R, L], 0 for n-grams that too few texts have
     bias: np.ndarray  # <float64>[L]
 
     def logits(self, texts: sparse.csr_matrix) -> np.ndarray:
         """Computes the logits <float64>[N, L] of texts [N, R]."""
-        found = texts[:, self.columns]
-        norms = np.sqrt(found @ self.scales**2)
-        return self.bias + found @ self.scores / np.where(norms > 0, norms, 1)
+        norms = np.sqrt(texts @ self.scales**2)
+        return self.bias + texts @ self.scores / np.where(norms > 0, norms, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +122,12 @@ def fit_scorer(
     of_total = f" of {len(training)}" if len(others) else ""
     _log.info("fitting n-grams to %d%s texts", len(chosen), of_total)
     order = evaluation_order(chosen.lengths)
-    texts, rows = _ngram_matrix(scorer, chosen)
+    texts, rows = ngram_matrix(scorer, chosen)
     labels = chosen.labels[order]
     weights = np.ones(len(labels)) if class_weights is None else class_weights[labels]
     fit, cross_fitted = fit_ngrams(NgramTexts(texts, labels, scorer.class_count, weights))
-    scorer.assign(rows[fit.columns], fit.scores, fit.scales, fit.bias)
+    used = np.flatnonzero(fit.scales.any(axis=1))
+    scorer.assign(rows[used], fit.scores[used], fit.scales[used], fit.bias)
     logits = np.empty([len(training), cross_fitted.shape[1]], np.float32)
     logits[np.flatnonzero(is_chosen)[order]] = cross_fitted
     logits[~is_chosen] = ngram_logits(scorer, others)  # not fitted to them: also out-of-sample
@@ -130,52 +143,6 @@ def _choose_texts(lengths: np.ndarray, max_tokens: int) -> np.ndarray:
     return is_chosen
 
 
-def _ngram_matrix(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Returns the n-grams <float64>[N, R] of examples in `evaluation_order`, and their rows [R].
-
-    Column r of the matrix is row rows[r] of the scorer's table.
-    """
-    find_rows = tf.function(scorer.find_rows, input_signature=_SIGNATURE)
-    found, lengths = [], [np.zeros(1, np.int64)]
-    for token_ids in _batches(examples, "finding n-grams"):
-        numbers, rows = find_rows(token_ids)
-        found.append(rows.numpy())
-        lengths.append(np.bincount(numbers.numpy(), minlength=len(token_ids)))
-    all_rows = np.concatenate(found)
-    used = np.flatnonzero(np.bincount(all_rows, minlength=scorer.row_count))
-    columns = np.zeros(scorer.row_count, np.int32)
-    columns[used] = np.arange(len(used))
-    starts = np.cumsum(np.concatenate(lengths))
-    values = np.ones(len(all_rows))
-    texts = sparse.csr_matrix((values, columns[all_rows], starts), (len(examples), len(used)))
-    texts.sort_indices()  # otherwise scikit-learn sorts them for each fit
-    return texts, used
-
-
-def ngram_logits(scorer: NgramScorer, examples: Examples) -> np.ndarray:
-    """Computes the logits <float32>[N, L] of examples, in their order.
-
-    Raises:
-        Interrupted: A signal arrived.
-    """
-    score = tf.function(scorer.call, input_signature=_SIGNATURE)
-    by_length = [score(token_ids).numpy() for token_ids in _batches(examples, "scoring n-grams")]
-    logits = np.empty([len(examples), *scorer.bias.shape], np.float32)
-    logits[evaluation_order(examples.lengths)] = np.concatenate([logits[:0], *by_length])
-    return logits
-
-
-def _batches(examples: Examples, description: str) -> Iterator[tf.Tensor]:
-    """Yields the token ids <int32>[B, T] of examples in `evaluation_order`."""
-    for token_ids, *_ in with_progress(
-        evaluation_batches(examples, batch_size=_BATCH),
-        description=description,
-        total=len(examples),
-        chunk_size=_BATCH,
-    ):
-        yield token_ids
-
-
 def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
     """Fits a logistic regression for each logit: one class against all others.
 
@@ -187,47 +154,54 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
     with warnings.catch_warnings():
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        scaling, penalty, logits = _choose(data)
-        if logits is None:
-            folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
-            (logits,) = _cross_fit(data, folds, scaling, [penalty])
-        (fit,) = _fit(data, scaling, [penalty])
+        settings, logits = _choose(data)
+        with futures.ThreadPoolExecutor(1) as thread:
+            all_texts = thread.submit(_fit, data, [settings])
+            if logits is None:
+                folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
+                common, _ = _drop_rare(data, settings.min_count)
+                (logits,) = _cross_fit(common, folds, [settings])
+            (fit,) = all_texts.result()
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
     scores, bias = factor * fit.scores, factor * fit.bias + added
     calibrated = factor * logits + added
     return dataclasses.replace(fit, scores=scores, bias=bias), calibrated.astype(np.float32)
 
 
-def _choose(data: NgramTexts) -> tuple[_Scaling, float, np.ndarray | None]:
+def _choose(data: NgramTexts) -> tuple[Settings, np.ndarray | None]:
     """Chooses the scaling, then the penalty, whose cross-fitted logits have the lowest loss.
 
     Returns:
-        The scaling, the penalty, and these logits <float64>[N, L]; None if they are those of a part
-        of the texts.
+        The settings, and these logits <float64>[N, L]; None if they are those of a part of the
+        texts.
     """
     if count_logits(data.class_count) > _SELECTION_LOGITS:
-        return _IMDB_SCALING, _IMDB_PENALTY, None
+        return _IMDB_SETTINGS, None
     part = data
     if len(data) > _SELECTION_TEXTS:
-        part = data[np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]]
-
-    def cross_fit(
-        folds: int, scaling: _Scaling, penalties: Sequence[float]
-    ) -> list[tuple[float, float, np.ndarray]]:
-        """Returns the loss, the penalty and the logits for each penalty."""
-        all_logits = _cross_fit(part, assign_folds(part, folds), scaling, penalties)
-        losses = [fit_factor_and_bias(z, part.labels, part.weights).loss for z in all_logits]
-        return list(zip(losses, penalties, all_logits, strict=True))
-
-    scaling = min(
-        _SCALINGS, key=lambda scaling: cross_fit(_SCALING_FOLDS, scaling, [_MIDDLE_PENALTY])[0][0]
-    )
-    loss, penalty, logits = min(cross_fit(_FOLDS, scaling, _PENALTIES), key=lambda fit: fit[0])
+        chosen = np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]
+        part, _ = _drop_rare(data[chosen], 1)
+    folds = assign_folds(part, _SCALING_FOLDS)
+    found: list[tuple[float, Settings]] = []
+    for min_count, weights in _SCALINGS.items():
+        candidates = [Settings(min_count, weight, _MIDDLE_PENALTY) for weight in weights]
+        all_logits = _cross_fit(part, folds, candidates)
+        found += zip((_loss(part, z) for z in all_logits), candidates, strict=True)
+    _, scaling = min(found)
+    candidates = [scaling._replace(penalty=penalty) for penalty in _PENALTIES]
+    all_logits = _cross_fit(part, assign_folds(part, _FOLDS), candidates)
+    losses = [_loss(part, z) for z in all_logits]
+    best = int(np.argmin(losses))
     _log.info(
         "chosen by cross-fitting: n-grams in at least %d texts, idf weight %g, C %g (loss %.4f)",
-        *(*scaling, penalty, loss),
+        *(*candidates[best], losses[best]),
     )
-    return scaling, penalty, logits if part is data else None
+    return candidates[best], all_logits[best] if part is data else None
+
+
+def _loss(data: NgramTexts, logits: np.ndarray) -> float:
+    """Returns the loss of logits <float64>[N, L] after calibration."""
+    return fit_factor_and_bias(logits, data.labels, data.weights).loss
 
 
 def assign_folds(data: NgramTexts, count: int) -> np.ndarray:
@@ -245,59 +219,81 @@ def assign_folds(data: NgramTexts, count: int) -> np.ndarray:
     return folds[first][copies]
 
 
-def _cross_fit(
-    data: NgramTexts, folds: np.ndarray, scaling: _Scaling, penalties: Sequence[float]
-) -> np.ndarray:
-    """Computes the cross-fitted logits <float64>[P, N, L] of P penalties."""
-    logits = np.zeros([len(penalties), len(data), count_logits(data.class_count)])
+def _cross_fit(data: NgramTexts, folds: np.ndarray, candidates: Sequence[Settings]) -> np.ndarray:
+    """Computes the cross-fitted logits <float64>[S, N, L] of S candidates; see `_fit`."""
+    logits = np.zeros([len(candidates), len(data), count_logits(data.class_count)])
     count = int(folds.max()) + 1
-    for fold in with_progress(
-        range(count),
-        description="cross-fitting n-grams",
-        total=len(data),
-        chunk_size=math.ceil(len(data) / count),
-    ):
+
+    def fit_others(fold: int) -> None:
         is_held_out = folds == fold
-        for number, fit in enumerate(_fit(data[~is_held_out], scaling, penalties)):
+        for number, fit in enumerate(_fit(data[~is_held_out], candidates)):
             logits[number, is_held_out] = fit.logits(data.texts[is_held_out])
+
+    with futures.ThreadPoolExecutor(_THREADS) as threads:
+        for _ in with_progress(
+            threads.map(fit_others, range(count)),
+            description="cross-fitting n-grams",
+            total=len(data),
+            chunk_size=math.ceil(len(data) / count),
+        ):
+            pass
     return logits
 
 
-def _fit(data: NgramTexts, scaling: _Scaling, penalties: Sequence[float]) -> list[NgramFit]:
-    """Fits a model for each penalty."""
-    min_count, idf_weight = scaling
-    counts = np.bincount(data.texts.indices, minlength=data.texts.shape[1])
-    columns = np.flatnonzero(counts >= min_count)
-    found, idf = data.texts[:, columns], 1 + np.log((1 + len(data)) / (1 + counts[columns]))
-    numbers = [1] if data.class_count == 2 else range(data.class_count)
-    shape = (len(penalties), len(columns), len(numbers))
-    scores, scales, bias = np.zeros(shape), np.zeros(shape[1:]), np.zeros([shape[0], shape[2]])
-    for j, number in enumerate(numbers):
-        is_class = data.labels == number
-        ratios = _log_ratios(counts[columns], _count(found[is_class]))
-        scales[:, j] = np.hypot(ratios, idf_weight * idf)
-        scaled = _normalize(found, scales[:, j])
-        for p, penalty in enumerate(penalties):
-            weights, bias[p, j] = _fit_logit(scaled, is_class, data.weights, penalty)
-            scores[p, :, j] = weights * scales[:, j]
-    return [NgramFit(columns, scores[p], scales, bias[p]) for p in range(len(penalties))]
+def _fit(data: NgramTexts, candidates: Sequence[Settings]) -> list[NgramFit]:
+    """Fits a model for each candidate; all have the same `min_count`."""
+    common, is_common = _drop_rare(data, candidates[0].min_count)
+    numbers = np.arange(data.class_count)[1 if data.class_count == 2 else 0 :]
+    is_in_class = data.labels[:, np.newaxis] == numbers
+    counts, class_counts = _count(common.texts), common.texts.T @ is_in_class.astype(float)
+    idf = 1 + np.log((1 + len(data)) / (1 + counts))
+    shape = (len(candidates), len(is_common), len(numbers))
+    scores, scales, bias = np.zeros(shape), np.zeros(shape), np.zeros([shape[0], shape[2]])
+    for j, is_class in enumerate(is_in_class.T):
+        ratios = _log_ratios(counts, class_counts[:, j])
+        for weight, same_scale in itertools.groupby(
+            enumerate(candidates), lambda item: item[1].idf_weight
+        ):
+            class_scales = np.hypot(ratios, weight * idf)
+            scaled = _normalize(common.texts, class_scales)
+            for i, settings in same_scale:
+                weights, bias[i, j] = _fit_logit(scaled, is_class, data.weights, settings.penalty)
+                scores[i, is_common, j] = weights * class_scales
+                scales[i, is_common, j] = class_scales
+    return [NgramFit(*arrays) for arrays in zip(scores, scales, bias, strict=True)]
+
+
+def _drop_rare(data: NgramTexts, min_count: int) -> tuple[NgramTexts, np.ndarray]:
+    """Removes the columns of n-grams that fewer than `min_count` texts have.
+
+    Returns:
+        The data, and a mask <bool>[R] of the columns that are left.
+    """
+    texts, is_common = data.texts, _count(data.texts) >= min_count
+    lengths = texts @ is_common.astype(float)
+    starts = np.concatenate([[0], np.cumsum(lengths).astype(texts.indptr.dtype)])
+    columns = np.cumsum(is_common, dtype=np.int32) - 1
+    indices = columns[texts.indices[is_common[texts.indices]]]
+    shape = (len(data), int(is_common.sum()))
+    texts = _sorted_matrix((np.ones(len(indices)), indices, starts), shape)
+    return dataclasses.replace(data, texts=texts), is_common
 
 
 def _count(texts: sparse.csr_matrix) -> np.ndarray:
-    """Returns the number of texts <int64>[M] that have each n-gram."""
-    return np.bincount(texts.indices, minlength=texts.shape[1])
+    """Returns the number of texts <float64>[R] that have each n-gram."""
+    return texts.T @ np.ones(texts.shape[0])
 
 
 def _log_ratios(counts: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
-    """Returns log(p(n-gram | class) / p(n-gram | all other classes)), smoothed, <float64>[M].
+    """Returns log(p(n-gram | class) / p(n-gram | all other classes)), smoothed, <float64>[R].
 
     The probabilities are shares of all n-grams. The smoothing is divided in proportion to the sizes
     of the classes. The ratio of an n-gram that is equally frequent in both is then 0, even if it is
     rare and the classes differ in size; equal smoothing would shift it towards the smaller class.
 
     Args:
-        counts: <int64>[M], texts that have an n-gram.
-        class_counts: <int64>[M], texts of the class that have it.
+        counts: <float64>[R], texts that have an n-gram.
+        class_counts: <float64>[R], texts of the class that have it.
     """
     share = class_counts.sum() / counts.sum() if counts.sum() else 0.0
     if share in (0.0, 1.0):  # there is nothing to compare
@@ -310,10 +306,18 @@ def _log_ratios(counts: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
 def _normalize(texts: sparse.csr_matrix, scales: np.ndarray) -> sparse.csr_matrix:
     """Multiplies columns by their scales, and divides rows by their norms."""
     norms = np.sqrt(texts @ scales**2)
-    values = scales[texts.indices] / np.repeat(np.where(norms > 0, norms, 1), np.diff(texts.indptr))
-    scaled = sparse.csr_matrix((values, texts.indices, texts.indptr), texts.shape)
-    scaled.has_sorted_indices = True
-    return scaled
+    factors = 1 / np.where(norms > 0, norms, 1)
+    values = scales[texts.indices] * np.repeat(factors, np.diff(texts.indptr))
+    return _sorted_matrix((values, texts.indices, texts.indptr), texts.shape)
+
+
+def _sorted_matrix(
+    values: tuple[np.ndarray, np.ndarray, np.ndarray], shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """Returns a matrix of data, indices and starts whose indices are sorted in each row."""
+    texts = sparse.csr_matrix(values, shape)
+    texts.has_sorted_indices = True  # otherwise scikit-learn sorts them for each fit
+    return texts
 
 
 def _fit_logit(
@@ -327,14 +331,16 @@ def _fit_logit(
     if not inside or not outside or not texts.shape[1]:
         return np.zeros(texts.shape[1]), math.log((inside + 0.5) / (outside + 0.5))
     # liblinear's dual coordinate descent (Yu, Huang & Lin, Machine Learning 85, 2011) needs a
-    # tenth of the time of L-BFGS. Its random generator is global, so concurrent fits would not be
-    # reproducible.
+    # tenth of the time of L-BFGS. Its random generator is global, so two solvers at the same time
+    # would not be reproducible.
     model = LogisticRegression(
         C=penalty,
         solver="liblinear",
         dual=True,
-        tol=_TOLERANCE,
+        tol=_TOLERANCE_OF_FEW if len(is_class) <= _FEW_TEXTS else _TOLERANCE,
         max_iter=_MAX_ITERATIONS,
         random_state=0,
-    ).fit(texts, is_class, sample_weight=weights)
+    )
+    with _one_solver:
+        model.fit(texts, is_class, sample_weight=weights)
     return model.coef_[0], float(model.intercept_[0])

@@ -152,7 +152,7 @@ def test_open_corpus_opens_data_with_the_settings_of_a_run(tmp_path):
     corpus = open_corpus(config, data=data)
     assert corpus.dataset.label_names == ("bad", "good")
     assert corpus.dataset.size("test") > 70
-    assert len(corpus.texts("train")) == corpus.dataset.size("train")
+    assert len(corpus.words("train")) == corpus.dataset.size("train")
     assert set(corpus.fingerprints(["train"])) == {"arrays"}
     assert open_corpus(config_bad, data=data).dataset.label_names == ("fine", "bad")
 

@@ -243,7 +243,7 @@ def test_a_read_error_in_files_never_advises_to_remove_them(tmp_path, monkeypatc
     corpus = open_corpus(TrainConfig(dataset=str(write_csv(tmp_path / "a.csv")), cache_dir=""))
     monkeypatch.setattr(RowDataset, "read", fail)
     with pytest.raises(RunError, match=r"a\.csv cannot be read") as raised:
-        corpus.texts("train")
+        corpus.words("train")
     assert "rm -r" not in str(raised.value)
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets import hash_buckets
 from pipeline.examples import Examples
 from pipeline.file_dataset.parsed_rows import ParsedRows
 from pipeline.file_dataset.splitting import SplitSettings, make_splits
+from pipeline.reading import hash_buckets
 
 TRAIN, VALIDATION, TEST, UNSUPERVISED = range(4)
 

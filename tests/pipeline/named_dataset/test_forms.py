@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pipeline.datasets import open_dataset
 from pipeline.errors import UserError
+from pipeline.named_dataset.dataset import open_dataset
 from trainer.config import TrainConfig
 from trainer.data import check_data, make_corpus, make_tokenizer
 
@@ -81,7 +81,7 @@ def test_a_label_that_train_does_not_have_is_dropped_and_counted(open_form, proj
     tokenizer = make_tokenizer(corpus.vocabulary(), SETTINGS)
     assert len(corpus.examples("test", tokenizer)) == 2
     assert "dropped 2 of 4 examples of the test split" in project_log.text
-    (position,) = np.flatnonzero(corpus.texts("test").labels == 1)
+    (position,) = np.flatnonzero(corpus.words("test").labels == 1)
     assert corpus.original_texts("test", np.array([position])) == [b"other 2"]
 
 
@@ -195,7 +195,8 @@ def test_an_unusable_split_is_a_user_error(open_form, splits, requested, message
 
 
 def texts_of(corpus, split):
-    return {text.decode() for text in corpus.texts(split).texts()}
+    positions = np.arange(len(corpus.words(split)))
+    return {text.decode() for text in corpus.original_texts(split, positions)}
 
 
 @pytest.mark.parametrize("classes", [2, 20])

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow_datasets as tfds
 
-from pipeline.datasets import open_dataset
 from pipeline.errors import RunError, UserError
+from pipeline.named_dataset.dataset import open_dataset
 from trainer.config import TrainConfig
 from trainer.data import make_tokenizer, open_corpus
 

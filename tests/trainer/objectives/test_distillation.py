@@ -7,14 +7,15 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit
 
-from pipeline.datasets import READ_BATCH, NamedDataset, in_validation
 from pipeline.errors import RunError, UserError
+from pipeline.named_dataset.dataset import NamedDataset
+from pipeline.reading import READ_BATCH, in_validation
 from tests.helpers import all_equal, state_arrays, stop_in_epoch
 from trainer import run as runs
 from trainer.artifacts.trained_run import load
 from trainer.data import make_corpus, open_corpus
 from trainer.objectives.distillation import check_teacher
-from trainer.objectives.ngram_fit import ngram_logits
+from trainer.objectives.ngram_matrix import ngram_logits
 from trainer.preparation import prepare_run
 
 pytestmark = pytest.mark.usefixtures("small_ngram_tables")

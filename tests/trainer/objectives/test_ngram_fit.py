@@ -15,7 +15,15 @@ from tests.helpers import random_token_ids
 from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.evaluation.metrics import compute_metrics
 from trainer.objectives import ngram_fit
-from trainer.objectives.ngram_fit import NgramTexts, assign_folds, fit_ngrams, fit_scorer
+from trainer.objectives import ngram_matrix as ngram_matrix_module
+from trainer.objectives.ngram_fit import (
+    NgramTexts,
+    Settings,
+    assign_folds,
+    fit_ngrams,
+    fit_scorer,
+)
+from trainer.objectives.ngram_matrix import ngram_logits, ngram_matrix
 
 pytestmark = pytest.mark.usefixtures("small_ngram_tables")
 
@@ -58,16 +66,16 @@ def test_without_a_signal_the_probabilities_are_the_shares_of_the_classes(share)
 
 def test_scores_are_those_of_logistic_regression_on_normalized_scales():
     data = make_texts([100, 140])
-    (fit,) = ngram_fit._fit(data, (2, 0.3), [10.0])
+    (fit,) = ngram_fit._fit(data, [Settings(2, 0.3, 10.0)])
     counts = np.asarray(data.texts.sum(axis=0)).ravel()
     positive = np.asarray(data.texts[data.labels == 1].sum(axis=0)).ravel()
     share = positive.sum() / counts.sum()
     posteriors = (positive + 2 * share) / (counts + 2)  # shrunk towards the share
     ratios = logit(posteriors) - logit(share)
     idf = 1 + np.log(241 / (1 + counts))
-    scales = np.hypot(ratios, 0.3 * idf)[fit.columns]
+    scales = np.where(counts >= 2, np.hypot(ratios, 0.3 * idf), 0)
     np.testing.assert_allclose(fit.scales[:, 0], scales)
-    values = data.texts.toarray()[:, fit.columns] * scales
+    values = data.texts.toarray() * scales
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     reference = LogisticRegression(C=10, solver="liblinear", tol=1e-6).fit(values, data.labels)
     expected = reference.decision_function(values)
@@ -95,12 +103,11 @@ def test_rare_ngrams_are_left_out():
     present[:, :3] = 0
     present[0, 0] = present[0, 1] = present[1, 1] = 1
     rare = dataclasses.replace(data, texts=present.tocsr())
-    (both,) = ngram_fit._fit(rare, (1, 0.1), [10.0])
-    (common,) = ngram_fit._fit(rare, (2, 0.1), [10.0])
-    assert {0, 1} < set(both.columns.tolist())
-    assert 2 not in both.columns
-    assert 1 in common.columns
-    assert 0 not in common.columns
+    (both,) = ngram_fit._fit(rare, [Settings(1, 0.1, 10.0)])
+    (common,) = ngram_fit._fit(rare, [Settings(2, 0.1, 10.0)])
+    for values in ("scales", "scores"):
+        assert (getattr(both, values)[:3, 0] != 0).tolist() == [True, True, False]
+        assert (getattr(common, values)[:3, 0] != 0).tolist() == [False, True, False]
 
 
 def test_folds_have_equal_shares_of_every_class_and_do_not_divide_copies():
@@ -117,10 +124,10 @@ def test_folds_have_equal_shares_of_every_class_and_do_not_divide_copies():
 def test_cross_fitted_logits_do_not_depend_on_their_own_labels():
     data = make_texts([60, 60])
     folds = assign_folds(data, 5)
-    (logits,) = ngram_fit._cross_fit(data, folds, (1, 0.1), [10.0])
+    (logits,) = ngram_fit._cross_fit(data, folds, [Settings(1, 0.1, 10.0)])
     flipped = np.where(folds == 2, 1 - data.labels, data.labels)
     (changed,) = ngram_fit._cross_fit(
-        dataclasses.replace(data, labels=flipped), folds, (1, 0.1), [10.0]
+        dataclasses.replace(data, labels=flipped), folds, [Settings(1, 0.1, 10.0)]
     )
     np.testing.assert_array_equal(logits[folds == 2], changed[folds == 2])
     assert (logits[folds != 2] != changed[folds != 2]).all()
@@ -155,7 +162,7 @@ def test_a_fit_has_the_same_bits_each_time():
     data = make_texts([200, 100])
     (fit, logits), (again, logits_again) = fit_ngrams(data), fit_ngrams(data)
     np.testing.assert_array_equal(logits, logits_again)
-    for name in ("columns", "scores", "scales", "bias"):
+    for name in ("scores", "scales", "bias"):
         np.testing.assert_array_equal(getattr(fit, name), getattr(again, name))
 
 
@@ -166,9 +173,10 @@ def test_many_texts_are_cross_fitted_with_two_folds_and_chosen_on_some(monkeypat
     fit = ngram_fit._fit
     monkeypatch.setattr(ngram_fit, "_fit", lambda data, *a: seen.append(len(data)) or fit(data, *a))
     fit_ngrams(make_texts([150, 150]))
-    assert seen[-3:] == [150, 150, 300]
+    assert sorted(seen[-3:]) == [150, 150, 300]
     assert seen[-8:-3] == [40] * 5
     assert {33, 34} == set(seen[:-8])
+    assert len(seen) == 2 * 3 + 5 + 3  # two smallest n
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -202,17 +210,33 @@ def test_data_larger_than_memory_is_fitted_in_part(monkeypatch):
     is_chosen = ngram_fit._choose_texts(examples.lengths, 2)
     assert 10 < is_chosen.sum() < 30
     counted = []
-    count = ngram_fit._ngram_matrix
+    count = ngram_fit.ngram_matrix
     monkeypatch.setattr(
-        ngram_fit, "_ngram_matrix", lambda s, e: counted.append(len(e)) or count(s, e)
+        ngram_fit, "ngram_matrix", lambda s, e: counted.append(len(e)) or count(s, e)
     )
     scorer = NgramScorer(2, 2)
     scorer.build((None, None))
     logits = fit_scorer(scorer, examples)
     assert counted == [is_chosen.sum()]
-    own = ngram_fit.ngram_logits(scorer, examples)
+    own = ngram_logits(scorer, examples)
     np.testing.assert_array_equal(logits[~is_chosen], own[~is_chosen])
     assert (logits[is_chosen] != own[is_chosen]).all()
+
+
+def test_the_matrix_has_the_distinct_ngrams_of_each_text_and_frequent_ones_first(monkeypatch):
+    token_ids = random_token_ids(40, 30)
+    monkeypatch.setattr(ngram_matrix_module, "_BATCH", 16)
+    scorer = NgramScorer(3, 2)
+    texts, rows = ngram_matrix(scorer, unlabelled_examples(token_ids))
+    order = np.argsort(token_ids.row_lengths().numpy(), kind="stable")
+    for text, position in zip(texts, order, strict=True):
+        _, expected = scorer.find_rows(token_ids[position : position + 1].to_tensor())
+        assert sorted(rows[text.indices]) == sorted(expected.numpy())
+        assert (np.diff(text.indices) > 0).all()  # sorted, and none twice
+        assert (text.data == 1).all()
+    counts = np.asarray(texts.sum(axis=0)).ravel()
+    assert (np.diff(counts) <= 0).all()
+    assert counts[0] > counts[-1] > 0
 
 
 @pytest.mark.parametrize("logit_count", [1, 3])

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets (TFDS)."""
+"""A data set of TensorFlow Datasets (TFDS), which is opened by its name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import tensorflow_datasets as tfds
 from pipeline import DATASETS
 from pipeline.labels import MAX_LABELS, choose_labels
 from pipeline.named_dataset.columns import find_columns, has_names, label_strings
-from pipeline.named_dataset.preparation import open_builder, translate_read_errors
+from pipeline.named_dataset.preparation import open_builder
 from pipeline.named_dataset.splits import find_splits, positions_of
-
-READ_BATCH = 1024  # texts per batch, a few MB
-HASH_BUCKETS = 10_000  # validation_fraction is rounded to a multiple of 1 / HASH_BUCKETS
+from pipeline.reading import READ_BATCH, disable_autotune, translate_read_errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,34 +114,6 @@ def _read_features(
     decoders = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
     dataset = builder.as_dataset(split=source, decoders=decoders, shuffle_files=False)
     return dataset.batch(READ_BATCH)
-
-
-def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Disables tf.data's autotuning, so that an iterator closes without delay.
-
-    With autotuning, an iterator closes only when the tuning thread wakes up. That thread doubles
-    its pauses: after an epoch of 30 seconds, closing would take up to 15 seconds.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def hash_buckets(texts: tf.Tensor) -> tf.Tensor:
-    """Hashes each of texts <string>[N] to a number <int64>[N] below HASH_BUCKETS."""
-    return tf.strings.to_hash_bucket_fast(texts, HASH_BUCKETS)
-
-
-def in_validation(buckets: np.ndarray, *, validation_fraction: float) -> np.ndarray:
-    """Returns a mask <bool>[N] of the train examples that belong to the validation split.
-
-    The choice depends only on the hash of the text. It needs no list of examples, is the same in
-    every run, and puts all copies of a text in one split. The hash has no salt, so that the
-    published results keep their validation split of imdb_reviews. Test splits
-    (`pipeline.file_dataset.splitting`) use another hash. The `buckets` <int64>[N] are those of
-    `hash_buckets`.
-    """
-    return buckets < round(validation_fraction * HASH_BUCKETS)
 
 
 def open_dataset(
