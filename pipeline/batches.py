@@ -146,8 +146,8 @@ def _gather(
         is_example = batch >= 0
         batch = tf.maximum(batch, 0)
         batch_lengths = tf.where(is_example, tf.gather(lengths, batch), 0)
-        padded_length = tf.maximum(-(-tf.reduce_max(batch_lengths) // _PAD_MULTIPLE), 1)
-        columns = tf.range(padded_length * _PAD_MULTIPLE)
+        longest = tf.maximum(tf.reduce_max(batch_lengths), 1)  # 1 for an empty batch
+        columns = tf.range(-(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE)
         is_token = columns < batch_lengths[:, tf.newaxis]  # [B, T]
         values = tf.gather(starts, batch)[:, tf.newaxis] + tf.cast(columns, tf.int64)
         token_ids = examples.values.gather(tf.where(is_token, values, 0))

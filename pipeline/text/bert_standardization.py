@@ -18,6 +18,7 @@ _IDEOGRAPHS = (
 _ASCII_MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"  # some of them are symbols in Unicode
 _REPLACEMENT = 0xFFFD  # stands for bytes that are not UTF-8, and is removed
 _REMOVED_CATEGORIES = ("Cc", "Cf", "Co", "Cs")  # controls, formats, private use, surrogates
+_UNCHANGED_CATEGORIES = ("Cn", "Lo")  # not assigned, and letters without case
 _TABLE_END = 0x30000
 _REMOVED_START = 0xE0000  # from here on, there are tags, variation selectors and private use
 
@@ -95,6 +96,8 @@ def _map_code(code: int, words: BertStandardization, ideographs: frozenset[int])
     if category in _REMOVED_CATEGORIES or code == _REPLACEMENT:
         return ""
     characters = f" {character} " if code in ideographs else character
+    if category in _UNCHANGED_CATEGORIES and unicodedata.is_normalized("NFD", character):
+        return characters  # nine of ten; the rest of this function takes ten times as long
     if words.strip_accents:
         decomposed = unicodedata.normalize("NFD", characters)
         characters = "".join(c for c in decomposed if unicodedata.category(c) != "Mn")

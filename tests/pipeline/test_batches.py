@@ -100,3 +100,8 @@ def test_padding_is_to_a_multiple_of_eight(lengths, padded):
     )
     batches = evaluation_batches(examples, batch_size=4)
     assert [token_ids.shape for token_ids, *_ in batches] == [(len(lengths), padded)]
+
+
+def test_no_examples_are_an_empty_batch(examples):
+    ((token_ids, labels, offsets),) = evaluation_batches(examples[:0], batch_size=4)
+    assert token_ids.shape[0] == len(labels) == len(offsets) == 0
