@@ -57,7 +57,7 @@ class TextClassifier(keras.Model):
         self.ngram_scorer, self.neural_scorers = ngram_scorer, list(neural_scorers)
 
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
-        """Creates all variables. Without this method, Keras would trace all branches first."""
+        """Creates all variables. Without this method, Keras would trace `call` to create them."""
         for scorer in (self.ngram_scorer, *self.neural_scorers):
             if scorer is not None:
                 scorer.build(token_ids_shape)

@@ -87,7 +87,7 @@ class NeuralScorer(keras.layers.Layer):
         )
 
     def build(self, token_ids_shape: tuple[int | None, ...]) -> None:
-        """Creates all variables; an example shows the size of the encoder's vectors."""
+        """Creates all variables. Encodes one token to find the size of the encoder's output."""
         self.embedding.build(token_ids_shape)
         vectors, lengths = self._embed(tf.ones([1, 1], tf.int32))
         self.logit.build(self.encoder(vectors, lengths).shape)

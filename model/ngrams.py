@@ -65,7 +65,7 @@ class NgramScorer(keras.layers.Layer):
     def hash_ngrams(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Returns the row <int32>[B, T, max_tokens] of the n-grams that end at each token.
 
-        Padding, 0 in token_ids <int32>[B, T], has -1. `find_rows` returns the distinct ones.
+        Padding (0 in token_ids <int32>[B, T]) has -1. `find_rows` returns each row of a text once.
         """
         hashes = tf.cast(_hash_ngrams(token_ids, self.max_tokens, self._bits), tf.int32)
         return tf.where(token_ids[..., tf.newaxis] > 0, hashes, -1)

@@ -149,8 +149,8 @@ def _gather(
         longest = tf.maximum(tf.reduce_max(batch_lengths), 1)  # 1 for an empty batch
         columns = tf.range(-(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE)
         is_token = columns < batch_lengths[:, tf.newaxis]  # [B, T]
-        values = tf.gather(starts, batch)[:, tf.newaxis] + tf.cast(columns, tf.int64)
-        token_ids = examples.values.gather(tf.where(is_token, values, 0))
+        value_positions = tf.gather(starts, batch)[:, tf.newaxis] + tf.cast(columns, tf.int64)
+        token_ids = examples.values.gather(tf.where(is_token, value_positions, 0))
         filler = tf.where(is_example[:, tf.newaxis] | (columns > 0), PADDING_ID, OOV_ID)
         return (
             tf.where(is_token, token_ids, filler),
@@ -163,6 +163,6 @@ def _gather(
 
 
 def _keep_rows(values: tf.Tensor, is_kept: tf.Tensor, other: int) -> tf.Tensor:
-    """Replaces the values [B, ...] of the rows outside a mask <bool>[B]."""
+    """Replaces the rows of values [B, ...] outside a mask <bool>[B] by `other`."""
     is_kept = tf.reshape(is_kept, [-1] + [1] * (values.shape.rank - 1))
     return tf.where(is_kept, values, tf.constant(other, values.dtype))

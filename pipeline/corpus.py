@@ -36,14 +36,13 @@ if TYPE_CHECKING:  # TFDS is slow to import, and files do not need it
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-Dataset: TypeAlias = (
-    "NamedDataset | RowDataset"  # both are read by split; rows also know their counts
-)
+# Both are read by split. Only a RowDataset counts its classes before the texts are read.
+Dataset: TypeAlias = "NamedDataset | RowDataset"
 
 _TRAIN = SPLIT_NAMES.index("train")
-_LARGE_BATCH = 2**16  # words, or texts as numbers of words
-# Numbers of words, and the number of words of each text.
-_ROWS = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
+_LARGE_BATCH = 2**16  # words to look up, or examples to count words in
+# The word numbers of all examples, concatenated; and how many words each example has.
+_WORD_NUMBERS_SPEC = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
 _HASHES = 2**62  # different hashes of texts
 _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 
@@ -51,8 +50,8 @@ _UNLABELLED = "unsupervised"  # the name of this split in tensorflow-datasets
 class _SourceWords(NamedTuple):
     """The standardized texts of a source split."""
 
-    examples: Examples  # numbers of words; see `WordNumbers`
-    words: bytes  # of these numbers, one per line
+    examples: Examples  # word numbers; see `WordNumbers`
+    words: bytes  # the word of each number, one per line
     sha256: str  # of all original texts and labels
     hashes: np.ndarray  # <uint64>[N], of the original texts
 
@@ -61,10 +60,10 @@ class _SourceWords(NamedTuple):
 class Corpus:
     """The train, validation and test splits of a run, as words and as token ids.
 
-    Three results are computed once and cached: the words of standardized texts, the vocabulary, the
-    token ids. A *source
-    split* is a split of the data set. A validation or test split that the data set lacks is taken
-    from the source split `train`; see `take_from_train`. Examples without a label are dropped.
+    Three results are computed once and cached: the words of standardized texts, the vocabulary, and
+    the token ids. A *source split* is a split of the data set. A validation or test split that the
+    data set lacks is taken from the source split `train`; see `take_from_train`. Examples without a
+    label are dropped.
     """
 
     dataset: Dataset
@@ -84,7 +83,7 @@ class Corpus:
         """Returns the most frequent tokens of the train split, without the validation split."""
 
         def make(folder: Path) -> None:
-            words = self._standardized(self._source("train")).words.splitlines()
+            words = self._source_words(self._source("train")).words.splitlines()
             counts = np.zeros(len(words), np.int64)
             for chunk in self.words("train").in_chunks(_LARGE_BATCH):
                 counts += np.bincount(chunk.read(), minlength=len(words))
@@ -103,8 +102,8 @@ class Corpus:
         )
 
     def words(self, split: str) -> Examples:
-        """Returns `train`, `validation` or `test` as words; see `WordNumbers`."""
-        examples = self._standardized(self._source(split)).examples
+        """Returns `train`, `validation` or `test` as word numbers; see `WordNumbers`."""
+        examples = self._source_words(self._source(split)).examples
         return examples[self._mask(split, examples)]
 
     def examples(self, split: str, tokenizer: Tokenizer) -> Examples:
@@ -176,7 +175,7 @@ class Corpus:
     def original_texts(self, split: str, positions: np.ndarray) -> list[bytes]:
         """Returns the texts before standardization, at positions <int64>[N] of `examples`."""
         source = self._source(split)
-        mask = self._mask(split, self._standardized(source).examples)
+        mask = self._mask(split, self._source_words(source).examples)
         return self.dataset.texts_at(source, np.flatnonzero(mask)[positions])
 
     def fingerprints(self, splits: Iterable[str]) -> dict[str, str]:
@@ -188,7 +187,7 @@ class Corpus:
         if isinstance(self.dataset, RowDataset):
             return {self.dataset.source.kind: self.dataset.fingerprint}
         sources = dict.fromkeys(self._source(split) for split in splits)
-        return {source: self._standardized(source).sha256 for source in sources}
+        return {source: self._source_words(source).sha256 for source in sources}
 
     def unlabelled(self, tokenizer: Tokenizer) -> Examples:
         """Returns the unlabelled texts that are not in the validation split, as token ids.
@@ -207,8 +206,8 @@ class Corpus:
         unlabelled = self._token_ids(_UNLABELLED, tokenizer)
         if not self._missing:
             return unlabelled
-        evaluated = self._standardized("train").hashes[self._split_numbers != _TRAIN]
-        is_copy = np.isin(self._standardized(_UNLABELLED).hashes, evaluated)
+        evaluated = self._source_words("train").hashes[self._split_numbers != _TRAIN]
+        is_copy = np.isin(self._source_words(_UNLABELLED).hashes, evaluated)
         if "validation" in self._missing:
             fraction = self.split_settings.validation_fraction
             is_copy |= in_validation(unlabelled.hash_buckets, validation_fraction=fraction)
@@ -223,7 +222,7 @@ class Corpus:
     @functools.cached_property
     def _split_numbers(self) -> np.ndarray:
         """Returns the split <uint8>[N], an index into SPLIT_NAMES, of the source split `train`."""
-        examples, _, _, hashes = self._standardized("train")
+        examples, _, _, hashes = self._source_words("train")
         numbers = np.full(len(examples), _TRAIN, np.uint8)
         take_from_train(self._missing, numbers, hashes, examples, self.split_settings)
         return numbers
@@ -239,7 +238,7 @@ class Corpus:
             return is_labelled
         return is_labelled & (self._split_numbers == SPLIT_NAMES.index(split))
 
-    def _standardized(self, source: str) -> _SourceWords:
+    def _source_words(self, source: str) -> _SourceWords:
         """Returns the words of a source split, and hashes of the original texts."""
         content, hashes, words = hashlib.sha256(), [np.empty(0, np.uint64)], WordNumbers()
 
@@ -249,16 +248,8 @@ class Corpus:
             )
             batches = disable_autotune(batches.prefetch(1)).as_numpy_iterator()
             batches = self._show_progress(batches, "reading", self.dataset.size(source))
-            for (
-                joined,
-                sizes,
-                labels,
-                buckets,
-                text_hashes,
-                distinct,
-                positions,
-                lengths,
-            ) in batches:
+            for (joined, sizes), labels, (buckets, text_hashes), split in batches:
+                distinct, positions, lengths = split
                 content.update(sizes.astype("<i4").tobytes())
                 content.update(labels.astype("<i8").tobytes())
                 content.update(joined)
@@ -281,21 +272,21 @@ class Corpus:
 
         return self.cache.get("words", self._identity | {"split": source}, make=make, read=read)
 
-    @tf.autograph.experimental.do_not_convert  # it has nothing to convert, and that takes 0.4 s
-    def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Standardizes a batch of texts; returns the elements that `_standardized` reads."""
+    @tf.autograph.experimental.do_not_convert  # AutoGraph takes 0.4 s and would change nothing
+    def _standardize(self, texts: tf.Tensor, labels: tf.Tensor) -> tuple[Any, ...]:
+        """Standardizes a batch of texts; returns the elements that `_source_words` reads."""
         original = tf.strings.reduce_join(texts), tf.strings.length(texts)  # in bytes
         hashes = hash_buckets(texts), tf.strings.to_hash_bucket_fast(texts, _HASHES)
-        return *original, labels, *hashes, *split_words(self.standardization(texts))
+        return original, labels, hashes, split_words(self.standardization(texts))
 
     def _token_ids(self, source: str, tokenizer: Tokenizer) -> Examples:
         dtype = np.min_scalar_type(tokenizer.vocabulary_size - 1)
 
         def chunks() -> Iterator[Chunk]:
-            examples, words, *_ = self._standardized(source)
+            examples, words, *_ = self._source_words(source)
             ids_of_words = _look_up(tokenizer, words.splitlines())
 
-            @tf.function(input_signature=_ROWS, autograph=False)
+            @tf.function(input_signature=_WORD_NUMBERS_SPEC, autograph=False)
             def to_token_ids(numbers: tf.Tensor, lengths: tf.Tensor) -> tf.RaggedTensor:
                 ids = tf.RaggedTensor.from_row_lengths(
                     tf.gather(ids_of_words, numbers), tf.cast(lengths, tf.int64)

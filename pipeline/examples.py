@@ -28,13 +28,13 @@ class Values(Protocol):
 
 
 class TensorValues:
-    """The values of a tensor <int>[M], which may be in a file."""
+    """The values of a tensor <int>[M], which may be mapped from a file."""
 
     def __init__(self, tensor: tf.Tensor) -> None:
         self._tensor = tensor
 
     def __getitem__(self, section: slice, /) -> np.ndarray:
-        return np.asarray(memoryview(self._tensor))[section]
+        return np.asarray(memoryview(self._tensor))[section]  # numpy() copies
 
     def gather(self, positions: tf.Tensor) -> tf.Tensor:
         """Returns the values <int32>[...] at positions <int64>[...]."""
@@ -65,14 +65,14 @@ def open_values(path: Path, count: int) -> TensorValues:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled examples: bytes of text, numbers of words, or token ids."""
+    """Labelled examples: bytes of text, word numbers, or token ids."""
 
     values: Values  # of all examples, concatenated
     starts: np.ndarray  # <int64>[N], the position of the first value of each example
     lengths: np.ndarray  # <int32>[N], the number of values of each example
     # Class numbers <int32>[N], -1 for none; or soft labels <float32>[N, L] for model.labels.
     labels: np.ndarray
-    hash_buckets: np.ndarray  # <uint16>[N], of the original texts, from `datasets.hash_buckets`
+    hash_buckets: np.ndarray  # <uint16>[N], of the original texts, from `reading.hash_buckets`
     # Logits <float32>[N, L] that training adds to those of the model; None for 0.
     offsets: np.ndarray | None = None
 
@@ -128,16 +128,18 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class _ConcatenatedValues:
-    """The first `end` values of one array, then another array. No slice may span both."""
+    """The first `end` values of one array, then another array."""
 
     first: Values
     end: int
     second: Values
 
     def __getitem__(self, section: slice, /) -> np.ndarray:
-        if section.start < self.end:
+        start, stop, end = section.start, section.stop, self.end
+        if stop <= end:
             return self.first[section]
-        return self.second[section.start - self.end : section.stop - self.end]
+        second = self.second[max(start - end, 0) : stop - end]
+        return second if start >= end else np.concatenate([self.first[start:end], second])
 
     def gather(self, positions: tf.Tensor) -> tf.Tensor:
         """Returns the values <int32>[...] at positions <int64>[...]."""

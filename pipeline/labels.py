@@ -33,7 +33,11 @@ def label_text(value: object) -> str | None:
 
 
 def _to_python(value: object) -> str | int | float | None:
-    """Converts a value that is not a string to a type of Python; see `label_text`."""
+    """Converts a label that is not a string to a Python string or number; None for None and NaN.
+
+    Raises:
+        ValueError: The value has another type; the message names it.
+    """
     if getattr(value, "size", 1) != 1:
         raise ValueError("an array")
     if hasattr(value, "item"):  # a NumPy scalar; float32 keeps its shortest form, such as 0.1

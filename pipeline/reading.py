@@ -1,4 +1,4 @@
-"""What reading has in common for all data sets: batches, hashes of texts, errors."""
+"""What all data sets share when they are read: batch size, hashes of texts, errors."""
 
 from __future__ import annotations
 

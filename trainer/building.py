@@ -137,7 +137,7 @@ def _learning_rate(
 class PresummedAdam(keras.optimizers.Adam):
     """Adam in one fused operation, with gradients that are already summed over all replicas.
 
-    Keras' own step has a dozen operations per weight, each of which reads and writes memory.
+    Keras runs a dozen operations for each variable, and each of them reads and writes memory.
 
     Keras clips the gradients of each replica before it sums them. Here clipping must apply to the
     sum, so that several replicas take the same steps as one. The overridden method is not public,
@@ -152,12 +152,12 @@ class PresummedAdam(keras.optimizers.Adam):
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        """Updates a variable (Kingma & Ba, Adam, ICLR 2015)."""
-        number, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
+        """Updates a variable by a dense gradient (Kingma & Ba, Adam, ICLR 2015)."""
+        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[number].value.handle,
-            v=self._velocities[number].value.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
             lr=tf.cast(learning_rate, tf.float32),

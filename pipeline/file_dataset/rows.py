@@ -12,6 +12,8 @@ from pipeline.files.file_format import AUTO, SPLIT_COLUMNS, FileFormat, Record, 
 from pipeline.files.records import read_records
 from pipeline.labels import label_text
 
+_LABEL, _SPLIT = 0, 1  # positions in the names of `make_row`
+
 
 @dataclasses.dataclass(frozen=True)
 class RowSettings:
@@ -100,8 +102,8 @@ def make_row(
     The `word` is that of the split. The `names` are the columns of label and split, for messages.
     """
 
-    def place(number: int) -> str:
-        return f" in {quote(names[number])}" if names else ""
+    def in_column(index: int) -> str:  # names are quoted only for messages, which saves time
+        return f" in {quote(names[index])}" if names else ""
 
     if not isinstance(text, str | bytes):
         is_missing = text is None or str(text) in ("nan", "<NA>")  # as pandas writes them
@@ -110,7 +112,7 @@ def make_row(
     word = word.decode(errors="replace") if isinstance(word, bytes) else str(word)
     split = SPLIT_WORDS.get(word.strip().lower(), "")
     if not split:
-        problem = f"{quote(word)}{place(1)} is not a split, such as train or test"
+        problem = f"{quote(word)}{in_column(_SPLIT)} is not a split, such as train or test"
         return Row(file, line, problem=problem)
     try:
         if isinstance(text, bytes):
@@ -119,8 +121,8 @@ def make_row(
     except UnicodeDecodeError:
         return Row(file, line, problem="the text is not UTF-8")
     except ValueError as error:
-        return Row(file, line, problem=f"{error}{place(0)} is not a label")
+        return Row(file, line, problem=f"{error}{in_column(_LABEL)} is not a label")
     if not name and split != "unsupervised":
-        return Row(file, line, problem=f"no label{place(0)}")
+        return Row(file, line, problem=f"no label{in_column(_LABEL)}")
     text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     return Row(file, line, text, name or None, split)

@@ -155,13 +155,14 @@ def _best(tables: Sequence[Table], *, is_tab: bool) -> _Survey:
     found: list[_Survey] = []
     for delimiter in dict.fromkeys(table.delimiter for table in tables):
         first, *second = (table for table in tables if table.delimiter == delimiter)
-        found.append(_survey(first))
+        survey = _survey(first)
         if second:
-            limit = math.inf if found[-1].open_quote else found[-1].ragged
+            limit = math.inf if survey.open_quote else survey.ragged
             plain = _survey(second[0], max_ragged=limit)
-            found[-1] = _choose_quoting(found[-1], plain, is_tab=is_tab)
-        if not found[-1].ragged and not found[-1].open_quote:
-            return found[-1]
+            survey = _choose_quoting(survey, plain, is_tab=is_tab)
+        if not survey.ragged and not survey.open_quote:
+            return survey
+        found.append(survey)
     return min(found, key=lambda survey: (survey.open_quote > 0, survey.ragged))
 
 
@@ -181,7 +182,8 @@ def _choose_quoting(quoted: _Survey, plain: _Survey, *, is_tab: bool) -> _Survey
 def _survey(table: Table, max_ragged: float = math.inf) -> _Survey:
     """Reads a table in one format, and returns its statistics.
 
-    Stops when more rows are ragged than `max_ragged`, and it is known that quotes enclose fields.
+    Stops early if more than `max_ragged` rows are ragged, because the format is then not chosen;
+    but only after a field that starts with a quote, because `_choose_quoting` reads `has_enclosed`.
     """
     survey, last_line = _Survey(table), table.skipped
     try:

@@ -70,7 +70,7 @@ def normalize(texts: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
 def change_where(
     texts: tf.Tensor, where: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """Changes some texts; the others cost no time.
+    """Applies a function to some texts only, which saves its time for all others.
 
     Args:
         texts: <string>[...].
@@ -89,7 +89,7 @@ def change_where(
     return tf.cond(tf.reduce_any(where), changed, lambda: texts)
 
 
-# A function, so that its 800 operations are traced only once, which takes 0.4 s.
+# A tf.function, so that its 800 operations are traced only once. Tracing them takes 0.4 s.
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 def _normalize(texts: tf.Tensor) -> tf.Tensor:
     """Normalizes texts <string>[B]."""

@@ -77,5 +77,5 @@ def standardize(texts: tf.Tensor, *, punctuation: str = "drop") -> tf.Tensor:
 
 
 def _replace_invalid(texts: tf.Tensor) -> tf.Tensor:
-    """Replaces bytes that are not UTF-8 by spaces; this takes as long as all other steps."""
+    """Replaces bytes that are not UTF-8 by spaces. It takes as long as all other steps together."""
     return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=ord(" "))

@@ -32,7 +32,7 @@ class Tokenizer(Protocol):
 
     @property
     def standardization(self) -> Standardization:
-        """Returns the first part; `look_up` and `complete` are the others."""
+        """Returns the first of three steps; `look_up` and `complete` are the others."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -52,7 +52,10 @@ class Tokenizer(Protocol):
         """
 
     def complete(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Turns the result of `look_up` for texts into that of `__call__`."""
+        """Truncates the ids from `look_up`, and adds the tokens that a model needs.
+
+        The argument is ragged <int32>[B, (T)], 0 ≤ T. The result is that of `__call__`.
+        """
 
     def words_of(self, text: bytes) -> tuple[list[str], np.ndarray]:
         """Returns the words of a text that remain after truncation, and the word of each token id.

@@ -32,8 +32,8 @@ def split_words(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Splits standardized texts <string>[B] into words.
 
     Returns:
-        The distinct words <string>[W] in the order of their first occurrence, the position of each
-        word of each text in them <int32>[M], and the number of words of each text <int64>[B].
+        The distinct words <string>[W] in the order of their first occurrence; for each word of all
+        texts, its position in them <int32>[M]; and the number of words of each text <int64>[B].
     """
     words = tf.strings.split(texts)
     distinct, positions = tf.unique(words.flat_values)

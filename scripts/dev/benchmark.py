@@ -2,7 +2,7 @@
 
 The sections training, evaluation and prediction compare this project with `fit`, `evaluate` and
 `predict` of the tutorial's Keras model. Both read the same texts; Keras reads them padded to
---sequence_length. GFLOP/s are those of the LSTMs on tokens, without padding. Other sections:
+--sequence_length. GFLOP/s count only the LSTMs, and no padding. Other sections:
 
   peak       the product of two large matrices, for comparison with these GFLOP/s
   input      the fraction of training time spent waiting for batches
@@ -80,7 +80,7 @@ def _measure_all(sections: list[str], repeats: int) -> Measurements:
 
 
 def _measure_in_process(name: str) -> Measurement:
-    # Only this project's own measurements set TensorFlow's number of threads; 0 is its default.
+    # Only measurements of this project set the number of threads. 0 is TensorFlow's default.
     is_other = name == "peak" or name.startswith("keras")
     environment = {"TF_NUM_INTRAOP_THREADS": "0"} if is_other else {}
     return measure_in_process(

@@ -94,7 +94,7 @@ def _measure_all(data_sets: Sequence[str], methods: list[str]) -> dict[str, Resu
 
 
 def _count_seeds(data_set: str, method: str) -> int:
-    """Returns 1 if the seed changes neither the data nor the method."""
+    """Returns --seeds, or 1 if the seed changes neither the data nor the method."""
     from scripts.dev.measure.methods import BASELINES, RANDOM
 
     is_random = data_set in NAMES or method not in BASELINES or method in RANDOM

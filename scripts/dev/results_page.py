@@ -1,6 +1,6 @@
 """Writes measured tables to docs/results.md: python -m scripts.dev.results_page [FILE.json ...].
 
-Copies the files, which --json of benchmark, compare or fine_tuning wrote, to docs/measurements/.
+Copies the files to docs/measurements/. --json of benchmark, compare or fine_tuning writes them.
 Then the table of docs/measurements/NAME.json, its command and its origin replace the lines of the
 page between <!-- NAME: begin --> and <!-- NAME: end -->. Prints what changed.
 """

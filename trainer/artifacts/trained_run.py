@@ -263,7 +263,7 @@ def load(
         model_dir: The folder of the run.
         precision: The Keras dtype policy; None: that of the run.
         branches: The number of branches into which the model splits a batch; None: the default of
-            this machine, which also sets TensorFlow's threads if they are not initialized yet.
+            this machine. It determines TensorFlow's threads, if they are not initialized yet.
 
     Raises:
         UserError: The folder contains no trained run, or files of different runs.
@@ -272,8 +272,7 @@ def load(
     model_dir = Path(model_dir)
     record = read_record(model_dir)
     config = record.config
-    if branches is None:
-        devices.set_threads(config.batch_size, warn=False)  # logits differ by 1e-6 at most
+    devices.set_threads(config.batch_size, branches, warn=False)  # logits differ by 1e-6 at most
     if precision is None:
         devices.warn_of_precision(config.precision, record.precision, model_dir)
         precision = record.precision

@@ -33,10 +33,10 @@ from pipeline.batches import evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.monitoring.progress import with_progress
-from trainer.objectives.ngram_matrix import ngram_logits, ngram_matrix
+from trainer.objectives.ngram_matrix import ngram_logits, ngram_matrix, sorted_matrix
 
 # The candidates, and the best ones on IMDB; see docs/experiments.md.
-_SCALINGS = {1: (0.1, 0.3, 1.0), 2: (0.1, 0.3)}  # for each smallest n, the values of c
+_SCALINGS = {1: (0.1, 0.3, 1.0), 2: (0.1, 0.3)}  # values of c for each min_count
 _PENALTIES = (10.0, 100.0, 1000.0)  # C of scikit-learn; a larger C is a smaller penalty
 _MIDDLE_PENALTY = 100.0  # for the choice of the scaling
 _SELECTION_TEXTS = 5_000  # to choose settings on; more would take longer than the fit
@@ -45,19 +45,19 @@ _SELECTION_LOGITS = 10  # with more, IMDB's settings are used, for the same reas
 _FOLDS, _FOLDS_OF_MANY, _SCALING_FOLDS = 5, 2, 3
 _MANY_TEXTS = 10_000  # texts need only 2 folds: half of them are nearly as good as all
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
-# Of liblinear. Fits of few texts are better with the smaller tolerance; with many texts, the larger
-# one takes a third of the time and changes the loss by 0.0001.
-_TOLERANCE, _TOLERANCE_OF_FEW, _FEW_TEXTS, _MAX_ITERATIONS = 1.0, 0.01, 2_000, 100
+# Of liblinear. Up to _FEW_TEXTS texts need the smaller tolerance. With more texts, the larger one
+# takes two thirds of the time, for the same accuracy. With 1.0, quick.flags is worse by 0.003.
+_TOLERANCE, _TOLERANCE_OF_FEW, _FEW_TEXTS, _MAX_ITERATIONS = 0.1, 0.01, 2_000, 100
 
-_THREADS = 2  # one prepares a fit while the solver runs in the other
-_one_solver = threading.Lock()
+_THREADS = 2  # of cross-fitting: one prepares a fit while the solver runs in the other
+_solver_lock = threading.Lock()
 
 _MAX_NGRAMS = 50_000_000  # of all texts to fit; they need about 60 bytes each
 _log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):
-    """What is chosen: the smallest n of n-grams, c, and C."""
+    """The settings of a fit: n-grams of fewer than `min_count` texts are dropped; c; and C."""
 
     min_count: int
     idf_weight: float
@@ -148,6 +148,9 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
 
     Returns:
         The fit, and the cross-fitted logits <float32>[N, L]. Both are calibrated.
+
+    Raises:
+        Interrupted: A signal arrived.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -155,13 +158,14 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         settings, logits = _choose(data)
+        # A third thread fits all texts. The solver runs in one thread at a time.
         with futures.ThreadPoolExecutor(1) as thread:
-            all_texts = thread.submit(_fit, data, [settings])
+            fit_of_all = thread.submit(_fit, data, [settings])
             if logits is None:
                 folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
                 common, _ = _drop_rare(data, settings.min_count)
                 (logits,) = _cross_fit(common, folds, [settings])
-            (fit,) = all_texts.result()
+            (fit,) = fit_of_all.result()
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
     scores, bias = factor * fit.scores, factor * fit.bias + added
     calibrated = factor * logits + added
@@ -180,14 +184,14 @@ def _choose(data: NgramTexts) -> tuple[Settings, np.ndarray | None]:
     part = data
     if len(data) > _SELECTION_TEXTS:
         chosen = np.random.default_rng(0).permutation(len(data))[:_SELECTION_TEXTS]
-        part, _ = _drop_rare(data[chosen], 1)
+        part, _ = _drop_rare(data[chosen], 1)  # without n-grams of other texts
     folds = assign_folds(part, _SCALING_FOLDS)
-    found: list[tuple[float, Settings]] = []
-    for min_count, weights in _SCALINGS.items():
-        candidates = [Settings(min_count, weight, _MIDDLE_PENALTY) for weight in weights]
+    losses_of_scalings: list[tuple[float, Settings]] = []
+    for min_count, idf_weights in _SCALINGS.items():
+        candidates = [Settings(min_count, weight, _MIDDLE_PENALTY) for weight in idf_weights]
         all_logits = _cross_fit(part, folds, candidates)
-        found += zip((_loss(part, z) for z in all_logits), candidates, strict=True)
-    _, scaling = min(found)
+        losses_of_scalings += zip((_loss(part, z) for z in all_logits), candidates, strict=True)
+    _, scaling = min(losses_of_scalings)
     candidates = [scaling._replace(penalty=penalty) for penalty in _PENALTIES]
     all_logits = _cross_fit(part, assign_folds(part, _FOLDS), candidates)
     losses = [_loss(part, z) for z in all_logits]
@@ -224,26 +228,32 @@ def _cross_fit(data: NgramTexts, folds: np.ndarray, candidates: Sequence[Setting
     logits = np.zeros([len(candidates), len(data), count_logits(data.class_count)])
     count = int(folds.max()) + 1
 
-    def fit_others(fold: int) -> None:
+    def score_held_out(fold: int) -> None:
         is_held_out = folds == fold
         for number, fit in enumerate(_fit(data[~is_held_out], candidates)):
             logits[number, is_held_out] = fit.logits(data.texts[is_held_out])
 
     with futures.ThreadPoolExecutor(_THREADS) as threads:
-        for _ in with_progress(
-            threads.map(fit_others, range(count)),
-            description="cross-fitting n-grams",
-            total=len(data),
-            chunk_size=math.ceil(len(data) / count),
-        ):
-            pass
+        try:
+            for _ in with_progress(
+                threads.map(score_held_out, range(count)),
+                description="cross-fitting n-grams",
+                total=len(data),
+                chunk_size=math.ceil(len(data) / count),
+            ):
+                pass
+        finally:
+            threads.shutdown(cancel_futures=True)  # after a signal, only running fits go on
     return logits
 
 
 def _fit(data: NgramTexts, candidates: Sequence[Settings]) -> list[NgramFit]:
-    """Fits a model for each candidate; all have the same `min_count`."""
+    """Fits a model for each candidate. All candidates must have the same `min_count`.
+
+    Adjacent candidates with the same `idf_weight` share one scaled matrix.
+    """
     common, is_common = _drop_rare(data, candidates[0].min_count)
-    numbers = np.arange(data.class_count)[1 if data.class_count == 2 else 0 :]
+    numbers = [1] if data.class_count == 2 else list(range(data.class_count))
     is_in_class = data.labels[:, np.newaxis] == numbers
     counts, class_counts = _count(common.texts), common.texts.T @ is_in_class.astype(float)
     idf = 1 + np.log((1 + len(data)) / (1 + counts))
@@ -251,10 +261,10 @@ def _fit(data: NgramTexts, candidates: Sequence[Settings]) -> list[NgramFit]:
     scores, scales, bias = np.zeros(shape), np.zeros(shape), np.zeros([shape[0], shape[2]])
     for j, is_class in enumerate(is_in_class.T):
         ratios = _log_ratios(counts, class_counts[:, j])
-        for weight, same_scale in itertools.groupby(
+        for idf_weight, same_scale in itertools.groupby(
             enumerate(candidates), lambda item: item[1].idf_weight
         ):
-            class_scales = np.hypot(ratios, weight * idf)
+            class_scales = np.hypot(ratios, idf_weight * idf)
             scaled = _normalize(common.texts, class_scales)
             for i, settings in same_scale:
                 weights, bias[i, j] = _fit_logit(scaled, is_class, data.weights, settings.penalty)
@@ -275,7 +285,7 @@ def _drop_rare(data: NgramTexts, min_count: int) -> tuple[NgramTexts, np.ndarray
     columns = np.cumsum(is_common, dtype=np.int32) - 1
     indices = columns[texts.indices[is_common[texts.indices]]]
     shape = (len(data), int(is_common.sum()))
-    texts = _sorted_matrix((np.ones(len(indices)), indices, starts), shape)
+    texts = sorted_matrix((np.ones(len(indices)), indices, starts), shape)
     return dataclasses.replace(data, texts=texts), is_common
 
 
@@ -308,16 +318,7 @@ def _normalize(texts: sparse.csr_matrix, scales: np.ndarray) -> sparse.csr_matri
     norms = np.sqrt(texts @ scales**2)
     factors = 1 / np.where(norms > 0, norms, 1)
     values = scales[texts.indices] * np.repeat(factors, np.diff(texts.indptr))
-    return _sorted_matrix((values, texts.indices, texts.indptr), texts.shape)
-
-
-def _sorted_matrix(
-    values: tuple[np.ndarray, np.ndarray, np.ndarray], shape: tuple[int, int]
-) -> sparse.csr_matrix:
-    """Returns a matrix of data, indices and starts whose indices are sorted in each row."""
-    texts = sparse.csr_matrix(values, shape)
-    texts.has_sorted_indices = True  # otherwise scikit-learn sorts them for each fit
-    return texts
+    return sorted_matrix((values, texts.indices, texts.indptr), texts.shape)
 
 
 def _fit_logit(
@@ -341,6 +342,6 @@ def _fit_logit(
         max_iter=_MAX_ITERATIONS,
         random_state=0,
     )
-    with _one_solver:
+    with _solver_lock:
         model.fit(texts, is_class, sample_weight=weights)
     return model.coef_[0], float(model.intercept_[0])

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 def ngram_matrix(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Returns the n-grams <float64>[N, R] of examples in `evaluation_order`, and their rows [R].
+    """Returns the n-grams <float64>[N, R] of examples in `evaluation_order`, and rows <int64>[R].
 
     Column r of the matrix is row rows[r] of the scorer's table. Frequent n-grams have the first
     columns: their weights are then together in the processor's cache, so fits take half the time.
@@ -47,9 +47,17 @@ def ngram_matrix(scorer: NgramScorer, examples: Examples) -> tuple[sparse.csr_ma
     indices, starts = columns[hashes], np.cumsum(np.concatenate(lengths))
     for text in np.split(indices, starts[1:-1]):
         text.sort()
-    texts = sparse.csr_matrix((np.ones(len(indices)), indices, starts), (len(examples), len(rows)))
+    values = (np.ones(len(indices)), indices, starts)
+    return sorted_matrix(values, (len(examples), len(rows))), rows
+
+
+def sorted_matrix(
+    values: tuple[np.ndarray, np.ndarray, np.ndarray], shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """Builds a matrix of data, column indices and row starts. Each row must already be sorted."""
+    texts = sparse.csr_matrix(values, shape)
     texts.has_sorted_indices = True  # otherwise scikit-learn sorts them for each fit
-    return texts, rows
+    return texts
 
 
 def ngram_logits(scorer: NgramScorer, examples: Examples) -> np.ndarray:

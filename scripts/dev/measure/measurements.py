@@ -91,9 +91,10 @@ def _make_keras_model(config: TrainConfig, vocabulary_size: int) -> keras.Model:
 def _describe_work(
     examples: Examples, seconds: float, model: keras.Model, *, passes: int
 ) -> Measurement:
-    """Describes passes over all tokens; a backward pass takes as long as two forward ones.
+    """Returns counts and speeds of work that took `seconds`.
 
-    A pass needs two operations for each token and each weight of the LSTMs.
+    A forward pass is one of `passes`, and a backward pass is two. A pass has two operations for
+    each token and each weight of the LSTMs.
     """
     counts = {"texts": len(examples), "tokens": int(examples.lengths.sum())}
     speeds = {f"{name}/s": count / seconds for name, count in counts.items()}
@@ -107,7 +108,7 @@ def _measure_peak(config: TrainConfig) -> Measurement:
     dtype = keras.DTypePolicy(devices.choose_precision(config.precision)).compute_dtype
     matrix = tf.random.normal([_PEAK_SIZE, _PEAK_SIZE], dtype=dtype)
     multiply = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
-    multiply().numpy()
+    multiply().numpy()  # traces; not measured
     seconds = min(_time_call(lambda: multiply().numpy()) for _ in range(_PEAK_REPEATS))
     return {"seconds": seconds, "GFLOP/s": 2 * _PEAK_SIZE**3 / seconds / 1e9}
 

@@ -25,7 +25,7 @@ _PRIVATE = ("json", "picture", "data_dir", "cache_dir")
 class Record(TypedDict):
     """The content of a JSON file.
 
-    Keys:
+    Attributes:
         command: The command to type, without flags and folders that only one machine has.
         commit: The short hash of the measured code; `+changes` if it was changed and not committed;
             `unknown` without git.
@@ -78,7 +78,7 @@ class Recorder:
         write_json(record, self._path)
 
     def _describe_commit(self) -> str:
-        """Compares the files now with the commit at the start; docs/ has no code."""
+        """Returns the commit at the start, with `+changes` if tracked files differ (not docs/)."""
         if self._head is None:
             return "unknown"
         changed = _run_git("diff", "--name-only", self._head, "--", ".", ":!docs")
@@ -89,7 +89,7 @@ def read_record(path: Path) -> Record:
     """Reads a JSON file that a Recorder wrote.
 
     Raises:
-        UserError: The file is another one.
+        UserError: The file is not such a file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -133,8 +133,8 @@ def name_without_folder(value: str) -> str:
 
 
 def _run_git(*arguments: str) -> str | None:
-    """Returns the output of git in this project; None if git cannot tell."""
-    if not (ROOT / ".git").exists():  # the commit would be that of a repository around it
+    """Returns the output of git in this project; None if git fails."""
+    if not (ROOT / ".git").exists():  # git would use a repository that contains this folder
         return None
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True)
