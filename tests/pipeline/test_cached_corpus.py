@@ -63,6 +63,18 @@ def test_examples_are_read_as_written(tmp_path):
     assert [len(chunk) for chunk in read_back.in_chunks(3)] == [3, 1]
 
 
+def test_values_are_read_at_once_also_across_two_sets_of_examples():
+    first, second = (
+        examples.unlabelled_examples(tf.ragged.constant(rows, tf.int32))
+        for rows in ([[1, 2], [3]], [[4], [5, 6], [7]])
+    )
+    both = first.concatenate(second)
+    assert both.read().tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert both[np.array([4, 1, 2])].read().tolist() == [7, 3, 4]
+    assert both[:0].read().tolist() == []
+    assert both.values.gather(tf.constant([0, 2, 3, 6], tf.int64)).numpy().tolist() == [1, 3, 4, 7]
+
+
 def test_cached_token_ids_equal_the_vectorizers(small_config, tmp_path):
     config = dataclasses.replace(small_config, cache_dir=str(tmp_path))
     data = open_corpus(config)
