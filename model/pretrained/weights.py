@@ -85,7 +85,7 @@ def _view_tensor(data: np.ndarray, name: str, entry: Mapping[str, Any]) -> np.nd
     """Returns the tensor that an entry of the header describes."""
     dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if dtype not in _DTYPES:
-        raise ValueError(f"{name} is of type {dtype}, not one of {', '.join(_DTYPES)}")
+        raise ValueError(f"{name} has the type {dtype}, not one of {', '.join(_DTYPES)}")
     size = math.prod(shape) * _DTYPES[dtype].itemsize
     if not 0 <= start <= end <= len(data) or end - start != size:
         raise ValueError(

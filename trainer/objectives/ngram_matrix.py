@@ -66,6 +66,8 @@ def ngram_logits(scorer: NgramScorer, examples: Examples) -> np.ndarray:
     Raises:
         Interrupted: A signal arrived.
     """
+    if not len(examples):  # usual without unlabelled texts; tracing would take time for nothing
+        return np.empty([0, *scorer.bias.shape], np.float32)
     score = tf.function(scorer.call, input_signature=[tf.TensorSpec([None, None], tf.int32)])
     batches = _show_progress(_batches(examples), "scoring n-grams", len(examples))
     by_length = [score(token_ids).numpy() for token_ids in batches]
