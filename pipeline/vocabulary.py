@@ -43,9 +43,8 @@ class Vectorizer:
     ) -> None:
         self.token_names = ["", OOV_TOKEN, *tokens]
         self._standardization = WordStandardization(punctuation)
-        self.trackable = keras.layers.TextVectorization(
-            vocabulary=list(tokens), standardize=None, ragged=True
-        )
+        self.trackable = keras.layers.TextVectorization(standardize=None, ragged=True)
+        self.trackable.set_vocabulary(list(tokens))  # as an argument it takes three times as long
         self._sequence_length = sequence_length
         self._truncate = truncate
 

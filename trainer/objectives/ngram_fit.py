@@ -18,7 +18,6 @@ import dataclasses
 import itertools
 import logging
 import math
-import threading
 import warnings
 from collections.abc import Sequence
 from concurrent import futures
@@ -33,6 +32,7 @@ from pipeline.batches import evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_factor_and_bias
 from trainer.monitoring.progress import with_progress
+from trainer.objectives.liblinear import fit_logit
 from trainer.objectives.ngram_matrix import ngram_logits, ngram_matrix, sorted_matrix
 
 # The candidates, and the best ones on IMDB; see docs/experiments.md.
@@ -45,12 +45,8 @@ _SELECTION_LOGITS = 10  # with more, IMDB's settings are used, for the same reas
 _FOLDS, _FOLDS_OF_MANY, _SCALING_FOLDS = 5, 2, 3
 _MANY_TEXTS = 10_000  # texts need only 2 folds: half of them are nearly as good as all
 _SMOOTHING = 2.0  # the count that is added to each n-gram, divided between the classes
-# Of liblinear. Up to _FEW_TEXTS texts need the smaller tolerance. With more texts, the larger one
-# takes two thirds of the time, for the same accuracy. With 1.0, quick.flags is worse by 0.003.
-_TOLERANCE, _TOLERANCE_OF_FEW, _FEW_TEXTS, _MAX_ITERATIONS = 0.1, 0.01, 2_000, 100
 
 _THREADS = 2  # of cross-fitting: one prepares a fit while the solver runs in the other
-_solver_lock = threading.Lock()
 
 _MAX_NGRAMS = 50_000_000  # of all texts to fit; they need about 60 bytes each
 _log = logging.getLogger(__name__)
@@ -158,18 +154,19 @@ def fit_ngrams(data: NgramTexts) -> tuple[NgramFit, np.ndarray]:
         # Calibration follows, so the last digits of the weights do not matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
         settings, logits = _choose(data)
+        common, is_common = _drop_rare(data, settings.min_count)
         # A third thread fits all texts. The solver runs in one thread at a time.
         with futures.ThreadPoolExecutor(1) as thread:
-            fit_of_all = thread.submit(_fit, data, [settings])
+            fit_of_all = thread.submit(_fit, common, [settings])
             if logits is None:
                 folds = assign_folds(data, _FOLDS if len(data) < _MANY_TEXTS else _FOLDS_OF_MANY)
-                common, _ = _drop_rare(data, settings.min_count)
                 (logits,) = _cross_fit(common, folds, [settings])
             (fit,) = fit_of_all.result()
     factor, added, _ = fit_factor_and_bias(logits, data.labels, data.weights)
-    scores, bias = factor * fit.scores, factor * fit.bias + added
+    scores, scales = np.zeros((2, len(is_common), logits.shape[1]))
+    scores[is_common], scales[is_common] = factor * fit.scores, fit.scales
     calibrated = factor * logits + added
-    return dataclasses.replace(fit, scores=scores, bias=bias), calibrated.astype(np.float32)
+    return NgramFit(scores, scales, factor * fit.bias + added), calibrated.astype(np.float32)
 
 
 def _choose(data: NgramTexts) -> tuple[Settings, np.ndarray | None]:
@@ -267,7 +264,7 @@ def _fit(data: NgramTexts, candidates: Sequence[Settings]) -> list[NgramFit]:
             class_scales = np.hypot(ratios, idf_weight * idf)
             scaled = _normalize(common.texts, class_scales)
             for i, settings in same_scale:
-                weights, bias[i, j] = _fit_logit(scaled, is_class, data.weights, settings.penalty)
+                weights, bias[i, j] = fit_logit(scaled, is_class, data.weights, settings.penalty)
                 scores[i, is_common, j] = weights * class_scales
                 scales[i, is_common, j] = class_scales
     return [NgramFit(*arrays) for arrays in zip(scores, scales, bias, strict=True)]
@@ -280,12 +277,14 @@ def _drop_rare(data: NgramTexts, min_count: int) -> tuple[NgramTexts, np.ndarray
         The data, and a mask <bool>[R] of the columns that are left.
     """
     texts, is_common = data.texts, _count(data.texts) >= min_count
+    if is_common.all():
+        return data, is_common
     lengths = texts @ is_common.astype(float)
     starts = np.concatenate([[0], np.cumsum(lengths).astype(texts.indptr.dtype)])
     columns = np.cumsum(is_common, dtype=np.int32) - 1
     indices = columns[texts.indices[is_common[texts.indices]]]
     shape = (len(data), int(is_common.sum()))
-    texts = sorted_matrix((np.ones(len(indices)), indices, starts), shape)
+    texts = sorted_matrix((texts.data[: len(indices)], indices, starts), shape)
     return dataclasses.replace(data, texts=texts), is_common
 
 
@@ -317,31 +316,6 @@ def _normalize(texts: sparse.csr_matrix, scales: np.ndarray) -> sparse.csr_matri
     """Multiplies columns by their scales, and divides rows by their norms."""
     norms = np.sqrt(texts @ scales**2)
     factors = 1 / np.where(norms > 0, norms, 1)
-    values = scales[texts.indices] * np.repeat(factors, np.diff(texts.indptr))
+    values = scales[texts.indices]
+    values *= np.repeat(factors, np.diff(texts.indptr))
     return sorted_matrix((values, texts.indices, texts.indptr), texts.shape)
-
-
-def _fit_logit(
-    texts: sparse.csr_matrix, is_class: np.ndarray, weights: np.ndarray, penalty: float
-) -> tuple[np.ndarray, float]:
-    """Fits one logit to scaled texts; returns the weights <float64>[M] and the bias."""
-    from sklearn.linear_model import LogisticRegression  # slow to import
-
-    inside = int(is_class.sum())
-    outside = len(is_class) - inside
-    if not inside or not outside or not texts.shape[1]:
-        return np.zeros(texts.shape[1]), math.log((inside + 0.5) / (outside + 0.5))
-    # liblinear's dual coordinate descent (Yu, Huang & Lin, Machine Learning 85, 2011) needs a
-    # tenth of the time of L-BFGS. Its random generator is global, so two solvers at the same time
-    # would not be reproducible.
-    model = LogisticRegression(
-        C=penalty,
-        solver="liblinear",
-        dual=True,
-        tol=_TOLERANCE_OF_FEW if len(is_class) <= _FEW_TEXTS else _TOLERANCE,
-        max_iter=_MAX_ITERATIONS,
-        random_state=0,
-    )
-    with _solver_lock:
-        model.fit(texts, is_class, sample_weight=weights)
-    return model.coef_[0], float(model.intercept_[0])
