@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import unicodedata
@@ -27,9 +28,14 @@ def label_text(value: object) -> str | None:
         value = _to_python(value)
         if value is None:
             return None
-    if re.search("[\ud800-\udfff]", text := str(value).strip()):
+    return _strip(str(value))
+
+
+@functools.lru_cache(MAX_LABELS)  # a file has few labels and many rows
+def _strip(name: str) -> str:
+    if re.search("[\ud800-\udfff]", name):
         raise ValueError("invalid Unicode")
-    return text
+    return name.strip()
 
 
 def _to_python(value: object) -> str | int | float | None:

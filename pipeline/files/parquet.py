@@ -77,11 +77,13 @@ def _names_of_integers(file: ParquetFile) -> dict[str, list[str]]:
 
 def _convert(value: Any, names: list[str] | None, encoding: str) -> Any:  # noqa: ANN401 of any type
     """Converts a value to a type of JSON."""
+    if isinstance(value, str):  # the usual type, first
+        return value
     if names and isinstance(value, int):
         return names[value] if 0 <= value < len(names) else None
     if isinstance(value, bytes):
         with contextlib.suppress(UnicodeDecodeError):
             return value.decode(encoding)
         return None
-    is_json = value is None or isinstance(value, str | int | float | list | dict)
+    is_json = value is None or isinstance(value, int | float | list | dict)
     return value if is_json else str(value)  # such as a date
