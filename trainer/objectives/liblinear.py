@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 # The solver stops when no text has a larger gradient. With more texts, the largest one takes longer
-# to fall, and matters less: with 25,000 texts, 1.0 takes half the time of 0.1, and the logits
+# to fall, and matters less: with 25,000 reviews, 1.0 takes half the time of 0.1, and the logits
 # differ by 0.1% of their standard deviation.
 _TOLERANCE_OF_FEW, _TOLERANCE, _TOLERANCE_OF_MANY = 0.01, 0.1, 1.0
 _FEW_TEXTS, _MANY_TEXTS = 2_000, 10_000

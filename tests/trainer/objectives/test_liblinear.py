@@ -19,7 +19,7 @@ def test_logits_are_those_of_a_precise_fit(count):
     precise = LogisticRegression(C=10.0, solver="liblinear", tol=1e-4, max_iter=10_000)
     logits = precise.fit(texts, is_class).decision_function(texts)
     error = texts @ fitted + bias - logits
-    assert error.std() < 0.01 * logits.std()
+    assert error.std() < 0.02 * logits.std()
 
 
 @pytest.mark.parametrize(("inside", "bias"), [(0, -np.log(9)), (4, np.log(9))])
