@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import io
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -51,7 +53,7 @@ class _SourceWords(NamedTuple):
     """The standardized texts of a source split."""
 
     examples: Examples  # word numbers; see `WordNumbers`
-    words: bytes  # the word of each number, one per line
+    words: bytes  # the word of each number, each followed by a line feed
     sha256: str  # of all original texts and labels
     hashes: np.ndarray  # <uint64>[N], of the original texts
 
@@ -83,11 +85,13 @@ class Corpus:
         """Returns the most frequent tokens of the train split, without the validation split."""
 
         def make(folder: Path) -> None:
-            words = self._source_words(self._source("train")).words.splitlines()
-            counts = np.zeros(len(words), np.int64)
+            words = self._source_words(self._source("train")).words
+            counts = np.zeros(words.count(b"\n"), np.int64)
             for chunk in self.words("train").in_chunks(_LARGE_BATCH):
-                counts += np.bincount(chunk.read(), minlength=len(words))
-            tokens = vocabulary.most_frequent_tokens(words, counts, vocab_size=self.vocab_size)
+                counts += np.bincount(chunk.read(), minlength=len(counts))
+            tokens = vocabulary.most_frequent_tokens(
+                _lines(words), counts, vocab_size=self.vocab_size
+            )
             vocabulary.save(tokens, folder / "vocabulary.txt")
 
         fraction = self.split_settings.validation_fraction
@@ -261,7 +265,8 @@ class Corpus:
             data_dir = None if isinstance(dataset, RowDataset) else dataset.builder.data_dir
             with translate_read_errors(dataset.name, data_dir):
                 write_examples(folder, chunks())
-            (folder / "words.txt").write_bytes(b"\n".join(words.words()))
+            with (folder / "words.txt").open("wb") as file:
+                file.writelines(word + b"\n" for word in words.words())
             np.save(folder / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
             (folder / "sha256.txt").write_text(content.hexdigest(), encoding="ascii")
 
@@ -284,7 +289,7 @@ class Corpus:
 
         def chunks() -> Iterator[Chunk]:
             examples, words, *_ = self._source_words(source)
-            ids_of_words = _look_up(tokenizer, words.splitlines())
+            ids_of_words = _look_up(tokenizer, words)
 
             @tf.function(input_signature=_WORD_NUMBERS_SPEC, autograph=False)
             def to_token_ids(numbers: tf.Tensor, lengths: tf.Tensor) -> tf.RaggedTensor:
@@ -313,8 +318,14 @@ class Corpus:
         )
 
 
-def _look_up(tokenizer: Tokenizer, words: Sequence[bytes]) -> tf.RaggedTensor:
-    """Returns the token ids of words, ragged <int32>[W, (ids)]."""
-    starts = range(0, max(len(words), 1), _LARGE_BATCH)
-    parts = [tokenizer.look_up(tf.constant(words[s : s + _LARGE_BATCH], tf.string)) for s in starts]
+def _look_up(tokenizer: Tokenizer, words: bytes) -> tf.RaggedTensor:
+    """Returns the token ids of words, one per line, ragged <int32>[W, (ids)]."""
+    lines, parts = _lines(words), [tokenizer.look_up(tf.constant([], tf.string))]
+    while batch := list(itertools.islice(lines, _LARGE_BATCH)):
+        parts.append(tokenizer.look_up(tf.constant(batch)))
     return tf.concat(parts, axis=0)
+
+
+def _lines(words: bytes) -> Iterator[bytes]:
+    """Yields words, one per line; a list of millions would need much more memory."""
+    return (line.removesuffix(b"\n") for line in io.BytesIO(words))

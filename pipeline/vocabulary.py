@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -104,7 +104,7 @@ class Vectorizer:
 
 
 def most_frequent_tokens(
-    words: Sequence[bytes], counts: np.ndarray, *, vocab_size: int
+    words: Iterable[bytes], counts: np.ndarray, *, vocab_size: int
 ) -> list[str]:
     """Returns the vocabulary that TextVectorization.adapt would find.
 

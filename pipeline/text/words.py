@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +23,9 @@ class WordNumbers:
         """Returns the numbers <uint32>[W] of words; new words get the next numbers."""
         return np.fromiter(map(self._numbers.__getitem__, words), np.uint32, len(words))
 
-    def words(self) -> list[bytes]:
-        """Returns the word of each number."""
-        return list(self._numbers)
+    def words(self) -> Iterator[bytes]:
+        """Yields the word of each number."""
+        return iter(self._numbers)
 
 
 def split_words(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -31,7 +31,7 @@ def test_numbers_give_back_the_words_of_each_text(chunks):
         numbers = numbering.number(distinct)[positions]
         found += np.split(numbers, np.cumsum(lengths))[:-1]
         expected += [text.split() for text in standard.numpy()]
-    words = numbering.words()
+    words = list(numbering.words())
     assert [[words[number] for number in text] for text in found] == expected
     assert len(set(words)) == len(words)
     firsts = [number for text in found for number in text]
