@@ -43,9 +43,15 @@ def read_parquet(
     encoding = "utf-8" if file_format.encoding == "auto" else file_format.encoding
     names = _names_of_integers(file)
     wanted = [name for name in columns if name in needed or name.lower() in SPLIT_COLUMNS]
-    rows = (row for batch in file.iter_batches(_ROWS, columns=wanted) for row in batch.to_pylist())
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(_rows(file, wanted), start=1):
         yield number, {key: _convert(row[key], names.get(key), encoding) for key in row}
+
+
+def _rows(file: ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Yields all rows. An iterator of the whole file would keep what it has read in memory."""
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
+            yield from batch.to_pylist()
 
 
 def read_class_names(path: Path, column: str) -> list[str]:

@@ -3,6 +3,7 @@
 import datetime
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -157,6 +158,16 @@ def test_a_folder_and_a_pattern_include_parquet(tmp_path):
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "b.parquet")
     assert find_files(str(tmp_path)) == find_files(str(tmp_path / "*.parquet")) == [path]
+
+
+def test_what_was_read_does_not_stay_in_memory(tmp_path):
+    random = np.random.default_rng(0)
+    texts = [random.bytes(5_000).hex() for _ in range(400)]
+    path = write(tmp_path / "a.parquet", texts, ["a"] * 400, row_group_size=10)
+    before = pa.total_allocated_bytes()
+    for _ in read_records(path, ["text", "label"]):
+        allocated = pa.total_allocated_bytes() - before
+    assert allocated < path.stat().st_size / 10
 
 
 @settings(IN_ONE_FOLDER, max_examples=60, deadline=None)
