@@ -319,7 +319,7 @@ class Corpus:
 
 
 def _look_up(tokenizer: Tokenizer, words: bytes) -> tf.RaggedTensor:
-    """Returns the token ids of words, one per line, ragged <int32>[W, (ids)]."""
+    """Returns the token ids of words, each followed by a line feed, ragged <int32>[W, (ids)]."""
     lines, parts = _lines(words), [tokenizer.look_up(tf.constant([], tf.string))]
     while batch := list(itertools.islice(lines, _LARGE_BATCH)):
         parts.append(tokenizer.look_up(tf.constant(batch)))
@@ -327,5 +327,5 @@ def _look_up(tokenizer: Tokenizer, words: bytes) -> tf.RaggedTensor:
 
 
 def _lines(words: bytes) -> Iterator[bytes]:
-    """Yields words, one per line; a list of millions would need much more memory."""
+    """Yields the words, without line feeds; a list of millions would need much more memory."""
     return (line.removesuffix(b"\n") for line in io.BytesIO(words))

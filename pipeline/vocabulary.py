@@ -43,8 +43,11 @@ class Vectorizer:
     ) -> None:
         self.token_names = ["", OOV_TOKEN, *tokens]
         self._standardization = WordStandardization(punctuation)
-        self.trackable = keras.layers.TextVectorization(standardize=None, ragged=True)
-        self.trackable.set_vocabulary(list(tokens))  # as an argument it takes three times as long
+        self.trackable = keras.layers.TextVectorization(
+            vocabulary=np.array(tokens, str),  # Keras takes three times as long for a list
+            standardize=None,
+            ragged=True,
+        )
         self._sequence_length = sequence_length
         self._truncate = truncate
 

@@ -90,7 +90,7 @@ def _make_file_row(
 
 
 def _split_columns(record: Record, used: Set[str]) -> tuple[str, ...]:
-    """Returns the unused columns with a value that names a split, such as `fold`."""
+    """Returns the unused columns, such as `fold`, whose value names a split."""
     return tuple(
         name
         for name, value in record.items()

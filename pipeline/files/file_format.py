@@ -27,7 +27,7 @@ def text_of(record: Record | None, columns: Sequence[str]) -> str:
         raise ValueError("not a JSON object")
     if None in record:
         raise ValueError("more fields than the header has")
-    if len(columns) == 1 and isinstance(text := record.get(columns[0]), str):  # usual; saves time
+    if len(columns) == 1 and isinstance(text := record.get(columns[0]), str):  # saves time
         return text
     found = [value for value in map(record.get, columns) if value is not None]
     other = [f" but {quote(str(value))}" for value in found if not isinstance(value, str)]

@@ -48,10 +48,16 @@ def read_parquet(
 
 
 def _rows(file: ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """Yields all rows. An iterator of the whole file would keep what it has read in memory."""
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
-            yield from batch.to_pylist()
+    """Yields all rows. pyarrow keeps row groups that it has read until their iterator ends."""
+    groups: list[int] = []
+    size = 0  # bytes of `groups`: an iterator for each tiny group would take long
+    for group in range(count := file.num_row_groups):
+        groups.append(group)
+        size += file.metadata.row_group(group).total_byte_size
+        if size >= _BUFFER or group == count - 1:
+            for batch in file.iter_batches(_ROWS, row_groups=groups, columns=columns):
+                yield from batch.to_pylist()
+            groups, size = [], 0
 
 
 def read_class_names(path: Path, column: str) -> list[str]:

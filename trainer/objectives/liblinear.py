@@ -8,9 +8,9 @@ import threading
 import numpy as np
 from scipy import sparse
 
-# The solver stops when no text has a larger gradient. With more texts, the largest one takes longer
-# to fall, and matters less: with 25,000 reviews, 1.0 takes half the time of 0.1, and the logits
-# differ by 0.1% of their standard deviation.
+# The solver stops when the largest gradient of a text is below the tolerance. Few texts need a
+# small one. With many texts, the largest gradient falls more slowly and matters less: with 25,000
+# reviews, 1.0 takes half the time of 0.1, and logits differ by 0.1% of their standard deviation.
 _TOLERANCE_OF_FEW, _TOLERANCE, _TOLERANCE_OF_MANY = 0.01, 0.1, 1.0
 _FEW_TEXTS, _MANY_TEXTS = 2_000, 10_000
 _MAX_ITERATIONS = 100
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 def fit_logit(
     texts: sparse.csr_matrix, is_class: np.ndarray, weights: np.ndarray, penalty: float
 ) -> tuple[np.ndarray, float]:
-    """Fits the logit of one class. Only one thread at a time runs the solver.
+    """Fits the logit of one class against all others. Only one thread at a time runs the solver.
 
     The solver is dual coordinate descent (Yu, Huang & Lin, Machine Learning 85, 2011), which needs
     a tenth of the time of L-BFGS.
@@ -29,12 +29,12 @@ def fit_logit(
     Args:
         texts: <float64>[N, M], one row for each text, with sorted indices.
         is_class: <bool>[N], whether a text is in the class.
-        weights: <float>[N], which multiply the losses.
+        weights: <float>[N], which multiply the losses of the texts.
         penalty: C of scikit-learn: a larger C is a smaller penalty.
 
     Returns:
-        The weights <float64>[M] and the bias. If all texts have the same `is_class`, the weights
-        are 0, and the bias is the smoothed log-odds.
+        The weights <float64>[M] and the bias. If all texts have the same `is_class`, or there
+        are no n-grams, the weights are 0, and the bias is the smoothed log-odds.
     """
     from sklearn.linear_model import LogisticRegression  # slow to import
 
@@ -50,7 +50,7 @@ def fit_logit(
         max_iter=_MAX_ITERATIONS,
         random_state=0,
     )
-    # Its random generator is global: two solvers at the same time would not be reproducible.
+    # liblinear's random generator is global: two fits at the same time would not be reproducible.
     with _lock:
         model.fit(texts, is_class, sample_weight=weights)
     return model.coef_[0], float(model.intercept_[0])

@@ -36,6 +36,12 @@ def test_saved_model_cli_shows_and_runs_the_export(exported, trained):
     np.testing.assert_allclose([float(number) for number in found.split()], expected, atol=1e-5)
 
 
+def test_the_vocabulary_of_the_export_is_one_table_that_does_not_change(exported):
+    graph = (exported / "saved_model.pb").read_bytes()
+    assert b"HashTableV2" in graph
+    assert b"MutableHashTable" not in graph
+
+
 def test_the_model_card_has_results_and_settings(exported, trained):
     card = (exported / "model_card.md").read_text()
     results = json.loads((trained / "results.json").read_text())
