@@ -50,14 +50,22 @@ def read_parquet(
 def _rows(file: ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Yields all rows. pyarrow keeps row groups that it has read until their iterator ends."""
     groups: list[int] = []
-    size = 0  # bytes of `groups`: an iterator for each tiny group would take long
+    size = missing = 0  # bytes and rows of `groups`
     for group in range(count := file.num_row_groups):
+        metadata = file.metadata.row_group(group)
         groups.append(group)
-        size += file.metadata.row_group(group).total_byte_size
-        if size >= _BUFFER or group == count - 1:
+        size, missing = size + metadata.total_byte_size, missing + metadata.num_rows
+        if size < _BUFFER and group < count - 1:
+            continue  # an iterator for each tiny group would take long
+        try:
             for batch in file.iter_batches(_ROWS, row_groups=groups, columns=columns):
+                missing -= len(batch)
                 yield from batch.to_pylist()
-            groups, size = [], 0
+        except IndexError as error:  # a wrong index into a dictionary of values
+            raise ValueError(str(error)) from error
+        if missing:  # pyarrow yields nothing for a group if all columns are damaged in the same way
+            raise ValueError(f"it should have {missing} more rows up to row group {group}")
+        groups, size = [], 0
 
 
 def read_class_names(path: Path, column: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Parquet files are read as CSV files with the same rows would be."""
 
 import datetime
+import itertools
 import json
 
 import numpy as np
@@ -158,6 +159,25 @@ def test_a_folder_and_a_pattern_include_parquet(tmp_path):
     (tmp_path / ".cache").mkdir()
     write(tmp_path / ".cache" / "b.parquet")
     assert find_files(str(tmp_path)) == find_files(str(tmp_path / "*.parquet")) == [path]
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(1, pa.string()), (10_000, pa.dictionary(pa.int16(), pa.string()))]
+)
+def test_with_a_changed_byte_a_file_has_all_rows_or_is_an_error(tmp_path, monkeypatch, size, kind):
+    monkeypatch.setattr("pipeline.files.parquet._BUFFER", size)
+    columns = [pa.array(values[:12]).cast(pa.string()).cast(kind) for values in (TEXTS, LABELS)]
+    path = write(tmp_path / "a.parquet", *columns, row_group_size=4, compression="none")
+    content = path.read_bytes()
+    data_size = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # without the footer
+    found = set()
+    for position, value in itertools.product(range(4, data_size), (0x5F, 0x82)):
+        path.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
+        try:
+            found.add(len(list(read_records(path, ["text", "label"]))))
+        except RunError as error:
+            found.add(type(error))
+    assert found == {12, RunError}
 
 
 def test_what_was_read_does_not_stay_in_memory(tmp_path):
