@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from pipeline.vocabulary import OOV_ID, PADDING_ID
 _POOL_BATCHES = 50
 _READ_AHEAD = 8  # batches
 _PAD_MULTIPLE = 8  # batch lengths are rounded up to a multiple of this, for tensor cores
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # token ids, labels, offsets; see `batch_spec`
 PADDING_LABEL = -2  # the label of a row without an example, which only fills up a shard
 
 
@@ -79,7 +81,9 @@ def training_batches(
         PADDING_LABEL.
     """
     order = epoch_order(examples.lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-    return _gather(examples, order[first_batch:], batch_size, shards, local)
+    return _dataset(
+        _gather(examples), _local_shards(order[first_batch:], batch_size, shards, local)
+    )
 
 
 def batch_spec(examples: Examples) -> tuple[tf.TensorSpec, tf.TensorSpec, tf.TensorSpec]:
@@ -116,51 +120,72 @@ def evaluation_batches(
     examples: Examples, *, batch_size: int, shards: int = 1, local: range = range(1)
 ) -> tf.data.Dataset:
     """Returns batches with every example once, in `evaluation_order`; see `training_batches`."""
+    order = _in_evaluation_order(examples, batch_size)
+    return _dataset(_gather(examples), _local_shards(order, batch_size, shards, local))
+
+
+def eager_batches(
+    examples: Examples, *, batch_size: int, shards: int = 1, local: range = range(1)
+) -> Iterator[Batch]:
+    """Yields the `evaluation_batches` without tf.data, whose pipeline takes 0.1 s to build."""
+    order = _in_evaluation_order(examples, batch_size)
+    gather = _gather(examples)
+    for batch in _local_shards(order, batch_size, shards, local):
+        with tf.device("CPU"):  # otherwise all values are copied to a GPU
+            gathered = gather(tf.constant(batch))
+        yield gathered
+
+
+def _in_evaluation_order(examples: Examples, batch_size: int) -> list[np.ndarray]:
     by_length = evaluation_order(examples.lengths)
-    order = np.split(by_length, range(batch_size, len(by_length), batch_size))
-    return _gather(examples, order, batch_size, shards, local)
+    return np.split(by_length, range(batch_size, len(by_length), batch_size))
 
 
-def _local_shards(batch: np.ndarray, batch_size: int, shards: int, local: range) -> np.ndarray:
-    """Returns the positions of a batch's local shards; -1 marks a row without an example."""
+def _local_shards(
+    order: list[np.ndarray], batch_size: int, shards: int, local: range
+) -> list[np.ndarray]:
+    """Returns the positions of each batch's local shards; -1 marks a row without an example."""
     if shards == 1:
-        return batch
+        return order
     size = -(-batch_size // shards)
-    filled = np.pad(batch, (0, size * shards - len(batch)), constant_values=-1)
-    return filled[size * local.start : size * local.stop]
+    filled = (np.pad(b, (0, size * shards - len(b)), constant_values=-1) for b in order)
+    return [batch[size * local.start : size * local.stop] for batch in filled]
 
 
-def _gather(
-    examples: Examples, order: list[np.ndarray], batch_size: int, shards: int, local: range
-) -> tf.data.Dataset:
-    """Returns a tf.data pipeline that reads and pads the local shards of each batch."""
-    order = [_local_shards(batch, batch_size, shards, local) for batch in order]
+def _dataset(gather: Callable[[tf.Tensor], Batch], order: list[np.ndarray]) -> tf.data.Dataset:
+    """Returns a tf.data pipeline that gathers the batches ahead of their use."""
     with tf.device("CPU"):  # where tf.data runs
         positions = tf.RaggedTensor.from_row_lengths(
             np.concatenate([np.empty(0, np.int64), *order]), [len(batch) for batch in order]
         )
+    batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
+    return disable_autotune(batches)
+
+
+def _gather(examples: Examples) -> Callable[[tf.Tensor], Batch]:
+    """Returns a function that reads and pads the examples at positions <int64>[B]."""
+    with tf.device("CPU"):
         arrays = (examples.starts, examples.lengths, examples.labels, _offsets(examples))
         starts, lengths, labels, offsets = map(tf.constant, arrays)
 
     @tf.autograph.experimental.do_not_convert  # AutoGraph takes 0.3 s and would change nothing
-    def gather(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def gather(batch: tf.Tensor) -> Batch:
         is_example = batch >= 0
         batch = tf.maximum(batch, 0)
         batch_lengths = tf.where(is_example, tf.gather(lengths, batch), 0)
         longest = tf.maximum(tf.reduce_max(batch_lengths), 1)  # 1 for an empty batch
         columns = tf.range(-(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE)
-        is_token = columns < batch_lengths[:, tf.newaxis]  # [B, T]
-        value_positions = tf.gather(starts, batch)[:, tf.newaxis] + tf.cast(columns, tf.int64)
+        is_token = columns < tf.expand_dims(batch_lengths, 1)  # [B, T]
+        value_positions = tf.expand_dims(tf.gather(starts, batch), 1) + tf.cast(columns, tf.int64)
         token_ids = examples.values.gather(tf.where(is_token, value_positions, 0))
-        filler = tf.where(is_example[:, tf.newaxis] | (columns > 0), PADDING_ID, OOV_ID)
+        filler = tf.where(tf.expand_dims(is_example, 1) | (columns > 0), PADDING_ID, OOV_ID)
         return (
             tf.where(is_token, token_ids, filler),
             _keep_rows(tf.gather(labels, batch), is_example, PADDING_LABEL),
             _keep_rows(tf.gather(offsets, batch), is_example, 0),
         )
 
-    batches = tf.data.Dataset.from_tensor_slices(positions).map(gather).prefetch(_READ_AHEAD)
-    return disable_autotune(batches)
+    return gather
 
 
 def _keep_rows(values: tf.Tensor, is_kept: tf.Tensor, other: int) -> tf.Tensor:

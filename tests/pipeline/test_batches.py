@@ -9,6 +9,7 @@ import tensorflow as tf
 from pipeline.batches import (
     PADDING_LABEL,
     batches_per_epoch,
+    eager_batches,
     epoch_order,
     evaluation_batches,
     evaluation_order,
@@ -40,8 +41,9 @@ def test_an_epoch_has_every_example_once(examples):
     assert sorted(map(len, seen)) == [1003 % 64] + [64] * 15
 
 
-def test_evaluation_batches_have_every_example_once_in_order(examples):
-    seen = numbers(evaluation_batches(examples, batch_size=100))
+@pytest.mark.parametrize("make", [evaluation_batches, eager_batches])
+def test_evaluation_batches_have_every_example_once_in_order(examples, make):
+    seen = numbers(make(examples, batch_size=100))
     assert (np.concatenate(seen) == evaluation_order(examples.lengths)).all()
     assert sorted(np.concatenate(seen)) == list(range(1003))
 
@@ -93,15 +95,17 @@ def test_batches_hold_little_padding_and_still_mix(examples):
     assert lengths != sorted(lengths)
 
 
+@pytest.mark.parametrize("make", [evaluation_batches, eager_batches])
 @pytest.mark.parametrize(("lengths", "padded"), [([1, 9], 16), ([8], 8)])
-def test_padding_is_to_a_multiple_of_eight(lengths, padded):
+def test_padding_is_to_a_multiple_of_eight(lengths, padded, make):
     examples = unlabelled_examples(
         tf.ragged.constant([[1] * length for length in lengths], tf.int32)
     )
-    batches = evaluation_batches(examples, batch_size=4)
+    batches = make(examples, batch_size=4)
     assert [token_ids.shape for token_ids, *_ in batches] == [(len(lengths), padded)]
 
 
-def test_no_examples_are_an_empty_batch(examples):
-    ((token_ids, labels, offsets),) = evaluation_batches(examples[:0], batch_size=4)
+@pytest.mark.parametrize("make", [evaluation_batches, eager_batches])
+def test_no_examples_are_an_empty_batch(examples, make):
+    ((token_ids, labels, offsets),) = make(examples[:0], batch_size=4)
     assert token_ids.shape[0] == len(labels) == len(offsets) == 0

@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from model.classifier import TextClassifier
 from model.labels import to_probabilities
-from pipeline.batches import evaluation_batches, evaluation_order
+from pipeline.batches import eager_batches, evaluation_batches, evaluation_order
 from pipeline.examples import Examples
 from trainer.evaluation.calibration import fit_temperature
 from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas, one_replica
 
 EVALUATION_BATCH = 128  # examples; larger batches are not faster
+_FEW = 16 * EVALUATION_BATCH  # examples for which a tf.data pipeline takes longer than it saves
 
 
 class Evaluator:
@@ -77,7 +78,8 @@ class Evaluator:
         description: str,
     ) -> np.ndarray:
         """Computes one row for each example, <float32>[N, D], in the order of the examples."""
-        batches = evaluation_batches(
+        make_batches = eager_batches if len(examples) <= _FEW else evaluation_batches
+        batches = make_batches(
             examples,
             batch_size=EVALUATION_BATCH,
             shards=self._replicas.count,

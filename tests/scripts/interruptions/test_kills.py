@@ -98,9 +98,9 @@ def test_a_line_of_50_megabytes_is_one_text(run_process, trained):
     assert all(0 < row["probability"] < 1 for row in rows)
 
 
-def test_a_million_blank_lines_are_a_million_texts(run_process, trained):
-    done = run_process("predict", f"--model_dir={trained}", stdin=b"\n" * 1_000_000)
+def test_300_000_blank_lines_are_as_many_texts(run_process, trained):
+    done = run_process("predict", f"--model_dir={trained}", stdin=b"\n" * 300_000)
     assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)  # the labels
     rows = done.stdout.splitlines()
-    assert len(rows) == 1_000_000
+    assert len(rows) == 300_000
     assert len(set(rows)) == 1

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.batches import PADDING_LABEL, evaluation_batches, evaluation_order, training_batches
+from pipeline.batches import (
+    PADDING_LABEL,
+    eager_batches,
+    evaluation_batches,
+    evaluation_order,
+    training_batches,
+)
 from pipeline.errors import UserError
 from pipeline.examples import unlabelled_examples
 from tests.helpers import read_results, write_csv
@@ -154,7 +160,7 @@ def test_shards_have_equal_size_and_each_example_once():
     lengths = np.random.default_rng(0).integers(1, 9, 103)
     rows = [[number + 2] * length for number, length in enumerate(lengths)]
     examples = unlabelled_examples(tf.ragged.constant(rows, tf.int32))
-    for make in (evaluation_batches, training_batches):
+    for make in (evaluation_batches, eager_batches, training_batches):
         seeded = {"seed": 0, "epoch": 0} if make is training_batches else {}
         whole = list(make(examples, batch_size=10, **seeded))
         shards = [
