@@ -186,7 +186,8 @@ def _check_classes(corpus: Corpus, counts: dict[str, list[int]], config: TrainCo
                 f"{_advise(split, corpus)}"
             )
         if missing:
-            effect = ", so it is never predicted" if split == "train" else ""
+            them = "it is" if len(missing) == 1 else "they are"
+            effect = f", so {them} never predicted" if split == "train" else ""
             shown = _join(map(quote, missing), " and {} more labels")
             _log.warning("the %s split has no example with label %s%s", split, shown, effect)
 

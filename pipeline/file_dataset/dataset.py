@@ -84,9 +84,9 @@ class RowDataset:
         self._splits = make_splits(self._rows, split_settings)
         self._positions = {split: self._splits.positions(split) for split in SPLIT_NAMES}
         if not split_settings.is_test_data and not self.size("train"):
-            few = "it has too few different texts for the other splits; add some"
+            copies = "--drop_duplicates dropped them, because all are also in another split"
             has_rows = (rows.splits == SPLIT_NAMES.index("train")).any()
-            advice = few if has_rows else source.split_advice
+            advice = copies if has_rows else source.split_advice
             raise UserError(f"{self.name} has no row in the train split; {advice}")
         self.derived_splits = self._splits.derived_splits
         self.fingerprint = rows.statistics["sha256"]

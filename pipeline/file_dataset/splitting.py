@@ -48,7 +48,8 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
 
     If no row is in the test split, a fraction of the train split becomes the test split. The
     validation split is then made in the same way. All copies of a text get the same split. If a
-    class has enough different texts, each split has at least one of them.
+    class has enough different texts, each split has at least one of them; a class with one text
+    keeps it in train.
     """
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0
@@ -109,7 +110,8 @@ def _choose(
 ) -> np.ndarray:
     """Returns a mask <bool>[N] of the rows to move: those with a rank, 0 to 1, below the fraction.
 
-    If a class has enough different texts, at least one of them is chosen, and `keep` are not.
+    If a class has more than `keep` different texts, at least one of them is chosen, and `keep` are
+    not. Otherwise, none is chosen.
     """
     unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     ranks, labels = ranks[first], labels[first]
@@ -117,7 +119,10 @@ def _choose(
     for label in np.unique(labels):
         class_positions = np.flatnonzero(labels == label)
         count = int(is_chosen[class_positions].sum())
-        if len(class_positions) <= keep or 1 <= count <= len(class_positions) - keep:
+        if len(class_positions) <= keep:
+            is_chosen[class_positions] = False
+            continue
+        if 1 <= count <= len(class_positions) - keep:
             continue
         by_rank = class_positions[np.lexsort((unique[class_positions], ranks[class_positions]))]
         is_chosen[class_positions] = False

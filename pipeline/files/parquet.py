@@ -33,7 +33,7 @@ def read_parquet(
     columns = file.schema_arrow.names
     for name in needed:
         if (count := columns.count(name)) != 1:
-            found = shorten(", ".join(map(quote, columns[:20])), 200)
+            found = shorten(", ".join(map(quote, columns[:20])), 200) or "no columns at all"
             if count:
                 raise UserError(f"{path} has {count} columns {quote(name)}; rename the others")
             raise UserError(

@@ -65,6 +65,15 @@ def test_a_given_split_of_one_class_is_warned_about(tmp_path, caplog):
     assert "the test split has no example with label 'pos'" in caplog.text
 
 
+def test_labels_that_only_the_test_split_has_are_warned_about(tmp_path, caplog):
+    write_csv(tmp_path / "a" / "train.csv", FILE_ROWS)
+    for others, effect in ((["x"], "'x', so it is"), (["x", "y"], "'x', 'y', so they are")):
+        rows = [*examples(9, 9), *((f"a text of {label}", label) for label in others)]
+        write_csv(tmp_path / "a" / "test.csv", rows)
+        check(tmp_path / "a", tmp_path / "cache")
+        assert f"no example with label {effect} never predicted" in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
 def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):

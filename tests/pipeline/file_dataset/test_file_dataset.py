@@ -39,10 +39,12 @@ def write_jsonl(path, rows=ROWS):
     return path
 
 
-def opened(path, columns=NAMES, *, skip=False, test_fraction=0.2, label_names=None, **settings):
+def opened(
+    path, columns=NAMES, *, skip=False, test_fraction=0.2, drop=False, label_names=None, **settings
+):
     settings = RowSettings(*columns, skip_bad_rows=skip, **settings)
     source = FileSource(str(path), settings)
-    splits = SplitSettings(0.2, test_fraction)
+    splits = SplitSettings(0.2, test_fraction, drop_duplicates=drop)
     return RowDataset(source, settings, splits, label_names=label_names)
 
 
@@ -186,12 +188,13 @@ def test_invalid_files_are_user_errors(tmp_path, make, message):
         opened(make(tmp_path))
 
 
-def test_too_few_different_texts_for_the_splits_is_an_error(tmp_path):
-    rows = [(text, label) for text in "ab" for label in ("bad", "fine")]
-    with pytest.raises(
-        UserError, match=r"no row in the train split; it has too few different texts"
-    ):
-        opened(write_csv(tmp_path / "a.csv", rows), test_fraction=0.5)
+def test_a_train_split_of_copies_that_are_all_dropped_is_an_error(tmp_path):
+    rows = [(text, label) for text, label in (("a", "bad"), ("b", "fine"))]
+    for split in ("train", "test"):
+        write_csv(tmp_path / f"{split}.csv", rows)
+    assert opened(tmp_path).size("train") == 2
+    with pytest.raises(UserError, match=r"no row in the train split; .*drop_duplicates dropped"):
+        opened(tmp_path, drop=True)
 
 
 def test_an_invalid_json_line_is_an_error(tmp_path):
@@ -274,54 +277,6 @@ def test_many_labels_that_look_alike_are_one_short_warning(tmp_path, caplog):
     assert "'class 0' and 'Class 0'" in message or "'Class 0' and 'class 0'" in message
     assert "label_map" in message
     assert len(message) < 400 + len(str(tmp_path))
-
-
-STARS = [(f"text {n}", str(n % 5 + 1)) for n in range(200)]
-MAP = {"1": "neg", "2": "neg", "4": "pos", "5": "pos"}
-
-
-def test_a_label_map_merges_and_renames_labels(tmp_path):
-    path = write_csv(tmp_path / "a.csv", STARS)
-    files, mapped = opened(path), opened(path, label_map=MAP)
-    assert mapped.label_names == ("3", "neg", "pos")
-    found = sorted(row for split in ("train", "validation", "test") for row in read(mapped, split))
-    assert found == sorted(
-        (text, mapped.label_names.index(MAP.get(label, label))) for text, label in STARS
-    )
-    again = opened(path, label_map=MAP, label_names=("pos", "3", "neg"))
-    assert again.label_names == ("pos", "3", "neg")
-    identities = [str(each.identity) for each in (files, mapped, again)]
-    assert len({files.fingerprint, mapped.fingerprint}) == 2
-    assert len(set(identities)) == 3
-    with pytest.raises(UserError, match="positive_label='neg' is for two labels"):
-        opened(path, label_map=MAP, positive_label="neg")
-    two = opened(path, label_map={**MAP, "3": "neg"}, positive_label="neg")
-    assert two.label_names == ("pos", "neg")
-
-
-def test_a_changed_label_map_does_not_parse_the_files_again(tmp_path):
-    settings = RowSettings(*NAMES)
-    source = FileSource(str(write_csv(tmp_path / "a.csv", STARS)), settings)
-    mapped = FileSource(source.name, dataclasses.replace(settings, label_map=MAP))
-    assert mapped.key == source.key
-
-
-def test_swapped_names_are_other_data(tmp_path):
-    path = write_csv(tmp_path / "a.csv")
-    one, other = (
-        opened(path, label_map=m) for m in ({"bad": "x", "fine": "y"}, {"bad": "y", "fine": "x"})
-    )
-    assert one.label_names == other.label_names
-    assert one.fingerprint != other.fingerprint
-    assert one.class_counts("train") == other.class_counts("train")[::-1]
-
-
-def test_a_label_map_must_name_labels_and_leave_two(tmp_path):
-    path = write_csv(tmp_path / "a.csv", STARS)
-    with pytest.raises(UserError, match=r"names '6', but the labels of .* are '1', '2', '3', '4'"):
-        opened(path, label_map={"1": "neg", "6": "pos"})
-    with pytest.raises(UserError, match=r"has 1 label \('x'\)"):
-        opened(path, label_map=dict.fromkeys("12345", "x"))
 
 
 def test_data_with_fewer_labels_can_be_evaluated_but_not_with_others(tmp_path):

@@ -66,6 +66,7 @@ def test_small_files_have_each_class_in_each_split_and_copies_in_one(rows, valid
         found = {sides[text] for text in different}
         if len(different) >= 3:
             assert found == {TRAIN, VALIDATION, TEST}
+        assert not found or TRAIN in found
 
 
 def test_rows_keep_their_split_when_others_are_added():

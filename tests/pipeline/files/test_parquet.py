@@ -125,6 +125,12 @@ def test_the_encoding_of_bytes_and_a_delimiter_without_effect(tmp_path, caplog):
     assert "is not CSV or TSV: --delimiter and --quoting" in caplog.text
 
 
+def test_a_file_without_columns_is_an_error(tmp_path):
+    parquet.write_table(pa.table({}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="has no column 'text', but no columns at all; name"):
+        list(read_records(tmp_path / "a.parquet", ["text"]))
+
+
 def test_a_missing_or_repeated_column_is_an_error_that_lists_the_columns(tmp_path):
     path = write(tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"has no column 'body', but 'text', 'label'; name one wi"):
