@@ -239,11 +239,13 @@ def _warn_of_rare_classes(names: Sequence[str], counts: Sequence[int], config: T
         if count < _FEW_EXAMPLES or count < fraction * total
     ]
     if rare:
+        is_balanced = config.class_weights == "balanced"
         _log.warning(
             "%s: only %s of %d training examples: if these are classes (see --label_column), they "
             "will rarely be predicted, and accuracy hardly measures them; see macro_f1 and "
-            "confusion_matrix, and consider --class_weights=balanced, or add examples",
+            "confusion_matrix, and %s",
             *(config.dataset, _join(rare, " and {} more such labels"), total),
+            "add examples" if is_balanced else "consider --class_weights=balanced, or add examples",
         )
 
 

@@ -49,7 +49,7 @@ def make_splits(rows: ParsedRows, settings: SplitSettings) -> Splits:
     If no row is in the test split, a fraction of the train split becomes the test split. The
     validation split is then made in the same way. All copies of a text get the same split. If a
     class has enough different texts, each split has at least one of them; a class with one text
-    keeps it in train.
+    keeps it in train. A text with several labels counts for the first of them.
     """
     numbers, hashes = rows.splits.copy(), rows.hashes
     dropped = _drop_copies(numbers, hashes) if settings.drop_duplicates else 0

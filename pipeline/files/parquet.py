@@ -31,9 +31,11 @@ def read_parquet(
     """
     file = _open(path)
     columns = file.schema_arrow.names
+    if not columns:
+        raise UserError(f"{path} has no columns; check how it was written")
     for name in needed:
         if (count := columns.count(name)) != 1:
-            found = shorten(", ".join(map(quote, columns[:20])), 200) or "no columns at all"
+            found = shorten(", ".join(map(quote, columns[:20])), 200)
             if count:
                 raise UserError(f"{path} has {count} columns {quote(name)}; rename the others")
             raise UserError(

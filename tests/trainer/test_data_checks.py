@@ -77,8 +77,14 @@ def test_labels_that_only_the_test_split_has_are_warned_about(tmp_path, caplog):
 @pytest.mark.slow
 @pytest.mark.parametrize(("counts", "warns"), [((300, 300), False), ((600, 12), True)])
 def test_imbalance_is_warned_about(tmp_path, caplog, counts, warns):
-    check(write_csv(tmp_path / "a.csv", examples(*counts)), tmp_path / "cache")
+    path = write_csv(tmp_path / "a.csv", examples(*counts))
+    check(path, tmp_path / "cache")
     assert ("(1.9%) with label 'pos' of 378 training examples" in caplog.text) == warns
+    assert ("consider --class_weights=balanced" in caplog.text) == warns
+    caplog.clear()
+    check(path, tmp_path / "cache", class_weights="balanced")
+    assert ("training examples" in caplog.text) == warns
+    assert "consider" not in caplog.text
 
 
 def test_findings_in_files_are_logged(tmp_path, caplog):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from model.labels import to_probabilities
 from model.lstm import without_cudnn
 from pipeline.errors import RunError, UserError
-from pipeline.vocabulary import PADDING_ID
+from pipeline.vocabulary import FIRST_TOKEN_ID, PADDING_ID
 from trainer.artifacts.model_card import model_card
 from trainer.artifacts.trained_run import TrainedRun, load, read_record
 from trainer.runtime.files import translate_disk_full, unfinished_folder
@@ -57,7 +57,12 @@ def export(model_dir: Path, export_dir: Path) -> None:
             run = load(model_dir, precision="float32", branches=1)
         finally:  # `load` changes this setting of the process
             tf.config.experimental.enable_tensor_float_32_execution(uses_tensor_float_32)
-        card = model_card(model_dir, record, best_epoch=run.best_epoch, value=run.best_value)
+        card = model_card(
+            *(model_dir, record),
+            best_epoch=run.best_epoch,
+            value=run.best_value,
+            tokens=run.tokenizer.vocabulary_size - FIRST_TOKEN_ID,
+        )
         new = folder / "new"
         new.mkdir()
         with translate_disk_full("the model", target.parent):

@@ -22,8 +22,12 @@ _SHOWN_LABELS = 10
 _CLASS_HEADER = "| label | examples | precision | recall | F1 |"
 
 
-def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, value: float) -> str:
+def model_card(
+    model_dir: Path, record: RunRecord, *, best_epoch: int, value: float, tokens: int
+) -> str:
     """Returns the card of a run's best model in Markdown (Mitchell et al., Model Cards, FAT* 2019).
+
+    Its best metric is `value`, and its vocabulary has `tokens` tokens.
 
     Raises:
         RunError: results.json or config.json is damaged.
@@ -44,10 +48,12 @@ def model_card(model_dir: Path, record: RunRecord, *, best_epoch: int, value: fl
         f"The data set is `{dataset}`. Numbers of examples: {sizes}.",
         "## Results",
         f"The model is that of epoch {best_epoch}, which has the best validation {metric}: "
-        f"{value:.4f} (a loss is that before calibration).",
+        f"{value:.4f} (a loss is that before calibration)."
+        if record.config.has_steps
+        else f"The cross-fitted {metric} on the train split is {value:.4f}.",
         _results(model_dir),
         "## Limits",
-        _limits(record.config, dataset),
+        _limits(record.config, dataset, tokens),
         "## Training",
         _training(record, read_json(model_dir / "config.json")),
     ]
@@ -88,7 +94,7 @@ def _results(model_dir: Path) -> str:
     )
 
 
-def _limits(config: TrainConfig, dataset: str) -> str:
+def _limits(config: TrainConfig, dataset: str, tokens: int) -> str:
     end = {"head": "the first ", "tail": "the last "}.get(config.truncate, "")
     both_ends = ", half of them at each end" if config.truncate == "ends" else ""
     calibration = "on the validation split"
@@ -96,8 +102,8 @@ def _limits(config: TrainConfig, dataset: str) -> str:
         calibration = "by cross-fitting on the train split"
     removed = "markup" if config.punctuation == "keep" else "markup and punctuation"
     reading = (
-        f"in lower case and without {removed}. It knows the {config.vocab_size - 2} most frequent "
-        "tokens of its training texts; all other tokens are treated alike."
+        f"in lower case and without {removed}. It knows the {tokens} most frequent tokens "
+        "of its training texts; all other tokens are treated alike."
     )
     if config.pretrained:
         reading = (

@@ -16,7 +16,7 @@ from trainer.monitoring.progress import with_progress
 from trainer.runtime.replicas import Replicas, one_replica
 
 EVALUATION_BATCH = 128  # examples; larger batches are not faster
-_FEW = 16 * EVALUATION_BATCH  # examples for which a tf.data pipeline takes longer than it saves
+_FEW = 16 * EVALUATION_BATCH  # up to so many examples are gathered without tf.data
 
 
 class Evaluator:

@@ -33,9 +33,10 @@ class Progress:
             disable=not sys.stderr.isatty(),
             leave=False,
         )
-        self._first_step, self._last_step = first_step, last_step
-        self._step, self._epoch, self._values = first_step, "", ""
-        self._started = self._logged = time.monotonic()
+        self._step, self._last_step = first_step, last_step
+        self._epoch, self._values = "", ""
+        self._compiled: tuple[int, float] | None = None  # step and time after the first steps
+        self._logged = time.monotonic()
 
     def begin_epoch(self, epoch: str) -> None:
         """Shows the current epoch and the number of epochs, such as `2/5`."""
@@ -47,13 +48,21 @@ class Progress:
         self._step += steps
         self._bar.update(steps)
         now = time.monotonic()
+        if self._compiled is None:
+            self._compiled = (self._step, now)
         if not self._bar.disable or now - self._logged < _SECONDS_BETWEEN_LINES:
             return
-        seconds_per_step = (now - self._started) / (self._step - self._first_step)
-        left = tqdm.format_interval(seconds_per_step * (self._last_step - self._step))
         position = f"epoch {self._epoch}  step {self._step}/{self._last_step}"
-        _log.info("%s", "  ".join(filter(None, (position, self._values, f"ETA {left}"))))
+        _log.info("%s", "  ".join(filter(None, (position, self._values, self._time_left(now)))))
         self._logged = now
+
+    def _time_left(self, now: float) -> str:
+        """Estimates the time for the other steps, without that for compiling."""
+        first_step, started = self._compiled or (self._step, now)
+        if self._step == first_step:
+            return ""
+        seconds_per_step = (now - started) / (self._step - first_step)
+        return f"ETA {tqdm.format_interval(seconds_per_step * (self._last_step - self._step))}"
 
     def show(self, values: dict[str, float]) -> None:
         """Shows values beside the bar and in later log lines."""

@@ -45,8 +45,13 @@ def test_a_model_card_contains_no_local_path(trained, small_config):
     for settings in ({}, pretrained):
         config = dataclasses.replace(small_config, ngrams=2, **paths, **settings)
         record = dataclasses.replace(record, config=config)
-        card = model_card(trained, record, best_epoch=1, value=0.5)
+        card = model_card(trained, record, best_epoch=1, value=0.5, tokens=41)
         assert "secret" not in card
     assert "The data set is `dataset`. Numbers of examples:" in card
     assert "| teacher | teacher |" in card
+    fitted = dataclasses.replace(small_config, ngrams=2, encoder="none")
+    record = dataclasses.replace(record, config=fitted)
+    card = model_card(trained, record, best_epoch=1, value=0.5, tokens=41)
+    assert "knows the 41 most frequent tokens" in card
+    assert "The cross-fitted loss on the train split is 0.5000." in card
     assert "cache_dir" not in card
